@@ -1,0 +1,1 @@
+"""From images anywhere to batches: sources → pack → manifest → order → reader → loader."""

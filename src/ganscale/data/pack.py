@@ -1,0 +1,228 @@
+"""`ganscale pack`: any source into WebDataset shards, in parallel, the same bytes each time.
+
+A shard is written beside its final name and renamed when it is whole, its index after it; a
+second run keeps what is finished. The order of the samples is shuffled once, here, since the
+reader shuffles only among neighbouring shards.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import webdataset as wds
+from PIL import Image, ImageOps
+
+from ganscale.data.manifest import (
+    LABEL,
+    Manifest,
+    Shard,
+    index_path,
+    index_tar,
+    load_manifest,
+    sha256,
+    write_atomically,
+)
+from ganscale.data.sources import Source
+from ganscale.errors import GanscaleError
+from ganscale.randomness import permutation
+
+PLAN = "packing.json"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How a set is packed; everything that its bytes follow from besides the source."""
+
+    size: int | None = None
+    """Height and width in pixels; without it every image must have the size of the first."""
+    channels: int | None = None
+    """1 or 3; without it, what the first image has."""
+    format: str = "png"
+    quality: int = 95
+    samples_per_shard: int = 4096
+    shuffle_seed: int = 0
+    on_error: str = "raise"
+
+
+def pack(
+    source: Source, folder: Path, packing: Packing, processes: int, progress: Progress
+) -> tuple[Manifest, list[str]]:
+    """Pack `source` into `folder`; returns the manifest and the messages of skipped images.
+
+    Raises `GanscaleError` where an image cannot be read (unless `on_error` is `skip`) or where
+    the folder holds another set.
+    """
+    channels, height, width = _image_shape(source, packing)
+    shape = (channels, height, width)
+    plan = {
+        "source": source.description,
+        "samples": len(source),
+        "shape": list(shape),
+        **asdict(packing),
+    }
+    if (done := _already_packed(folder, plan)) is not None:
+        return done, []
+    order = permutation(packing.shuffle_seed, "pack", 0, len(source))
+    parts = [
+        (folder / f"shard-{number:06d}.tar", order[start : start + packing.samples_per_shard])
+        for number, start in enumerate(range(0, len(order), packing.samples_per_shard))
+    ]
+    shards: dict[str, Shard] = {}
+    skipped: list[str] = []
+    finished = 0
+    for shard, messages in _written(source, parts, shape, packing, processes):
+        shards[shard.name] = shard
+        skipped += messages
+        finished += shard.samples + len(messages)
+        progress(finished, len(source))
+    manifest = Manifest(
+        source=source.description,
+        classes=source.classes,
+        channels=channels,
+        height=height,
+        width=width,
+        shards=tuple(shards[path.name] for path, _ in parts if shards[path.name].samples),
+    )
+    if not manifest.samples:
+        raise GanscaleError(f"{source.description}: not one image could be read")
+    manifest.save(folder)
+    return manifest, skipped
+
+
+def _already_packed(folder: Path, plan: dict[str, object]) -> Manifest | None:
+    """The finished set if this plan made it; writes the plan where the folder is new."""
+    path = folder / PLAN
+    text = json.dumps(plan, indent=2) + "\n"
+    if not path.is_file():
+        if folder.exists() and any(folder.iterdir()):
+            raise GanscaleError(f"{folder}: not empty, and nothing packed by ganscale; choose another")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+        return None
+    if path.read_text() != text:
+        raise GanscaleError(
+            f"{folder}: holds another packing ({path} says which); "
+            "remove the folder or choose another"
+        )
+    try:
+        return load_manifest(folder)
+    except GanscaleError:
+        return None
+
+
+def _image_shape(source: Source, packing: Packing) -> tuple[int, int, int]:
+    first = ImageOps.exif_transpose(source.image(0))
+    channels = packing.channels or (1 if first.mode in ("1", "L", "LA", "I;16", "I", "F") else 3)
+    height = packing.size or first.height
+    width = packing.size or first.width
+    return channels, height, width
+
+
+def _written(
+    source: Source,
+    parts: list[tuple[Path, np.ndarray]],
+    shape: tuple[int, int, int],
+    packing: Packing,
+    processes: int,
+) -> Iterator[tuple[Shard, list[str]]]:
+    """Each shard as it is finished, in any order."""
+    if processes <= 1 or len(parts) == 1:
+        for path, order in parts:
+            yield _write_shard(source, path, order, shape, packing)
+        return
+    # spawn: a fork of a process that has loaded torch can hang on its locks.
+    with ProcessPoolExecutor(min(processes, len(parts)), get_context("spawn")) as pool:
+        tasks = [pool.submit(_write_shard, source, p, o, shape, packing) for p, o in parts]
+        try:
+            for task in as_completed(tasks):
+                yield task.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _write_shard(
+    source: Source,
+    path: Path,
+    order: np.ndarray,
+    shape: tuple[int, int, int],
+    packing: Packing,
+) -> tuple[Shard, list[str]]:
+    """One shard and its index; kept as it is where both are there already."""
+    skipped: list[str] = []
+    if not index_path(path).is_file():
+        temporary = path.with_suffix(".partial")
+        with temporary.open("wb") as file:
+            writer = wds.TarWriter(file, mtime=0, user="ganscale", group="ganscale")
+            for i in order.tolist():
+                try:
+                    image = _fitted(source.image(i), shape, packing.size)
+                except GanscaleError as error:
+                    if packing.on_error == "raise":
+                        raise
+                    skipped.append(str(error))
+                    continue
+                sample = {"__key__": f"{i:09d}", packing.format: _encoded(image, packing)}
+                if source.label(i) >= 0:
+                    sample["cls"] = str(source.label(i)).encode()
+                writer.write(sample)
+            writer.close()
+        temporary.replace(path)
+        buffer = io.BytesIO()
+        np.save(buffer, index_tar(path))
+        write_atomically(index_path(path), buffer.getvalue())
+    index = np.load(index_path(path))
+    shard = Shard(
+        name=path.name,
+        samples=len(index),
+        bytes=path.stat().st_size,
+        sha256=sha256(path),
+        index_sha256=sha256(index_path(path)),
+    )
+    return shard, skipped
+
+
+def _fitted(image: Image.Image, shape: tuple[int, int, int], size: int | None) -> Image.Image:
+    """The image in the set's colours and size: upright, its middle square, Lanczos-resampled."""
+    channels, height, width = shape
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):  # 16 bits: Pillow would clip, not scale
+        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    image = image.convert("L" if channels == 1 else "RGB")
+    if size is not None and image.size != (width, height):
+        image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    if image.size != (width, height):
+        raise GanscaleError(
+            f"an image of {image.width}×{image.height} pixels in a set of {width}×{height}; "
+            "give --size to make them alike"
+        )
+    return image
+
+
+def _encoded(image: Image.Image, packing: Packing) -> bytes:
+    buffer = io.BytesIO()
+    if packing.format == "jpg":
+        image.save(buffer, "JPEG", quality=packing.quality)
+    elif packing.format == "webp":
+        image.save(buffer, "WEBP", lossless=True)
+    else:
+        image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def label_counts(folder: Path, manifest: Manifest) -> dict[str, int]:
+    """Samples of each class, by its name."""
+    if not manifest.classes:
+        return {}
+    labels = np.concatenate([np.load(index_path(folder / s.name))[:, LABEL] for s in manifest.shards])
+    counts = np.bincount(labels[labels >= 0], minlength=len(manifest.classes))
+    return dict(zip(manifest.classes, counts.tolist(), strict=True))

@@ -1,0 +1,9 @@
+"""The error that a user is meant to read."""
+
+
+class GanscaleError(Exception):
+    """What is wrong, where, and what to do about it, in one message.
+
+    The command line prints it without a traceback and ends with a non-zero exit code. Anything
+    else that escapes is a fault of this program and keeps its traceback.
+    """

@@ -1,0 +1,133 @@
+"""Where numbers and pictures go: JSON lines always, W&B and TensorBoard where wanted.
+
+All are Accelerate trackers. After a resume some steps are run again: each tracker shows them once.
+"""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
+from PIL import Image
+
+from ganscale.config import Experiment
+
+METRICS = "metrics.jsonl"
+
+log = logging.getLogger("ganscale")
+
+
+class JsonLinesTracker(GeneralTracker):
+    """One JSON object a line, in `metrics.jsonl` of the run folder."""
+
+    name = "jsonl"
+    requires_logging_directory = False
+
+    def __init__(self, run: Path, resumed_step: int):
+        super().__init__()
+        self._path = run / METRICS
+        self.logged_step = max((line["step"] for line in read_metrics(run)), default=0)
+        # The steps after the checkpoint are run again and logged again.
+        kept = [line for line in read_metrics(run) if line["step"] <= resumed_step]
+        self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._file = self._path.open("a", buffering=1)
+
+    @property
+    def tracker(self) -> Any:
+        """The open file."""
+        return self._file
+
+    def store_init_configuration(self, values: dict[str, Any]) -> None:
+        """The experiment has a file of its own in the run folder."""
+
+    def log(self, values: dict[str, Any], step: int | None = None, **kwargs: Any) -> None:
+        """Append one line."""
+        self._file.write(json.dumps({"step": step, **values}) + "\n")
+
+    def finish(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Trackers:
+    """All trackers of a run, on rank 0; on other ranks there are none."""
+
+    def __init__(self, experiment: Experiment, run: Path, step: int, wandb_id: str | None):
+        lines = JsonLinesTracker(run, step)
+        self._logged_step = lines.logged_step
+        self._all: list[GeneralTracker] = [lines]
+        self.wandb_id: str | None = None
+        monitoring = experiment.monitoring
+        if monitoring.tensorboard:
+            # Events after the checkpoint are marked as superseded.
+            board = TensorBoardTracker("tensorboard", str(run), purge_step=step + 1)
+            board.start()
+            self._all.append(board)
+        if monitoring.wandb != "disabled" and os.environ.get("WANDB_MODE") != "disabled":
+            self._wandb = _start_wandb(experiment, run, wandb_id)
+            self.wandb_id = self._wandb.run.id
+            self._all.append(self._wandb)
+
+    def log(self, step: int, images: int, values: dict[str, float]) -> None:
+        """Log numbers measured at `step`."""
+        for tracker in self._all:
+            # W&B's steps only go up: what it has from before the resume stays as it is.
+            if tracker.name != "wandb" or step > self._logged_step:
+                tracker.log({**values, "images": images}, step=step)
+
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """Show a picture in W&B (the run folder has the file)."""
+        for tracker in self._all:
+            if isinstance(tracker, WandBTracker) and step > self._logged_step:
+                with Image.open(path) as image:
+                    tracker.log_images({name: [image.copy()]}, step=step)
+
+    def finish(self) -> None:
+        """Close them all; W&B uploads what is left."""
+        for tracker in self._all:
+            tracker.finish()
+
+
+def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> WandBTracker:
+    """W&B online where the user is logged in or asks for it, offline otherwise; never a prompt."""
+    import wandb
+
+    monitoring = experiment.monitoring
+    mode = os.environ.get("WANDB_MODE") or monitoring.wandb
+    if mode == "auto":
+        mode = "online" if wandb.api.api_key else "offline"
+    identity = wandb_id or wandb.util.generate_id()
+
+    def start(mode: str) -> WandBTracker:
+        tracker = WandBTracker(
+            monitoring.wandb_project,
+            name=experiment.name,
+            id=identity,
+            resume="allow",
+            dir=str(run),
+            mode=mode,
+            config=experiment.model_dump(mode="json"),
+            settings=wandb.Settings(init_timeout=monitoring.wandb_timeout, silent=True),
+        )
+        tracker.start()
+        return tracker
+
+    try:
+        return start(mode)
+    except (wandb.errors.Error, OSError) as error:
+        log.warning("W&B cannot be reached (%s): going on offline", " ".join(str(error).split()))
+        return start("offline")
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`; a last line cut off by a crash is left out."""
+    path = run / METRICS
+    lines = []
+    for text in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines

@@ -1,0 +1,71 @@
+"""From the experiment's `network` section to a network."""
+
+import importlib
+import importlib.util
+import inspect
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ganscale.config import CustomNetworkOptions, Section
+from ganscale.errors import GanscaleError
+from ganscale.networks.dcgan import DCGANDiscriminator, DCGANGenerator
+from ganscale.networks.mlp import MLPDiscriminator, MLPGenerator
+
+GENERATORS: dict[str, type[nn.Module]] = {"mlp": MLPGenerator, "dcgan": DCGANGenerator}
+DISCRIMINATORS: dict[str, type[nn.Module]] = {"mlp": MLPDiscriminator, "dcgan": DCGANDiscriminator}
+
+
+def build_generator(
+    options: Section, latent_dim: int, image_shape: tuple[int, int, int]
+) -> nn.Module:
+    """A generator: called with latents (N, latent_dim), it returns images (N, *image_shape)."""
+    required = {"latent_dim": latent_dim, "image_shape": image_shape}
+    return _build(options, GENERATORS, required)
+
+
+def build_discriminator(options: Section, image_shape: tuple[int, int, int]) -> nn.Module:
+    """A discriminator: called with images (N, *image_shape), it returns logits (N,)."""
+    return _build(options, DISCRIMINATORS, {"image_shape": image_shape})
+
+
+def _build(
+    options: Section, known: dict[str, type[nn.Module]], required: dict[str, Any]
+) -> nn.Module:
+    if isinstance(options, CustomNetworkOptions):
+        network = _load_class(options.architecture)
+        arguments = {**required, **options.options}
+        try:
+            inspect.signature(network).bind(**arguments)
+        except TypeError as error:
+            raise GanscaleError(
+                f"network {options.architecture}: its arguments do not fit ({error}); it is called "
+                f"with {', '.join(required)} and then with its own `options`"
+            ) from None
+        return network(**arguments)
+    arguments = options.model_dump(exclude={"architecture"})
+    return known[options.architecture](**required, **arguments)  # type: ignore[attr-defined]
+
+
+def _load_class(architecture: str) -> type[nn.Module]:
+    """The class that `path/to/file.py:ClassName` or `package.module:ClassName` names."""
+    location, _, name = architecture.rpartition(":")
+    if location.endswith(".py"):
+        path = Path(location)
+        if not path.is_file():
+            raise GanscaleError(f"network {architecture}: no file {path.resolve()}")
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        try:
+            module = importlib.import_module(location)
+        except ModuleNotFoundError as error:
+            raise GanscaleError(f"network {architecture}: {error}") from None
+    found = getattr(module, name, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise GanscaleError(f"network {architecture}: {location} has no nn.Module named {name}")
+    return found

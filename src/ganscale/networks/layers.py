@@ -1,0 +1,53 @@
+"""What several networks share: activations, normalisation, initialisation."""
+
+from torch import Tensor, nn
+
+LEAKY_SLOPE = 0.2  # DCGAN, section 3
+
+
+def activation(name: str) -> nn.Module:
+    """`relu`, or `leaky_relu` with slope 0.2."""
+    return nn.ReLU(inplace=True) if name == "relu" else nn.LeakyReLU(LEAKY_SLOPE, inplace=True)
+
+
+def initialise_dcgan(network: nn.Module) -> None:
+    """Convolutions from N(0, 0.02), BatchNorm gains from N(1, 0.02), biases zero (DCGAN, 4)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+            nn.init.zeros_(module.bias)
+
+
+def normalise_spectrally(network: nn.Module) -> None:
+    """Hold each layer's largest singular value at 1 (Miyato et al. 2018); after initialising."""
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        nn.utils.parametrizations.spectral_norm(layer)
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether the network's output for one image depends on the others in its batch."""
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
+
+
+def standing_statistics(network: nn.Module, batches: list[Tensor]) -> None:
+    """Set BatchNorm's running statistics to their plain average over `batches`, in place.
+
+    The weights of an average of networks have no running statistics of their own; these are
+    what sampling with fixed statistics needs (BigGAN, appendix C.1). Leaves the network in
+    evaluation mode.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if norms:
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # cumulative average
+        network.train()
+        for batch in batches:
+            network(batch)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    network.eval()

@@ -1,0 +1,80 @@
+"""Random numbers as a pure function of (seed, purpose, step): no state to save or to restore.
+
+A stream is Philox, a counter-based generator: row r of a draw starts at a counter of its own, so
+a process draws only its rows of the global batch and gets the numbers that one process would.
+"""
+
+import hashlib
+from math import prod, tau
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganscale.config import Latent
+
+WORDS_PER_COUNT = 4  # 64-bit words that Philox4x64 makes at each counter
+
+
+def _key(seed: int, purpose: str, step: int) -> int:
+    """128 bits that are the same on every machine and in every version of Python."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=16).digest()
+    return int.from_bytes(digest, "little")
+
+
+def philox(seed: int, purpose: str, step: int) -> np.random.Philox:
+    """The bit generator of one purpose at one step.
+
+    Use `random_raw`: numpy keeps its stream the same for ever, which it does not promise of the
+    methods of `numpy.random.Generator`.
+    """
+    return np.random.Philox(key=_key(seed, purpose, step))
+
+
+def permutation(seed: int, purpose: str, step: int, n: int) -> NDArray[np.int64]:
+    """A permutation of range(n)."""
+    return np.argsort(philox(seed, purpose, step).random_raw(n), kind="stable")
+
+
+def torch_seed(seed: int, purpose: str, step: int = 0) -> int:
+    """A seed for `torch.manual_seed`, where a library draws by itself (weights, dropout)."""
+    return _key(seed, purpose, step) & (2**63 - 1)
+
+
+def _unit(seed: int, purpose: str, step: int, rows: range, columns: int) -> NDArray[np.float64]:
+    """Float64 numbers in [0, 1), shape (len(rows), columns): those rows of the global draw."""
+    counts = -(-columns // WORDS_PER_COUNT)
+    bits = philox(seed, purpose, step)
+    bits.advance(rows.start * counts)
+    words = bits.random_raw(len(rows) * counts * WORDS_PER_COUNT)
+    table = words.reshape(len(rows), counts * WORDS_PER_COUNT)[:, :columns]
+    return (table >> np.uint64(11)) * 2.0**-53
+
+
+def uniform(seed: int, purpose: str, step: int, rows: range, shape: tuple[int, ...]) -> Tensor:
+    """Float32 numbers in [0, 1], shape (len(rows), *shape): those rows of the global batch."""
+    unit = _unit(seed, purpose, step, rows, prod(shape))
+    return torch.from_numpy(unit.astype(np.float32)).view(len(rows), *shape)
+
+
+def normal(seed: int, purpose: str, step: int, rows: range, shape: tuple[int, ...]) -> Tensor:
+    """Standard normal float32 numbers, shape (len(rows), *shape), by Box and Muller (1958).
+
+    Computed in float64, so that a last digit of some machine's logarithm does not reach float32.
+    """
+    columns = prod(shape)
+    half = -(-columns // 2)
+    unit = torch.from_numpy(_unit(seed, purpose, step, rows, 2 * half))
+    radius = torch.sqrt(-2 * torch.log1p(-unit[:, :half]))
+    angle = tau * unit[:, half:]
+    pairs = torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)
+    return pairs[:, :columns].float().reshape(len(rows), *shape)
+
+
+def latents(latent: Latent, seed: int, purpose: str, step: int, rows: range) -> Tensor:
+    """Latents (len(rows), dim) of those rows, float32: the noise that a generator takes."""
+    purpose = f"latent/{purpose}"
+    if latent.distribution == "normal":
+        return normal(seed, purpose, step, rows, (latent.dim,))
+    return 2 * uniform(seed, purpose, step, rows, (latent.dim,)) - 1

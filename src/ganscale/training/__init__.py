@@ -1,0 +1,1 @@
+"""The algorithm (`step.py`) and the machinery that runs it."""

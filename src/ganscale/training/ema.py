@@ -1,0 +1,51 @@
+"""The exponential moving average of the generator's weights."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ganscale.config import EMA
+from ganscale.networks.layers import standing_statistics
+
+
+class MovingAverage:
+    """A float32 network that follows another's weights with a half-life in images.
+
+    Early on the half-life is `ramp_up` times the images seen, so that the first weights are soon
+    forgotten (StyleGAN2-ADA's rule).
+    """
+
+    def __init__(self, average: nn.Module, followed: nn.Module, ema: EMA, batch_size: int):
+        average.load_state_dict(followed.state_dict())
+        self.network = average.requires_grad_(False).eval()
+        self._followed = followed
+        self._ema = ema
+        self._batch_size = batch_size
+        self._ours = list(average.parameters())
+        self._theirs = [p.detach() for p in followed.parameters()]
+
+    def decay(self, images_seen: int) -> float:
+        """The weight of the old average in the update that follows `images_seen` images."""
+        half_life = self._ema.half_life
+        if self._ema.ramp_up is not None:
+            half_life = min(half_life, images_seen * self._ema.ramp_up)
+        return float(0.5 ** (self._batch_size / half_life))
+
+    @torch.no_grad()
+    def update(self, images_seen: int) -> None:
+        """Move towards the followed weights by one step."""
+        torch._foreach_lerp_(self._ours, self._theirs, 1 - self.decay(images_seen))
+
+    @torch.no_grad()
+    def snapshot(self, batches: Iterable[Tensor]) -> nn.Module:
+        """The network to sample from: buffers copied, BatchNorm's from these latents.
+
+        Running statistics belong to the weights that they were gathered with, so those of the
+        average are computed anew.
+        """
+        pairs = zip(self.network.buffers(), self._followed.buffers(), strict=True)
+        for ours, theirs in pairs:
+            ours.copy_(theirs)
+        standing_statistics(self.network, list(batches))
+        return self.network
