@@ -32,12 +32,13 @@ class Ranks:
     local_world_size: int = 1
     barrier: Callable[[], None] = lambda: None
 
-    def rows(self, batch_size: int) -> range:
-        """The rows of a global batch that are this rank's."""
-        if batch_size % self.world_size:
+    def rows(self, batch_size: int, accumulation: int = 1) -> range:
+        """The rows of a global batch that are this rank's, whole micro-batches of them."""
+        parts = self.world_size * accumulation
+        if batch_size % parts:
             raise GanscaleError(
-                f"train.batch_size={batch_size} is not divisible by {self.world_size} processes; "
-                f"use a multiple of {self.world_size}"
+                f"train.batch_size={batch_size} is not divisible by {self.world_size} processes × "
+                f"train.accumulation={accumulation}; use a multiple of {parts}"
             )
         part = batch_size // self.world_size
         return range(self.rank * part, (self.rank + 1) * part)

@@ -136,8 +136,10 @@ def _written(
         for path, order in parts:
             yield _write_shard(source, path, order, shape, packing)
         return
-    # spawn: a fork of a process that has loaded torch can hang on its locks.
-    with ProcessPoolExecutor(min(processes, len(parts)), get_context("spawn")) as pool:
+    # A fork of this process could hang on locks of its threads; the server imports once for all.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(min(processes, len(parts)), context) as pool:
         tasks = [pool.submit(_write_shard, source, p, o, shape, packing) for p, o in parts]
         try:
             for task in as_completed(tasks):

@@ -3,25 +3,32 @@
 from math import ceil
 from pathlib import Path
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torchvision.utils import make_grid
+
+BORDER = 1  # pixels between images
+BORDER_GREY = 64
+
+Pixels = NDArray[np.uint8]
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] to pixels 0 … 255, rounded to the nearest, on the host."""
-    return ((images.float() + 1) * 127.5).round_().clamp_(0, 255).to("cpu", torch.uint8)
+def grid(images: Pixels, columns: int | None = None) -> Image.Image:
+    """Uint8 images (N, H, W, C) in one picture, row after row, as square as it goes."""
+    number, height, width, channels = images.shape
+    columns = columns or ceil(number**0.5)
+    rows = -(-number // columns)
+    cells = np.full(
+        (rows * columns, height + BORDER, width + BORDER, channels), BORDER_GREY, np.uint8
+    )
+    cells[:number, BORDER:, BORDER:] = images
+    table = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
+    picture = table.reshape(rows * cells.shape[1], columns * cells.shape[2], channels)
+    edged = np.pad(picture, ((0, BORDER), (0, BORDER), (0, 0)), constant_values=BORDER_GREY)
+    return Image.fromarray(edged if channels == 3 else edged[:, :, 0])
 
 
-def grid(images: Tensor, columns: int | None = None) -> Image.Image:
-    """Uint8 images (N, C, H, W) in one picture, as square as it goes."""
-    columns = columns or ceil(len(images) ** 0.5)
-    table = make_grid(images, nrow=columns, padding=1, pad_value=64)
-    return Image.fromarray(table.permute(1, 2, 0).numpy())
-
-
-def save_grid(images: Tensor, path: Path, columns: int | None = None) -> Path:
+def save_grid(images: Pixels, path: Path, columns: int | None = None) -> Path:
     """Write a grid of uint8 images; whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}")

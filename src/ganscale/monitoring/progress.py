@@ -78,6 +78,10 @@ class PhaseTimer:
         self._seconds: dict[str, float] = {}
         self._since = time.perf_counter()
 
+    def restart(self) -> None:
+        """Forget the time since the last lap."""
+        self._since = time.perf_counter()
+
     def lap(self, phase: str) -> None:
         """The time since the last lap was spent in `phase`."""
         now = time.perf_counter()

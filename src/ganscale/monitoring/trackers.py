@@ -6,6 +6,7 @@ All are Accelerate trackers. After a resume some steps are run again: each track
 import json
 import logging
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +98,8 @@ def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> Wan
     monitoring = experiment.monitoring
     mode = os.environ.get("WANDB_MODE") or monitoring.wandb
     if mode == "auto":
-        mode = "online" if wandb.api.api_key else "offline"
-    identity = wandb_id or wandb.util.generate_id()
+        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
+    identity = wandb_id or secrets.token_hex(4)
 
     def start(mode: str) -> WandBTracker:
         tracker = WandBTracker(

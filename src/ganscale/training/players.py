@@ -111,19 +111,45 @@ class Player:
         self.optimizer.zero_grad()
         return norm
 
-    def optimizer_state(self) -> dict[str, Any]:
-        """What, besides weights, a later step depends on: moments and the gradient scale."""
+    def averaged_state(self) -> dict[str, Tensor]:
+        """The network's state with BatchNorm's running statistics averaged over ranks.
+
+        Every rank must call it: it communicates.
+        """
+        state = dict(self.raw.state_dict())
+        stacked = self._buffers_of_all_ranks()
+        return state | {name: values.mean(0) for name, values in stacked.items()}
+
+    def training_state(self) -> dict[str, Any]:
+        """What, besides weights, a later step depends on; every rank must call it.
+
+        The optimizer's moments, the gradient scale, and the running statistics of each rank: with
+        them a run resumed at the same number of processes is the same to the last bit.
+        """
         scaler = self.accelerator.scaler
         return {
             "optimizer": self.optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
+            "buffers": {k: v.cpu() for k, v in self._buffers_of_all_ranks().items()},
         }
 
-    def load_optimizer_state(self, state: dict[str, Any]) -> None:
-        """Take up where `optimizer_state` left off."""
+    def load_training_state(self, state: dict[str, Any]) -> None:
+        """Take up where `training_state` left off, after the weights have been loaded."""
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+        own = dict(self.raw.named_buffers())
+        for name, values in state["buffers"].items():
+            if len(values) == self.accelerator.num_processes:
+                own[name].copy_(values[self.accelerator.process_index])
+
+    def _buffers_of_all_ranks(self) -> dict[str, Tensor]:
+        """Floating-point buffers stacked over ranks: (world size, *shape)."""
+        return {
+            name: self.accelerator.gather(buffer[None])
+            for name, buffer in self.raw.named_buffers()
+            if buffer.is_floating_point()
+        }
 
 
 def _adam(network: nn.Module, adam: Adam, lazy_interval: int) -> torch.optim.Adam:

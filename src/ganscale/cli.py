@@ -1,0 +1,159 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ganscale import __version__
+from ganscale.errors import GanscaleError
+
+DESCRIPTION = "Train GANs from one laptop to many nodes."
+EPILOG = (
+    "A run: ganscale pack digits data/digits; ganscale train configs/mnist_mlp.yaml "
+    "data.path=data/digits; ganscale sample runs/mnist_mlp --grid grid.png"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options) or 0)
+    except GanscaleError as error:
+        rank = int(os.environ.get("RANK", 0))
+        who = "ganscale" if rank == 0 else f"ganscale (rank {rank})"
+        print(f"{who}: error: {error}", file=sys.stderr, flush=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("ganscale", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
+        name = function.__name__.removeprefix("_")
+        text = (function.__doc__ or "").rstrip(".")
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=function)
+        return sub
+
+    pack = command(_pack)
+    pack.add_argument("source", help="mnist, digits, or a folder, zip or tar of images")
+    pack.add_argument("folder", type=Path, help="where the shards go")
+    pack.add_argument("--size", type=int, help="height and width in pixels")
+    pack.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 RGB")
+    pack.add_argument("--format", choices=("png", "jpg", "webp"), default="png")
+    pack.add_argument("--quality", type=int, default=95, help="of JPEG, 1 to 100")
+    pack.add_argument("--samples-per-shard", type=int, default=4096)
+    pack.add_argument("--on-error", choices=("raise", "skip"), default="raise")
+    pack.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    pack.add_argument("--data-root", type=Path, help="folder that holds torchvision's MNIST/raw")
+    pack.add_argument("--split", choices=("train", "test"), default="train", help="of MNIST")
+    pack.add_argument("--download", action="store_true", help="let torchvision fetch MNIST")
+
+    train = command(_train)
+    train.add_argument("experiment", type=Path, help="experiment file")
+    train.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. train.steps=2000")
+
+    config = command(_config)
+    config.add_argument("experiment", type=Path, nargs="?", help="default: all defaults")
+    config.add_argument("overrides", nargs="*", metavar="key=value")
+    config.add_argument("--schema", action="store_true", help="print the JSON schema instead")
+
+    sample = command(_sample)
+    sample.add_argument("run", type=Path, help="run folder")
+    sample.add_argument("--checkpoint", default="latest", help="latest, best, or a step's name")
+    sample.add_argument("--weights", choices=("ema", "generator"), default="ema")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--num", type=int, help="images in --out (10,000) or --grid (64)")
+    sample.add_argument("--out", type=Path, help="FILE.npz: uint8, N×H×W×C")
+    sample.add_argument("--grid", type=Path, help="FILE.png: one picture of many")
+    sample.add_argument("--interpolate", type=Path, help="FILE.png or FILE.gif: latent paths")
+
+    evaluate = command(_evaluate)
+    evaluate.add_argument("run", type=Path, help="run folder")
+    evaluate.add_argument("--checkpoint", default="latest", help="latest, best, or a step's name")
+    evaluate.add_argument("--num", type=int, help="generated images (default: the experiment's)")
+
+    report = command(_report)
+    report.add_argument("run", type=Path, help="run folder")
+
+    command(_doctor)
+    return parser
+
+
+def _pack(options: argparse.Namespace) -> None:
+    """Pack images into WebDataset shards."""
+    from ganscale.data.pack_command import run
+
+    run(options)
+
+
+def _train(options: argparse.Namespace) -> int:
+    """Train an experiment, going on where its run folder left off."""
+    from ganscale.experiment import load
+
+    experiment = load(options.experiment, options.overrides)
+    from ganscale.training.trainer import train
+
+    return train(experiment)
+
+
+def _config(options: argparse.Namespace) -> None:
+    """Print an experiment with everything that it leaves to defaults."""
+    from ganscale.experiment import json_schema, load, to_yaml
+
+    path, overrides = options.experiment, options.overrides
+    if path is not None and "=" in str(path):  # overrides alone, over the defaults
+        path, overrides = None, [str(path), *overrides]
+    text = json_schema() if options.schema else to_yaml(load(path, overrides))
+    sys.stdout.write(text)
+
+
+def _sample(options: argparse.Namespace) -> None:
+    """Write images that a run's generator makes."""
+    if not (options.out or options.grid or options.interpolate):
+        raise GanscaleError("say what to write: --out FILE.npz, --grid FILE.png or --interpolate FILE")
+    from ganscale.training.sampling import Sampler
+
+    sampler = Sampler(options.run, options.checkpoint, options.weights, options.seed)
+    if options.out:
+        print(sampler.save_npz(options.num or 10_000, options.out))
+    if options.grid:
+        print(sampler.save_grid(options.num or 64, options.grid))
+    if options.interpolate:
+        print(sampler.save_interpolation(options.interpolate))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    """Score a checkpoint: FID on features of a classifier of the set."""
+    from ganscale.training.evaluation import evaluate
+
+    name, fid, samples = evaluate(options.run, options.checkpoint, options.num)
+    print(f"{name}: FID {fid:.2f} ({samples:,} samples, features of the set's own classifier)")
+
+
+def _report(options: argparse.Namespace) -> None:
+    """Write a run's report.html anew."""
+    from ganscale.experiment import to_yaml
+    from ganscale.monitoring.environment import environment
+    from ganscale.monitoring.report import write_report
+    from ganscale.training.run_folder import RunFolder
+
+    experiment = RunFolder(options.run).experiment()
+    print(write_report(options.run, experiment.name, to_yaml(experiment), environment()))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Say what this machine has, what would not work, and how to mend it."""
+    from ganscale.monitoring.doctor import run
+
+    return run()

@@ -1,0 +1,1 @@
+"""Scoring generated images against the real set."""

@@ -1,0 +1,46 @@
+"""Images out of a generator: seeded, in pixels, a batch at a time."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ganscale import randomness
+from ganscale.config import Latent
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] to pixels 0 … 255, rounded to the nearest, on the host."""
+    return ((images.float() + 1) * 127.5).round_().clamp_(0, 255).to("cpu", torch.uint8)
+
+
+def pixels(images: Tensor) -> NDArray[np.uint8]:
+    """Uint8 images (N, C, H, W) as an array of pictures (N, H, W, C)."""
+    array: NDArray[np.uint8] = images.permute(0, 2, 3, 1).numpy()
+    return array
+
+
+@torch.no_grad()
+def images_of(generator: nn.Module, latents: Tensor, device: torch.device) -> Tensor:
+    """Uint8 images (N, C, H, W) of latents (N, dim), on the host."""
+    return to_uint8(generator(latents.to(device)))
+
+
+def generate(
+    generator: nn.Module,
+    latent: Latent,
+    seed: int,
+    purpose: str,
+    rows: range,
+    batch_size: int,
+    device: torch.device,
+) -> Iterator[Tensor]:
+    """Samples number `rows` of a purpose, in uint8 batches (N, C, H, W) on the host.
+
+    Sample i is the same whatever the rows it is asked for with.
+    """
+    for start in range(rows.start, rows.stop, batch_size):
+        part = range(start, min(start + batch_size, rows.stop))
+        yield images_of(generator, randomness.latents(latent, seed, purpose, 0, part), device)

@@ -1,0 +1,33 @@
+"""What a run ran on: versions and devices, for the report and for `ganscale doctor`."""
+
+import os
+import platform
+from importlib import metadata
+
+PACKAGES = ("torch", "torchvision", "accelerate", "deepspeed", "wandb", "webdataset", "numpy")
+
+
+def environment() -> dict[str, str]:
+    """Name and value of what could make two machines differ."""
+    import torch
+
+    facts = {
+        "ganscale": _version("ganscale"),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "host": platform.node(),
+        "processors": f"{os.cpu_count()} ({torch.get_num_threads()} threads used)",
+        "GPUs": ", ".join(
+            torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
+        )
+        or "none",
+        "CUDA": str(torch.version.cuda),
+    }
+    return facts | {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

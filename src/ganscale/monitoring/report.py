@@ -1,0 +1,136 @@
+"""`report.html`: a run in one file that needs nothing else, for someone without W&B."""
+
+import base64
+import html
+import io
+import json
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ganscale.data.manifest import write_atomically
+from ganscale.monitoring.trackers import read_metrics
+
+MOST_PICTURES = 60  # a longer run shows every n-th
+CHARTS = {
+    "Losses": ("loss/discriminator", "loss/generator"),
+    "Judgement: 1 is real": ("D(x)", "D(G(z))"),
+    "FID: lower is better": ("fid",),
+    "Gradient norms": ("gradient_norm/discriminator", "gradient_norm/generator"),
+    "Penalties before their weight": ("penalty/r1", "penalty/r2", "penalty/wgan_gp", "penalty/dragan"),
+    "Images a second": ("images/s",),
+}
+
+
+def write_report(run: Path, name: str, experiment: str, environment: dict[str, str]) -> Path:
+    """Write the report of a run folder from its metrics and its sample grids."""
+    metrics = read_metrics(run)
+    charts = [_chart(title, keys, metrics) for title, keys in CHARTS.items()]
+    pictures = sorted((run / "samples").glob("step-*.png"))
+    stride = -(-len(pictures) // MOST_PICTURES) if pictures else 1
+    shown = [*pictures[:-1:stride], *pictures[-1:]]
+    frames = [
+        {"step": int(p.stem.removeprefix("step-")), "png": base64.b64encode(p.read_bytes()).decode()}
+        for p in shown
+    ]
+    last = metrics[-1] if metrics else {}
+    scores = [line["fid"] for line in metrics if "fid" in line]
+    facts = {
+        "steps": f"{last.get('step', 0):,}",
+        "images seen": f"{last.get('images', 0):,}",
+        "best FID": f"{min(scores):.2f}" if scores else "not evaluated",
+    }
+    page = Template(_PAGE).substitute(
+        title=html.escape(name),
+        facts=_table(facts),
+        frames=json.dumps(frames),
+        charts="\n".join(filter(None, charts)),
+        experiment=html.escape(experiment),
+        environment=_table(environment),
+    )
+    path = run / "report.html"
+    write_atomically(path, page.encode())
+    return path
+
+
+def _table(facts: dict[str, str]) -> str:
+    rows = (
+        f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items()
+    )
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _chart(title: str, keys: tuple[str, ...], metrics: list[dict[str, Any]]) -> str:
+    """An inline SVG of some numbers over images seen; empty where none was logged."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.add_subplot()
+    drawn = False
+    for key in keys:
+        points = [(line["images"], line[key]) for line in metrics if line.get(key) is not None]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=key, linewidth=1.2, marker="." if len(points) < 20 else "")
+            drawn = True
+    if not drawn:
+        return ""
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("images seen")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>$title</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1280px; margin: 2rem auto; padding: 0 1rem;
+       color: #222; background: #fff }
+h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 1rem }
+.charts svg { width: 100%; height: auto }
+img { image-rendering: pixelated; width: min(100%, 640px) }
+table { border-collapse: collapse } th { text-align: left; font-weight: 500; color: #666 }
+th, td { padding: .1rem 1rem .1rem 0; vertical-align: top }
+pre { background: #f5f5f5; padding: 1rem; overflow: auto; font-size: 13px }
+input[type=range] { width: min(100%, 640px); display: block }
+</style></head><body>
+<h1>$title</h1>
+$facts
+<section id="pictures"><h2>Samples from the same noise, over training</h2>
+<img id="grid" alt="grid of samples"><input id="time" type="range" min="0" aria-label="step">
+<button id="play">play</button> <span id="step"></span></section>
+<h2>Curves</h2><div class="charts">
+$charts
+</div>
+<h2>Experiment</h2><pre>$experiment</pre>
+<h2>Environment</h2>
+$environment
+<script>
+const frames = $frames;
+const at = (id) => document.getElementById(id);
+if (!frames.length) at("pictures").remove();
+else {
+  const slider = at("time");
+  const show = () => {
+    const frame = frames[slider.value];
+    at("grid").src = "data:image/png;base64," + frame.png;
+    at("step").textContent = "step " + frame.step.toLocaleString("en");
+  };
+  slider.max = frames.length - 1;
+  slider.value = frames.length - 1;
+  slider.oninput = show;
+  let timer = null;
+  at("play").onclick = () => {
+    if (timer) { clearInterval(timer); timer = null; at("play").textContent = "play"; return; }
+    at("play").textContent = "stop";
+    timer = setInterval(() => { slider.value = (+slider.value + 1) % frames.length; show(); }, 400);
+  };
+  show();
+}
+</script></body></html>
+"""

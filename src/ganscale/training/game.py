@@ -1,0 +1,95 @@
+"""The state of a game: two players and the generator's moving average, built and restored."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganscale import randomness
+from ganscale.config import Experiment
+from ganscale.networks import build_discriminator, build_generator
+from ganscale.training import checkpoint
+from ganscale.training.ema import MovingAverage
+from ganscale.training.players import Player
+
+STANDING_BATCHES, STANDING_BATCH_SIZE = 16, 128  # latents behind the average's BatchNorm statistics
+
+
+class Game:
+    """Everything that a step reads and writes, on this rank."""
+
+    def __init__(self, experiment: Experiment):
+        self._experiment = experiment
+        self.generator = Player(
+            _generator(experiment),
+            experiment.generator.optimizer,
+            experiment.train,
+            experiment.generator.clip_norm,
+        )
+        self.discriminator = Player(
+            _discriminator(experiment),
+            experiment.discriminator.optimizer,
+            experiment.train,
+            experiment.discriminator.clip_norm,
+            experiment.objective.lazy_interval,
+        )
+        self.average = MovingAverage(
+            _generator(experiment).to(self.generator.device),
+            self.generator.raw,
+            experiment.ema,
+            experiment.train.batch_size,
+        )
+
+    def sampled_network(self) -> nn.Module:
+        """The averaged generator, ready to sample from: the same on every rank."""
+        latents = (
+            randomness.latents(
+                self._experiment.latent,
+                self._experiment.seed,
+                "standing",
+                i,
+                range(STANDING_BATCH_SIZE),
+            ).to(self.generator.device)
+            for i in range(STANDING_BATCHES)
+        )
+        return self.average.snapshot(latents)
+
+    def weights(self) -> dict[str, dict[str, Tensor]]:
+        """What sampling and other programs read; every rank calls it."""
+        return {
+            "generator": self.generator.averaged_state(),
+            "discriminator": self.discriminator.averaged_state(),
+            "ema": dict(self.sampled_network().state_dict()),
+        }
+
+    def training_state(self) -> dict[str, Any]:
+        """What, besides `weights`, the next step depends on; every rank calls it."""
+        return {
+            "generator": self.generator.training_state(),
+            "discriminator": self.discriminator.training_state(),
+        }
+
+    def restore(self, path: Path) -> None:
+        """Take up where the checkpoint left off."""
+        training = checkpoint.read_training(path)
+        for part, player in (("generator", self.generator), ("discriminator", self.discriminator)):
+            player.raw.load_state_dict(checkpoint.read_weights(path, part))
+            player.load_training_state(training[part])
+        self.average.network.load_state_dict(checkpoint.read_weights(path, "ema"))
+
+
+def _generator(experiment: Experiment) -> nn.Module:
+    """The generator with its first weights: the same at every call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(randomness.torch_seed(experiment.seed, "weights/generator"))
+        return build_generator(
+            experiment.generator.network, experiment.latent.dim, experiment.image_shape
+        )
+
+
+def _discriminator(experiment: Experiment) -> nn.Module:
+    """The discriminator with its first weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(randomness.torch_seed(experiment.seed, "weights/discriminator"))
+        return build_discriminator(experiment.discriminator.network, experiment.image_shape)

@@ -1,0 +1,101 @@
+"""`ganscale sample`: images from a run's checkpoint, without the machinery that trained it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ganscale import randomness
+from ganscale.config import Experiment
+from ganscale.errors import GanscaleError
+from ganscale.evaluation.samples import generate, images_of, pixels
+from ganscale.monitoring.pictures import grid, save_grid
+from ganscale.networks import build_generator
+from ganscale.training import checkpoint
+from ganscale.training.run_folder import RunFolder
+
+INTERPOLATION_STEPS = 12
+INTERPOLATION_PATHS = 6
+GIF_FRAME_MS = 80
+
+
+class Sampler:
+    """A generator out of a checkpoint, in evaluation mode."""
+
+    def __init__(self, run: str | Path, name: str, network: str = "ema", seed: int = 0):
+        self.folder = RunFolder(run)
+        self.experiment: Experiment = self.folder.experiment()
+        self.checkpoint = checkpoint.find(self.folder.checkpoints, name)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.seed = seed
+        self.generator: nn.Module = build_generator(
+            self.experiment.generator.network,
+            self.experiment.latent.dim,
+            self.experiment.image_shape,
+        )
+        self.generator.load_state_dict(checkpoint.read_weights(self.checkpoint, network))
+        self.generator.to(self.device).eval()
+
+    def batches(self, number: int, batch_size: int = 500) -> Iterator[Tensor]:
+        """Samples 0 … number - 1 of the seed, in uint8 batches (N, C, H, W)."""
+        latent = self.experiment.latent
+        return generate(
+            self.generator, latent, self.seed, "sample", range(number), batch_size, self.device
+        )
+
+    def save_npz(self, number: int, path: Path) -> Path:
+        """Write samples as `images`: uint8, N×H×W×C."""
+        images = torch.cat(list(self.batches(number)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, images=pixels(images))
+        return path
+
+    def save_grid(self, number: int, path: Path) -> Path:
+        """Write a grid of the first samples."""
+        return save_grid(pixels(torch.cat(list(self.batches(number)))), path)
+
+    def save_interpolation(self, path: Path) -> Path:
+        """Paths between latents: a strip of rows as PNG, or a loop as GIF."""
+        frames = torch.stack(
+            [images_of(self.generator, z, self.device) for z in self._latent_path(path)]
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == ".gif":
+            pictures = [grid(pixels(frame)) for frame in frames]
+            pictures[0].save(
+                path, save_all=True, append_images=pictures[1:], duration=GIF_FRAME_MS, loop=0
+            )
+            return path
+        if path.suffix.lower() != ".png":
+            raise GanscaleError(f"{path}: an interpolation is written as .png or .gif")
+        rows = pixels(frames.transpose(0, 1).flatten(0, 1))
+        return save_grid(rows, path, columns=len(frames))
+
+    def _latent_path(self, path: Path) -> list[Tensor]:
+        """Latents (paths, dim) at each point between two ends; a GIF comes back to its start."""
+        ends = 4 if path.suffix.lower() == ".gif" else 2
+        number = ends * INTERPOLATION_PATHS
+        rows = randomness.latents(
+            self.experiment.latent, self.seed, "interpolation", 0, range(number)
+        ).view(ends, INTERPOLATION_PATHS, -1)
+        if ends > 2:
+            rows = torch.cat([rows, rows[:1]])
+        fractions = torch.linspace(0, 1, INTERPOLATION_STEPS)
+        if self.experiment.latent.distribution == "uniform":
+            between = torch.lerp
+        else:
+            between = _slerp
+        return [
+            between(a, b, t) for a, b in zip(rows, rows[1:], strict=False) for t in fractions
+        ]
+
+
+def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Along the sphere: a straight line leaves the shell on which normal latents lie (White 2016)."""
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-0.9999, 0.9999)
+    angle = torch.arccos(cosine)[:, None]
+    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+
+
