@@ -121,7 +121,9 @@ def _config(options: argparse.Namespace) -> None:
 def _sample(options: argparse.Namespace) -> None:
     """Write images that a run's generator makes."""
     if not (options.out or options.grid or options.interpolate):
-        raise GanscaleError("say what to write: --out FILE.npz, --grid FILE.png or --interpolate FILE")
+        raise GanscaleError(
+            "say what to write: --out FILE.npz, --grid FILE.png or --interpolate FILE"
+        )
     from ganscale.training.sampling import Sampler
 
     sampler = Sampler(options.run, options.checkpoint, options.weights, options.seed)

@@ -313,7 +313,7 @@ class Experiment(Section):
             network = self.discriminator.network
             if getattr(network, "norm", None) == "batch":
                 raise ValueError(
-                    "discriminator.network.norm=batch: a gradient penalty is defined for each image "
-                    "alone and BatchNorm mixes them; use discriminator.network.norm=none"
+                    "discriminator.network.norm=batch: this gradient penalty is defined for each "
+                    "image alone and BatchNorm mixes them; use discriminator.network.norm=none"
                 )
         return self

@@ -1,8 +1,8 @@
 """Reading, checking, comparing and writing experiment files."""
 
 import difflib
+import inspect
 import json
-import types
 import typing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +30,9 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
             raise GanscaleError(f"{source}: an experiment file holds `key: value` pairs")
         for override in overrides:
             if "=" not in override:
-                raise GanscaleError(f"override '{override}': write key=value, e.g. train.steps=2000")
+                raise GanscaleError(
+                    f"override '{override}': write key=value, e.g. train.steps=2000"
+                )
         merged = OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides)))
         values = OmegaConf.to_container(merged, resolve=True)
     except FileNotFoundError:
@@ -114,13 +116,16 @@ def _keys_beside(location: Sequence[Any]) -> list[str]:
 
 def _models_in(annotation: Any) -> list[Any]:
     """Every pydantic model inside an annotation (unions, tuples, Annotated)."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return [annotation] if issubclass(annotation, BaseModel) else []
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return [annotation]
     return [m for argument in typing.get_args(annotation) for m in _models_in(argument)]
 
 
 def _same_last_part(key: str) -> list[str]:
     """The known key, in whichever section, whose last part is nearest to that of `key`."""
-    known = {k.rpartition(".")[2]: k for k, _ in _flatten(Experiment().model_dump(mode="json"))}
+    known = {
+        k.rpartition(".")[2]: k
+        for k, _ in _flatten(Experiment.model_validate({}).model_dump(mode="json"))
+    }
     near = difflib.get_close_matches(key.rpartition(".")[2], known, n=1, cutoff=0.7)
     return [known[name] for name in near]

@@ -49,7 +49,8 @@ def _unit(seed: int, purpose: str, step: int, rows: range, columns: int) -> NDAr
     bits.advance(rows.start * counts)
     words = bits.random_raw(len(rows) * counts * WORDS_PER_COUNT)
     table = words.reshape(len(rows), counts * WORDS_PER_COUNT)[:, :columns]
-    return (table >> np.uint64(11)) * 2.0**-53
+    unit: NDArray[np.float64] = (table >> np.uint64(11)) * 2.0**-53
+    return unit
 
 
 def uniform(seed: int, purpose: str, step: int, rows: range, shape: tuple[int, ...]) -> Tensor:

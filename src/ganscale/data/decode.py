@@ -41,6 +41,7 @@ def decode(content: bytes, shape: tuple[int, int, int], max_pixels: int) -> Tens
         raise ValueError(f"{width}×{height} pixels in a set of {shape[2]}×{shape[1]}")
     buffer = torch.from_numpy(np.frombuffer(content, dtype=np.uint8).copy())
     try:
-        return decode_image(buffer, MODES[shape[0]])
+        image: Tensor = decode_image(buffer, MODES[shape[0]])
     except RuntimeError as error:
         raise ValueError(str(error).splitlines()[0]) from None
+    return image

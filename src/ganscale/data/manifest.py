@@ -93,7 +93,9 @@ def index_tar(tar: Path) -> NDArray[np.int64]:
     the first member that is a picture. Raises `GanscaleError` naming the shard and the key.
     """
     rows: list[tuple[int, int, int]] = []
-    current, image, label = None, None, -1
+    current: str | None = None
+    image: tuple[int, int] | None = None
+    label = -1
 
     def finish() -> None:
         if current is not None:

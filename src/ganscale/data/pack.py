@@ -101,7 +101,9 @@ def _already_packed(folder: Path, plan: dict[str, object]) -> Manifest | None:
     text = json.dumps(plan, indent=2) + "\n"
     if not path.is_file():
         if folder.exists() and any(folder.iterdir()):
-            raise GanscaleError(f"{folder}: not empty, and nothing packed by ganscale; choose another")
+            raise GanscaleError(
+                f"{folder}: not empty, and nothing packed by ganscale; choose another"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text.encode())
         return None
@@ -225,6 +227,8 @@ def label_counts(folder: Path, manifest: Manifest) -> dict[str, int]:
     """Samples of each class, by its name."""
     if not manifest.classes:
         return {}
-    labels = np.concatenate([np.load(index_path(folder / s.name))[:, LABEL] for s in manifest.shards])
+    labels = np.concatenate(
+        [np.load(index_path(folder / s.name))[:, LABEL] for s in manifest.shards]
+    )
     counts = np.bincount(labels[labels >= 0], minlength=len(manifest.classes))
     return dict(zip(manifest.classes, counts.tolist(), strict=True))

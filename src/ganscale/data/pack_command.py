@@ -27,7 +27,9 @@ def run(options: argparse.Namespace) -> None:
     if options.samples_per_shard < 1 or (options.size is not None and options.size < 1):
         raise GanscaleError("--size and --samples-per-shard are at least 1")
     root = options.data_root or os.environ.get("GANSCALE_DATA")
-    source = open_source(options.source, Path(root) if root else None, options.split, options.download)
+    source = open_source(
+        options.source, Path(root) if root else None, options.split, options.download
+    )
     packing = Packing(
         size=options.size,
         channels=options.channels,

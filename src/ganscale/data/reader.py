@@ -73,7 +73,9 @@ class IndexedReader:
             if self._skip and tries:
                 self.skipped += 1
                 after = (index + 1) % int(self._ends[-1])
-                return self._sample(after, int(np.searchsorted(self._ends, after, "right")), tries - 1)
+                return self._sample(
+                    after, int(np.searchsorted(self._ends, after, "right")), tries - 1
+                )
             raise GanscaleError(
                 f"{self._folder / name}: sample '{key}' cannot be decoded ({error}); "
                 "data.on_error=skip reads past it"

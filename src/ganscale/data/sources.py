@@ -96,7 +96,9 @@ class FileSource:
             image = Image.open(io.BytesIO(self._reader(name)))
             image.load()
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-            raise GanscaleError(f"{self.path}: '{name}' cannot be read as an image: {error}") from None
+            raise GanscaleError(
+                f"{self.path}: '{name}' cannot be read as an image: {error}"
+            ) from None
         return image
 
 

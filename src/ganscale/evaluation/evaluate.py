@@ -59,7 +59,7 @@ class Evaluator:
         self._measure_real()
 
     def fid(self, generator: nn.Module) -> float:
-        """Fréchet distance between features of real and of generated images (Heusel et al. 2017)."""
+        """Fréchet distance of features, real against generated images (Heusel et al. 2017)."""
         evaluation, ranks = self._experiment.evaluation, self._ranks
         share = -(-evaluation.samples // ranks.world_size)
         rows = range(
@@ -85,9 +85,7 @@ class Evaluator:
         if self._ranks.rank == 0 and self._cached() is None:
             sizes = [shard.samples for shard in self._manifest.shards]
             order = Order(0, sizes, self._experiment.data.block_shards)
-            trained = train_classifier(
-                self._reader, order, shape, classes, self._device, log.info
-            )
+            trained = train_classifier(self._reader, order, shape, classes, self._device, log.info)
             self._save(dict(trained.state_dict()))
         self._ranks.barrier()
         cached = self._cached()

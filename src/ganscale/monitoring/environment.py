@@ -17,9 +17,7 @@ def environment() -> dict[str, str]:
         "system": platform.platform(),
         "host": platform.node(),
         "processors": f"{os.cpu_count()} ({torch.get_num_threads()} threads used)",
-        "GPUs": ", ".join(
-            torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())
-        )
+        "GPUs": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         or "none",
         "CUDA": str(torch.version.cuda),
     }

@@ -12,12 +12,13 @@ from ganscale.data.manifest import write_atomically
 from ganscale.monitoring.trackers import read_metrics
 
 MOST_PICTURES = 60  # a longer run shows every n-th
-CHARTS = {
+PENALTY_KINDS = ("r1", "r2", "wgan_gp", "dragan")
+CHARTS: dict[str, tuple[str, ...]] = {
     "Losses": ("loss/discriminator", "loss/generator"),
     "Judgement: 1 is real": ("D(x)", "D(G(z))"),
     "FID: lower is better": ("fid",),
     "Gradient norms": ("gradient_norm/discriminator", "gradient_norm/generator"),
-    "Penalties before their weight": ("penalty/r1", "penalty/r2", "penalty/wgan_gp", "penalty/dragan"),
+    "Penalties before their weight": tuple(f"penalty/{kind}" for kind in PENALTY_KINDS),
     "Images a second": ("images/s",),
 }
 
@@ -30,7 +31,10 @@ def write_report(run: Path, name: str, experiment: str, environment: dict[str, s
     stride = -(-len(pictures) // MOST_PICTURES) if pictures else 1
     shown = [*pictures[:-1:stride], *pictures[-1:]]
     frames = [
-        {"step": int(p.stem.removeprefix("step-")), "png": base64.b64encode(p.read_bytes()).decode()}
+        {
+            "step": int(p.stem.removeprefix("step-")),
+            "png": base64.b64encode(p.read_bytes()).decode(),
+        }
         for p in shown
     ]
     last = metrics[-1] if metrics else {}
@@ -70,7 +74,12 @@ def _chart(title: str, keys: tuple[str, ...], metrics: list[dict[str, Any]]) -> 
     for key in keys:
         points = [(line["images"], line[key]) for line in metrics if line.get(key) is not None]
         if points:
-            axes.plot(*zip(*points, strict=True), label=key, linewidth=1.2, marker="." if len(points) < 20 else "")
+            axes.plot(
+                *zip(*points, strict=True),
+                label=key,
+                linewidth=1.2,
+                marker="." if len(points) < 20 else "",
+            )
             drawn = True
     if not drawn:
         return ""

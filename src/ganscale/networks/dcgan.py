@@ -1,5 +1,7 @@
 """DCGAN: all-convolutional generator and discriminator (Radford, Metz, Chintala 2015)."""
 
+import itertools
+
 from torch import Tensor, nn
 
 from ganscale.networks.layers import LEAKY_SLOPE, initialise_dcgan, normalise_spectrally
@@ -35,16 +37,14 @@ class DCGANGenerator(nn.Module):
         def block(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:
             # BatchNorm has a bias of its own.
             return nn.Sequential(
-                nn.ConvTranspose2d(
-                    inputs, outputs, kernel, stride, padding, bias=norm == "none"
-                ),
+                nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, bias=norm == "none"),
                 nn.BatchNorm2d(outputs) if norm == "batch" else nn.Identity(),
                 nn.ReLU(inplace=True),
             )
 
         self.layers = nn.Sequential(
             block(latent_dim, widths[0], base, 1, 0),
-            *(block(i, o, 4, 2, 1) for i, o in zip(widths, widths[1:], strict=False)),
+            *(block(i, o, 4, 2, 1) for i, o in itertools.pairwise(widths)),
             nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False),
             nn.Tanh(),
         )
@@ -75,7 +75,7 @@ class DCGANDiscriminator(nn.Module):
         self.layers = nn.Sequential(
             nn.Conv2d(channels, widths[0], 4, 2, 1, bias=False),  # the paper: no norm here
             nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
-            *(block(i, o) for i, o in zip(widths, widths[1:], strict=False)),
+            *(block(i, o) for i, o in itertools.pairwise(widths)),
             nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False),
         )
         initialise_dcgan(self)

@@ -24,6 +24,12 @@ def _input_gradient(discriminator: Discriminator, images: Tensor) -> Tensor:
     return gradient.flatten(1)
 
 
+def _distance_from_one(gradient: Tensor) -> Tensor:
+    """Mean squared difference of the gradients' L2 norms from 1."""
+    norms: Tensor = torch.linalg.vector_norm(gradient, dim=1)
+    return (norms - 1).square().mean()
+
+
 def r1(discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform) -> Tensor:
     """½E‖∇D(x)‖² at real images (Mescheder et al. 2018, eq. 9)."""
     return 0.5 * _input_gradient(discriminator, real).square().sum(1).mean()
@@ -37,7 +43,7 @@ def r2(discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform
 def wgan_gp(discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform) -> Tensor:
     """E(‖∇D(x̂)‖ - 1)² on lines from real to made images (Gulrajani et al. 2017, eq. 3)."""
     between = torch.lerp(fake, real, random((1, 1, 1)))
-    return (_input_gradient(discriminator, between).norm(dim=1) - 1).square().mean()
+    return _distance_from_one(_input_gradient(discriminator, between))
 
 
 def dragan(discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform) -> Tensor:
@@ -50,7 +56,7 @@ def dragan(discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uni
     deviation = real.flatten(1).std(dim=1)[:, None, None, None]
     noise = 0.5 * deviation * random(tuple(real.shape[1:]))
     near = real + random((1, 1, 1)) * noise
-    return (_input_gradient(discriminator, near).norm(dim=1) - 1).square().mean()
+    return _distance_from_one(_input_gradient(discriminator, near))
 
 
 PENALTIES: dict[str, Penalty] = {"r1": r1, "r2": r2, "wgan_gp": wgan_gp, "dragan": dragan}

@@ -38,7 +38,9 @@ class State(BaseModel):
     metrics: dict[str, float] = {}
 
 
-def write(folder: Path, state: State, weights: dict[str, Weights], training: dict[str, Any]) -> Path:
+def write(
+    folder: Path, state: State, weights: dict[str, Weights], training: dict[str, Any]
+) -> Path:
     """Write a checkpoint into `folder`: a safetensors file for each entry of `weights`.
 
     `training` is what only training needs. Raises `GanscaleError` where the disk refuses, with
@@ -135,7 +137,7 @@ def find(folder: Path, name: str) -> Path:
         problem = "is damaged" if found else "is not there"
         raise GanscaleError(
             f"checkpoint '{name}' {problem} in {folder}; it holds "
-            f"{', '.join(p.name for p in known)}, and the names `latest` and `best` (once evaluated)"
+            f"{', '.join(p.name for p in known)}; `latest` and, once evaluated, `best` are names too"
         )
     return found
 

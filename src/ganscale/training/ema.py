@@ -22,7 +22,7 @@ class MovingAverage:
         self._followed = followed
         self._ema = ema
         self._batch_size = batch_size
-        self._ours = list(average.parameters())
+        self._ours = [p.detach() for p in average.parameters()]
         self._theirs = [p.detach() for p in followed.parameters()]
 
     def decay(self, images_seen: int) -> float:

@@ -59,10 +59,8 @@ class Player:
         self.clip_norm = clip_norm
         if train.sync_batch_norm:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        self.memory_format = (
-            torch.channels_last if train.channels_last else torch.contiguous_format
-        )
-        self.raw = network.to(self.device, memory_format=self.memory_format)
+        self.memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
+        self.raw = network.to(self.device).to(memory_format=self.memory_format)
         self._forward_float32 = self.raw.forward  # before Accelerate wraps it in autocast
         optimizer = _adam(self.raw, adam, lazy_interval)
         with warnings.catch_warnings():

@@ -1,6 +1,7 @@
 """`ganscale sample`: images from a run's checkpoint, without the machinery that trained it."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from ganscale.training.run_folder import RunFolder
 INTERPOLATION_STEPS = 12
 INTERPOLATION_PATHS = 6
 GIF_FRAME_MS = 80
+
+Between = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Sampler:
@@ -83,19 +86,14 @@ class Sampler:
         if ends > 2:
             rows = torch.cat([rows, rows[:1]])
         fractions = torch.linspace(0, 1, INTERPOLATION_STEPS)
-        if self.experiment.latent.distribution == "uniform":
-            between = torch.lerp
-        else:
-            between = _slerp
-        return [
-            between(a, b, t) for a, b in zip(rows, rows[1:], strict=False) for t in fractions
-        ]
+        between: Between = (
+            torch.lerp if self.experiment.latent.distribution == "uniform" else _slerp
+        )
+        return [between(a, b, t) for a, b in itertools.pairwise(rows) for t in fractions]
 
 
 def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Along the sphere: a straight line leaves the shell on which normal latents lie (White 2016)."""
+    """Along the sphere: a line would leave the shell that normal latents lie on (White 2016)."""
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-0.9999, 0.9999)
     angle = torch.arccos(cosine)[:, None]
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
-
-

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# The main job, end to end: install, pack digits, train the textbook GAN, score it, show it.
+#   ./launch/quickstart.sh [--data-root DIR] [--steps N]
+# DIR holds torchvision's MNIST/raw (also: GANSCALE_DATA). Without it MNIST is fetched; where that
+# fails, scikit-learn's own handwritten digits are used.
+set -euo pipefail
+
+data_root=${GANSCALE_DATA:-}
+steps=8000
+while [ $# -gt 0 ]; do
+    case $1 in
+        --data-root) data_root=${2:?--data-root needs a folder}; shift 2 ;;
+        --steps) steps=${2:?--steps needs a number}; shift 2 ;;
+        -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit ;;
+        *) echo "quickstart: unknown option '$1' (try --help)" >&2; exit 2 ;;
+    esac
+done
+[ -z "$data_root" ] || data_root=$(cd "$data_root" && pwd)
+
+# shellcheck source=launch/environment.sh
+. "$(dirname "$0")/environment.sh"
+
+# -- data --
+set_name=mnist
+if [ -f data/mnist/manifest.json ]; then
+    :
+elif [ -n "$data_root" ]; then
+    ganscale pack mnist data/mnist --data-root "$data_root"
+elif [ -f data/digits/manifest.json ]; then
+    set_name=digits
+elif ! timeout 300 ganscale pack mnist data/mnist --download 2>/dev/null; then
+    echo "quickstart: MNIST cannot be fetched here; using the 1,797 digits inside scikit-learn"
+    set_name=digits
+    ganscale pack digits data/digits --size 28
+fi
+
+# -- training: a finished run is kept and the next gets a number; an unfinished one goes on --
+number=1
+while [ -f "runs/quickstart-$set_name-$number/report.html" ]; do number=$((number + 1)); done
+run=runs/quickstart-$set_name-$number
+kind=cpu
+if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then kind=gpu; fi
+accelerate launch --config_file "launch/accelerate/$kind.yaml" -m ganscale \
+    train configs/mnist_mlp.yaml "name=$(basename "$run")" "data.path=data/$set_name" \
+    "train.steps=$steps" monitoring.log_every=250
+
+# -- score and pictures --
+ganscale evaluate "$run"
+ganscale sample "$run" --grid "$run/grid.png" --interpolate "$run/interpolation.gif" >/dev/null
+wandb_run=$(find "$run/wandb" -maxdepth 1 -name '*run-*' -type d 2>/dev/null | sort | tail -n 1)
+cat <<END
+
+Done. Look at:
+  sample grid     $run/grid.png
+  loss curves     $run/report.html
+  checkpoints     $run/checkpoints
+  W&B run         ${wandb_run:-none}  (upload it: .venv/bin/wandb sync DIR)
+
+Go on with (after: source .venv/bin/activate):
+  a DCGAN         ganscale train configs/mnist_dcgan.yaml data.path=data/$set_name
+  several GPUs    accelerate launch --config_file launch/accelerate/ddp.yaml -m ganscale train configs/mnist_dcgan.yaml
+  two processes   accelerate launch --config_file launch/accelerate/cpu_ddp.yaml -m ganscale train configs/mnist_mlp.yaml
+END
