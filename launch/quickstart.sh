@@ -6,7 +6,7 @@
 set -euo pipefail
 
 data_root=${GANSCALE_DATA:-}
-steps=8000
+steps=20000
 while [ $# -gt 0 ]; do
     case $1 in
         --data-root) data_root=${2:?--data-root needs a folder}; shift 2 ;;

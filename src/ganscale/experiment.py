@@ -91,8 +91,9 @@ def _explain(error: Any) -> str:
     if kind == "extra_forbidden":
         known = [".".join([*map(str, location[:-1]), k]) for k in _keys_beside(location)]
         near = difflib.get_close_matches(key, known, n=1, cutoff=0.6) or _same_last_part(key)
-        hint = f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"
-        return f"{key}: unknown key{hint}"
+        if near:
+            return f"{key}: unknown key; did you mean {' or '.join(near)}?"
+        return f"{key}: unknown key; known here: {', '.join(known)}"
     if kind == "missing":
         return f"{key}: required, and not given"
     if kind == "value_error" and not key:
@@ -122,10 +123,8 @@ def _models_in(annotation: Any) -> list[Any]:
 
 
 def _same_last_part(key: str) -> list[str]:
-    """The known key, in whichever section, whose last part is nearest to that of `key`."""
-    known = {
-        k.rpartition(".")[2]: k
-        for k, _ in _flatten(Experiment.model_validate({}).model_dump(mode="json"))
-    }
-    near = difflib.get_close_matches(key.rpartition(".")[2], known, n=1, cutoff=0.7)
-    return [known[name] for name in near]
+    """The known keys, in whichever section, whose last part is nearest to that of `key`."""
+    keys = [k for k, _ in _flatten(Experiment.model_validate({}).model_dump(mode="json"))]
+    parts = {k.rpartition(".")[2] for k in keys}
+    near = difflib.get_close_matches(key.rpartition(".")[2], parts, n=1, cutoff=0.7)
+    return [k for k in keys if k.rpartition(".")[2] in near]

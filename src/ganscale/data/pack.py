@@ -162,34 +162,44 @@ def _write_shard(
     skipped: list[str] = []
     if not index_path(path).is_file():
         temporary = path.with_suffix(".partial")
-        with temporary.open("wb") as file:
-            writer = wds.TarWriter(file, mtime=0, user="ganscale", group="ganscale")
-            for i in order.tolist():
-                try:
-                    image = _fitted(source.image(i), shape, packing.size)
-                except GanscaleError as error:
-                    if packing.on_error == "raise":
-                        raise
-                    skipped.append(str(error))
-                    continue
-                sample = {"__key__": f"{i:09d}", packing.format: _encoded(image, packing)}
-                if source.label(i) >= 0:
-                    sample["cls"] = str(source.label(i)).encode()
-                writer.write(sample)
-            writer.close()
+        skipped = _write_tar(source, temporary, order, shape, packing)
         temporary.replace(path)
         buffer = io.BytesIO()
         np.save(buffer, index_tar(path))
         write_atomically(index_path(path), buffer.getvalue())
-    index = np.load(index_path(path))
     shard = Shard(
         name=path.name,
-        samples=len(index),
+        samples=len(np.load(index_path(path))),
         bytes=path.stat().st_size,
         sha256=sha256(path),
         index_sha256=sha256(index_path(path)),
     )
     return shard, skipped
+
+
+def _write_tar(
+    source: Source,
+    path: Path,
+    order: np.ndarray,
+    shape: tuple[int, int, int],
+    packing: Packing,
+) -> list[str]:
+    """Write the samples of `order`; returns the messages of those that were skipped."""
+    skipped: list[str] = []
+    with wds.TarWriter(str(path), mtime=0, user="ganscale", group="ganscale") as writer:
+        for i in order.tolist():
+            try:
+                image = _fitted(source.image(i), shape, packing.size)
+            except GanscaleError as error:
+                if packing.on_error == "raise":
+                    raise
+                skipped.append(str(error))
+                continue
+            sample = {"__key__": f"{i:09d}", packing.format: _encoded(image, packing)}
+            if source.label(i) >= 0:
+                sample["cls"] = str(source.label(i)).encode()
+            writer.write(sample)
+    return skipped
 
 
 def _fitted(image: Image.Image, shape: tuple[int, int, int], size: int | None) -> Image.Image:

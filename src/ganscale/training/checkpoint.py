@@ -137,7 +137,7 @@ def find(folder: Path, name: str) -> Path:
         problem = "is damaged" if found else "is not there"
         raise GanscaleError(
             f"checkpoint '{name}' {problem} in {folder}; it holds "
-            f"{', '.join(p.name for p in known)}; `latest` and, once evaluated, `best` are names too"
+            f"{', '.join(p.name for p in known)}; `latest` and, if evaluated, `best` are names too"
         )
     return found
 

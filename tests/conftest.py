@@ -1,0 +1,47 @@
+"""Small real data for every test: the handwritten digits inside scikit-learn."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganscale.config import Experiment
+from ganscale.data.pack import Packing, pack
+from ganscale.data.sources import digits_source
+from ganscale.experiment import load
+
+torch.set_num_threads(1)  # xdist runs a test on each core
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A packed set of 1,797 digits of 28×28 in five shards."""
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    pack(digits_source(), folder, Packing(size=28, samples_per_shard=400), 1, lambda *_: None)
+    return folder
+
+
+@pytest.fixture
+def experiment(digits: Path, tmp_path: Path) -> Experiment:
+    """The textbook GAN, made tiny, that trains for ten steps in `tmp_path`."""
+    return tiny(digits, tmp_path)
+
+
+def tiny(digits: Path, folder: Path, *overrides: str) -> Experiment:
+    """An experiment that runs within a second."""
+    return load(
+        None,
+        [
+            "name=tiny",
+            f"runs={folder / 'runs'}",
+            f"data.path={digits}",
+            "generator.network.hidden=[16]",
+            "discriminator.network.hidden=[16]",
+            "train.steps=10",
+            "train.batch_size=8",
+            "monitoring.wandb=disabled",
+            "monitoring.tensorboard=false",
+            "monitoring.log_every=1",
+            *overrides,
+        ],
+    )

@@ -1,0 +1,107 @@
+import shutil
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ganscale.config import Data
+from ganscale.data.decode import decode
+from ganscale.data.loader import BatchDataset, Ranks, batches, open_reader
+from ganscale.data.manifest import OFFSET, SIZE, index_path, load_manifest
+from ganscale.data.order import Order
+from ganscale.data.reader import IndexedReader, ResidentReader
+from ganscale.errors import GanscaleError
+
+
+def data(folder: Path, **values: object) -> Data:
+    return Data.model_validate({"path": str(folder), **values})
+
+
+@pytest.fixture
+def copy(digits: Path, tmp_path: Path) -> Path:
+    """A set that a test may damage."""
+    return shutil.copytree(digits, tmp_path / "copy")
+
+
+def damage(folder: Path, sample: int = 0) -> None:
+    """Overwrite the image of one sample of the first shard."""
+    tar = folder / "shard-000000.tar"
+    offset, size = np.load(index_path(tar))[sample, [OFFSET, SIZE]].tolist()
+    content = bytearray(tar.read_bytes())
+    content[offset : offset + size] = b"x" * size
+    tar.write_bytes(content)
+
+
+def test_both_readers_give_the_same_batches_for_any_workers(digits: Path) -> None:
+    manifest = load_manifest(digits)
+    indexed = IndexedReader(manifest, data(digits))
+    resident, line = open_reader(data(digits, reader="resident"), manifest, Ranks())
+    assert isinstance(resident, ResidentReader)
+    assert "1,797 images" in line
+    order = Order(0, [s.samples for s in manifest.shards], 2)
+    expected = [BatchDataset(resident, order, 50, range(10, 30))[k] for k in range(34, 40)]
+    for workers in (0, 2):
+        dataset = BatchDataset(indexed, order, 50, range(10, 30))
+        got = list(islice(batches(dataset, 34, 40, data(digits, workers=workers)), 6))
+        for ours, theirs in zip(got, expected, strict=True):
+            assert torch.equal(ours.images, theirs.images)
+            assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_auto_says_why(digits: Path) -> None:
+    _, line = open_reader(data(digits), load_manifest(digits), Ranks())
+    assert line.startswith("resident reader: 1,797 images")
+    reader, line = open_reader(data(digits, reader="indexed"), load_manifest(digits), Ranks())
+    assert isinstance(reader, IndexedReader)
+    assert "asked for" in line
+
+
+def test_a_corrupt_sample_is_named_or_passed_over(copy: Path) -> None:
+    damage(copy)
+    manifest = load_manifest(copy)
+    with pytest.raises(GanscaleError, match=r"shard-000000\.tar: sample '\d+\.png'"):
+        IndexedReader(manifest, data(copy)).read(np.array([0]))
+    skipping = IndexedReader(manifest, data(copy, on_error="skip"))
+    batch = skipping.read(np.array([0, 1]))
+    assert torch.equal(batch.images[0], batch.images[1])
+    assert skipping.skipped == 1
+
+
+def test_a_shard_or_index_that_is_not_the_manifests(copy: Path) -> None:
+    manifest = load_manifest(copy)
+    tar = copy / "shard-000001.tar"
+    content = tar.read_bytes()
+    tar.write_bytes(content[:-512])
+    with pytest.raises(GanscaleError, match="manifest says"):
+        IndexedReader(manifest, data(copy)).read(np.array([400]))
+    tar.unlink()
+    with pytest.raises(GanscaleError, match="cannot be read"):
+        IndexedReader(manifest, data(copy)).read(np.array([400]))
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"format": 1}'])
+def test_a_folder_that_is_no_set(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(GanscaleError, match=r"ganscale pack|not a manifest"):
+        load_manifest(tmp_path)
+
+
+def png(digits: Path) -> bytes:
+    tar = digits / "shard-000000.tar"
+    offset, size = np.load(index_path(tar))[0, [OFFSET, SIZE]].tolist()
+    return tar.read_bytes()[offset : offset + size]
+
+
+def test_decoding_refuses_before_it_decodes(digits: Path) -> None:
+    image = png(digits)
+    assert decode(image, (1, 28, 28), 784).shape == (1, 28, 28)
+    assert decode(image, (3, 28, 28), 784).shape == (3, 28, 28)
+    bomb = image[:16] + (60_000).to_bytes(4, "big") * 2 + image[24:]
+    with pytest.raises(ValueError, match=r"60000×60000 pixels are over data\.max_pixels"):
+        decode(bomb, (1, 28, 28), 10**6)
+    for content in (b"", b"GIF89a", image[:40], b"\x80\x04cos\nsystem\n"):
+        with pytest.raises(ValueError, match=r"."):
+            decode(content, (1, 28, 28), 10**6)

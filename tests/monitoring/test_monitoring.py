@@ -1,0 +1,59 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ganscale.monitoring.pictures import save_grid
+from ganscale.monitoring.report import write_report
+from ganscale.monitoring.trackers import JsonLinesTracker, Trackers, read_metrics
+from tests.conftest import tiny
+
+
+def test_steps_after_the_checkpoint_are_logged_once(tmp_path: Path) -> None:
+    first = JsonLinesTracker(tmp_path, 0)
+    for step in (1, 2, 3, 4):
+        first.log({"loss": step}, step=step)
+    first.finish()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "lo')  # killed while writing
+    second = JsonLinesTracker(tmp_path, 2)
+    assert second.logged_step == 4
+    second.log({"loss": 30}, step=3)
+    second.finish()
+    assert [(m["step"], m["loss"]) for m in read_metrics(tmp_path)] == [(1, 1), (2, 2), (3, 30)]
+
+
+def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Path) -> None:
+    experiment = tiny(digits, tmp_path, "monitoring.wandb=offline", "seed=11")
+    trackers = Trackers(experiment, tmp_path, 0, None)
+    trackers.log(1, 8, {"loss/generator": 0.5})
+    picture = save_grid(np.zeros((4, 8, 8, 1), np.uint8), tmp_path / "grid.png")
+    trackers.picture(1, "samples", picture)
+    trackers.finish()
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    read = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file)]
+    run = json.loads(subprocess.run(read, capture_output=True, check=True).stdout)
+    assert run["summary"]["loss/generator"] == 0.5
+    assert run["summary"]["images"] == 8
+    assert run["summary"]["samples"]["count"] == 1
+    assert run["config"]["seed"] == 11
+    assert run["run_id"] == trackers.wandb_id
+    assert run["state"] == "finished"
+
+
+def test_a_grid_holds_each_image_in_its_place(tmp_path: Path) -> None:
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 6, 3), np.uint8)
+    path = save_grid(images * 50, tmp_path / "a" / "grid.png")
+    picture = np.asarray(Image.open(path))
+    assert picture.shape == (2 * 5 + 1, 3 * 7 + 1, 3)
+    assert [picture[3, 7 * i + 3, 0] for i in range(3)] == [0, 50, 100]
+    assert [picture[8, 7 * i + 3, 0] for i in range(3)] == [150, 200, 64]
+
+
+def test_the_report_of_a_run_with_nothing_in_it(tmp_path: Path) -> None:
+    page = write_report(tmp_path, "a <b>", "name: x", {"python": "3"}).read_text()
+    assert "a &lt;b&gt;" in page
+    assert "<svg" not in page

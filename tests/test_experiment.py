@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pytest
+
+from ganscale.errors import GanscaleError
+from ganscale.experiment import differences, json_schema, load, to_yaml
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)
+def test_each_shipped_file_is_valid_and_completes_in_editors(path: Path) -> None:
+    assert load(path).name == path.stem
+    assert path.read_text().startswith("# yaml-language-server: $schema=schema.json\n")
+
+
+def test_the_shipped_schema_is_the_current_one() -> None:
+    assert (CONFIGS / "schema.json").read_text() == json_schema(), (
+        "renew it: ganscale config --schema > configs/schema.json"
+    )
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("train: {steps: 5, batch_size: 32}\ngenerator: {optimizer: {lr: 1e-3}}\n")
+    experiment = load(path, ["train.steps=7", "objective.penalties=[{kind: r1, weight: 2}]"])
+    assert (experiment.train.steps, experiment.train.batch_size) == (7, 32)
+    assert experiment.generator.optimizer.lr == 1e-3
+    assert experiment.objective.penalties[0].weight == 2
+
+
+def test_the_resolved_file_reads_back_the_same(tmp_path: Path) -> None:
+    experiment = load(CONFIGS / "cifar10_dcgan.yaml", ["seed=3"])
+    path = tmp_path / "resolved.yaml"
+    path.write_text(to_yaml(experiment))
+    assert load(path) == experiment
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.stepz=3", "train.stepz: unknown key; did you mean train.steps?"),
+        ("batch_size=3", "did you mean train.batch_size or evaluation.batch_size?"),
+        ("train.steps=abc", "train.steps='abc'"),
+        ("train.steps=0", "greater than 0"),
+        ("train=3", "train=3"),
+        ("generator.network=3", "generator.network=3"),
+        ("generator.network.wdth=3", "unknown key"),
+        ("generator.network.architecture=foo", "generator.network.architecture=foo: use mlp"),
+        ("objective.loss=hing", "'hinge'"),
+        ("objective.penalties=[{kind: r1}]", "objective.penalties.0.weight: required"),
+        ("train.accumulation=3", "not divisible by train.accumulation=3"),
+        ("name=../x", "name="),
+        ("steps", "write key=value"),
+        ("seed=${nothing}", "nothing"),
+    ],
+)
+def test_a_mistake_gets_one_message_that_names_it(override: str, message: str) -> None:
+    with pytest.raises(GanscaleError) as error:
+        load(None, [override])
+    assert message in str(error.value)
+    assert "Traceback" not in str(error.value)
+
+
+def test_resolution_is_checked_against_the_architecture() -> None:
+    with pytest.raises(GanscaleError, match=r"data.resolution=30.*28, 32, 64, 128, 256"):
+        load(None, ["data.resolution=30", "generator.network.architecture=dcgan"])
+
+
+def test_batch_norm_is_refused_under_a_penalty_for_each_image() -> None:
+    overrides = [
+        "discriminator.network.architecture=dcgan",
+        "objective.penalties=[{kind: wgan_gp, weight: 10}]",
+    ]
+    with pytest.raises(GanscaleError, match="norm=none"):
+        load(None, overrides)
+    load(None, [*overrides, "discriminator.network.norm=none"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such"), ("a: [1\n", "not valid YAML"), ("- 1\n", "key: value")],
+)
+def test_a_file_that_is_none(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "x.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(GanscaleError, match=message):
+        load(path)
+
+
+def test_differences_pass_over_the_machinery() -> None:
+    ours = load(None)
+    theirs = load(None, ["train.steps=5", "data.workers=0", "monitoring.log_every=3", "name=b"])
+    assert differences(ours, theirs) == []
+    other = load(None, ["seed=4", "generator.network.hidden=[3]"])
+    assert [key for key, *_ in differences(ours, other)] == ["seed", "generator.network.hidden"]

@@ -1,0 +1,185 @@
+"""One step, against the update written out by hand with plain torch."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ganscale import randomness
+from ganscale.config import Experiment
+from ganscale.data.loader import BatchDataset, Ranks, open_reader
+from ganscale.data.manifest import load_manifest
+from ganscale.data.order import Order
+from ganscale.objectives.losses import LOSSES
+from ganscale.objectives.penalties import PENALTIES
+from ganscale.training.game import Game
+from ganscale.training.step import GANStep, Statistics
+from tests.conftest import tiny
+
+
+def real_batches(experiment: Experiment, first: int, number: int) -> list[Tensor]:
+    manifest = load_manifest(experiment.data.path)
+    reader, _ = open_reader(experiment.data, manifest, Ranks())
+    order = Order(experiment.seed, [s.samples for s in manifest.shards], 8)
+    size = experiment.train.batch_size
+    dataset = BatchDataset(reader, order, size, range(size))
+    return [dataset[first + k].images for k in range(number)]
+
+
+def make(experiment: Experiment) -> tuple[Game, GANStep]:
+    game = Game(experiment)
+    rows = range(experiment.train.batch_size)
+    return game, GANStep(experiment, game.generator, game.discriminator, game.average, rows)
+
+
+def by_hand(experiment: Experiment, steps: int) -> tuple[nn.Module, nn.Module]:
+    """The same game in one plain loop, without players, accumulation or freezing."""
+    game = Game(experiment)
+    generator = copy.deepcopy(game.generator.raw)
+    discriminator = copy.deepcopy(game.discriminator.raw)
+    adam = experiment.generator.optimizer
+    k = experiment.objective.lazy_interval
+    c = k / (k + 1) if k > 1 else 1
+    optimizer_g = torch.optim.Adam(generator.parameters(), adam.lr, adam.betas)
+    optimizer_d = torch.optim.Adam(
+        discriminator.parameters(), adam.lr * c, (adam.betas[0] ** c, adam.betas[1] ** c)
+    )
+    loss, seed = LOSSES[experiment.objective.loss], experiment.seed
+    rows, n = range(experiment.train.batch_size), experiment.discriminator.steps
+    for step in range(steps):
+        for update, images in enumerate(real_batches(experiment, step * n, n), step * n):
+            real = images / 127.5 - 1
+            z = randomness.latents(experiment.latent, seed, "discriminator", update, rows)
+            fake = generator(z).detach()
+            total = loss.discriminator(discriminator(real), discriminator(fake))
+            for penalty in experiment.objective.penalties:
+                draws = iter(range(1, 9))
+
+                def random(shape, kind=penalty.kind, update=update, draws=draws):  # type: ignore[no-untyped-def]
+                    purpose = f"penalty/{kind}/{next(draws)}"
+                    return randomness.uniform(seed, purpose, update, rows, shape)
+
+                if update % penalty.every == 0:
+                    value = PENALTIES[penalty.kind](discriminator, real, fake, random)
+                    total = total + penalty.every * penalty.weight * value
+            optimizer_d.zero_grad()
+            total.backward()
+            optimizer_d.step()
+        z = randomness.latents(experiment.latent, seed, "generator", step, rows)
+        optimizer_g.zero_grad()
+        loss.generator(discriminator(generator(z)), discriminator(real)).backward()
+        optimizer_g.step()
+    return generator, discriminator
+
+
+GAMES = {
+    "textbook": (),
+    "accumulation": ("train.accumulation=4",),
+    "relativistic": ("objective.loss=relativistic",),
+    "lazy R1, two steps": (
+        "objective.penalties=[{kind: r1, weight: 3, every: 2}]",
+        "discriminator.steps=2",
+    ),
+    "WGAN-GP accumulated": (
+        "objective.loss=wasserstein",
+        "objective.penalties=[{kind: wgan_gp, weight: 10}]",
+        "discriminator.steps=3",
+        "train.accumulation=2",
+    ),
+    "DRAGAN and R2": (
+        "objective.penalties=[{kind: dragan, weight: 5},{kind: r2, weight: 1}]",
+        "train.accumulation=2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_a_step_is_the_update_of_the_papers(digits: Path, tmp_path: Path, name: str) -> None:
+    experiment = tiny(digits, tmp_path, *GAMES[name])
+    game, step = make(experiment)
+    n = experiment.discriminator.steps
+    for k in range(4):
+        step(k, real_batches(experiment, k * n, n), measure=k % 2 == 0)
+    generator, discriminator = by_hand(experiment, 4)
+    for ours, theirs in ((game.generator.raw, generator), (game.discriminator.raw, discriminator)):
+        for (name_, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            assert torch.allclose(a, b, rtol=1e-4, atol=1e-6), name_
+
+
+def test_batch_norm_judges_real_and_fake_apart(digits: Path, tmp_path: Path) -> None:
+    experiment = dcgan(digits, tmp_path)
+    game, step = make(experiment)
+    assert not step.judge_together
+    step(0, real_batches(experiment, 0, 1), measure=True)
+    _, discriminator = by_hand(experiment, 1)
+    for a, b in zip(game.discriminator.raw.parameters(), discriminator.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def dcgan(digits: Path, folder: Path) -> Experiment:
+    base = tiny(digits, folder).model_dump(mode="json")
+    for player in ("generator", "discriminator"):
+        base[player]["network"] = {"architecture": "dcgan", "width": 4}
+    return Experiment.model_validate(base)
+
+
+def test_the_generators_update_leaves_no_gradient_on_the_discriminator(
+    digits: Path, tmp_path: Path
+) -> None:
+    experiment = tiny(digits, tmp_path)
+    game, step = make(experiment)
+    images = real_batches(experiment, 0, 1)[0]
+    before = [p.clone() for p in game.discriminator.raw.parameters()]
+    touched: list[Tensor] = []
+    for parameter in game.discriminator.raw.parameters():
+        parameter.register_hook(touched.append)
+    step.update_generator(0, images, Statistics(), measure=False)
+    assert touched == []
+    for parameter, old in zip(game.discriminator.raw.parameters(), before, strict=True):
+        assert parameter.grad is None
+        assert parameter.requires_grad
+        assert torch.equal(parameter, old)
+
+
+def test_the_discriminators_update_builds_no_graph_through_the_generator(
+    digits: Path, tmp_path: Path
+) -> None:
+    experiment = tiny(digits, tmp_path)
+    game, step = make(experiment)
+    images = real_batches(experiment, 0, 1)[0]
+    step.update_discriminator(0, images, Statistics(), measure=False)
+    assert all(p.grad is None for p in game.generator.raw.parameters())
+
+
+def test_a_lazy_penalty_is_measured_when_logged_but_does_not_count(
+    digits: Path, tmp_path: Path
+) -> None:
+    lazy = "objective.penalties=[{kind: r1, weight: 3, every: 16}]"
+    experiment = tiny(digits, tmp_path, lazy)
+    images = real_batches(experiment, 1, 1)
+    weights = []
+    for measure in (False, True):
+        game, step = make(experiment)
+        statistics = step(1, images, measure)
+        assert ("penalty/r1" in statistics.values) == measure
+        weights.append(torch.cat([p.flatten() for p in game.discriminator.raw.parameters()]))
+    assert torch.equal(*weights)
+
+
+def test_clipping_bounds_the_gradient(digits: Path, tmp_path: Path) -> None:
+    experiment = tiny(digits, tmp_path, "discriminator.clip_norm=1e-3")
+    game, step = make(experiment)
+    norms: list[float] = []
+    optimizer_step = game.discriminator.optimizer.step
+
+    def watched() -> None:
+        gradients = [p.grad for p in game.discriminator.raw.parameters()]
+        norms.append(torch.nn.utils.get_total_norm(gradients).item())
+        optimizer_step()
+
+    game.discriminator.optimizer.step = watched
+    statistics = step(0, real_batches(experiment, 0, 1), measure=True)
+    assert norms[0] == pytest.approx(1e-3, rel=1e-2)
+    assert statistics.means()["gradient_norm/discriminator"] > 1e-2  # before clipping

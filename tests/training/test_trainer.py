@@ -1,0 +1,139 @@
+"""Whole runs in this process, on a tiny game."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ganscale.config import Experiment
+from ganscale.errors import GanscaleError
+from ganscale.training import checkpoint
+from ganscale.training.run_folder import RunFolder
+from ganscale.training.trainer import train
+from tests.conftest import tiny
+
+
+def metrics(experiment: Experiment) -> list[dict[str, float]]:
+    path = RunFolder.of(experiment).path / "metrics.jsonl"
+    timings = ("images/s", "seconds/data", "seconds/step")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in timings} for line in lines]
+
+
+def same_checkpoint(one: Path, other: Path) -> None:
+    for part in ("generator", "discriminator", "ema"):
+        a, b = checkpoint.read_weights(one, part), checkpoint.read_weights(other, part)
+        assert a.keys() == b.keys()
+        for name in a:
+            assert torch.equal(a[name], b[name]), f"{part} {name}"
+    moments = [checkpoint.read_training(p) for p in (one, other)]
+    assert _equal(*moments)
+
+
+def _equal(a: object, b: object) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(_equal(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(_equal, a, b))  # type: ignore[arg-type]
+    return a == b
+
+
+def test_a_run_leaves_what_a_user_looks_for(digits: Path, tmp_path: Path) -> None:
+    experiment = tiny(
+        digits, tmp_path, "monitoring.pictures_every=5", "monitoring.tensorboard=true"
+    )
+    assert train(experiment) == 0
+    folder = RunFolder.of(experiment)
+    assert [p.name for p in checkpoint.listed(folder.checkpoints)] == ["step-00000010"]
+    assert [p.name for p in sorted(folder.samples.iterdir())] == [
+        f"step-{s:08d}.png" for s in (0, 5, 10)
+    ]
+    assert folder.experiment() == experiment
+    assert list(folder.path.glob("tensorboard/events*"))
+    report = folder.report.read_text()
+    assert "<svg" in report
+    assert "data:image/png" in report
+    assert re.findall(r'(?:src|href)\s*=\s*"(?!#)[^"]', report) == []  # needs nothing else
+    assert [line["step"] for line in metrics(experiment)] == list(range(1, 11))
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7])
+def test_a_resumed_run_is_the_uninterrupted_one(digits: Path, tmp_path: Path, stop: int) -> None:
+    whole = tiny(digits, tmp_path, "name=whole")
+    train(whole)
+    halves = tiny(digits, tmp_path, "name=halves", f"train.steps={stop}")
+    train(halves)
+    halves = tiny(digits, tmp_path, "name=halves")
+    train(halves)
+    ends = [RunFolder.of(e).checkpoints / "step-00000010" for e in (whole, halves)]
+    same_checkpoint(*ends)
+    assert metrics(whole) == metrics(halves)
+
+
+def test_accumulation_and_reader_do_not_change_the_run(digits: Path, tmp_path: Path) -> None:
+    base = tiny(digits, tmp_path, "name=base")
+    train(base)
+    other = tiny(digits, tmp_path, "name=other", "train.accumulation=4", "data.reader=indexed")
+    train(other)
+    for a, b in zip(metrics(base), metrics(other), strict=True):
+        for key in a:
+            assert a[key] == pytest.approx(b[key], rel=1e-4), key
+
+
+def test_a_folder_of_another_experiment_is_refused(digits: Path, tmp_path: Path) -> None:
+    train(tiny(digits, tmp_path, "train.steps=2"))
+    with pytest.raises(GanscaleError) as error:
+        train(tiny(digits, tmp_path, "seed=5", "objective.loss=hinge"))
+    message = str(error.value)
+    assert "seed: 0 there, 5 now" in message
+    assert "objective.loss: 'non_saturating' there, 'hinge' now" in message
+    assert "name=" in message
+    train(tiny(digits, tmp_path, "train.steps=3"))  # longer is the same experiment
+
+
+def test_a_set_of_another_size_is_refused(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(GanscaleError, match="28×28 images of 1 channels"):
+        train(tiny(digits, tmp_path, "data.resolution=32"))
+
+
+class Dropping(nn.Module):
+    """A discriminator that draws from torch's own generator in each forward."""
+
+    def __init__(self, image_shape: tuple[int, int, int]):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.Dropout(), nn.Linear(8, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.layers(images)
+        return logits.squeeze(1)
+
+
+def test_dropout_too_is_a_function_of_the_step(digits: Path, tmp_path: Path) -> None:
+
+    def run(name: str, steps: int) -> Experiment:
+        base = tiny(digits, tmp_path, f"name={name}", f"train.steps={steps}").model_dump()
+        base["discriminator"]["network"] = {"architecture": f"{__file__}:Dropping"}
+        experiment = Experiment.model_validate(base)
+        train(experiment)
+        return experiment
+
+    whole = run("whole", 8)
+    run("halves", 3)
+    halves = run("halves", 8)
+    assert metrics(whole) == metrics(halves)
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_checkpoint(
+    digits: Path, tmp_path: Path
+) -> None:
+    overrides = ("discriminator.optimizer.lr=1e38", "checkpoint.every=1", "train.steps=50")
+    experiment = tiny(digits, tmp_path, *overrides)
+    with pytest.raises(GanscaleError, match="not a finite number at step"):
+        train(experiment)
+    kept = checkpoint.latest(RunFolder.of(experiment).checkpoints)
+    assert kept is not None
