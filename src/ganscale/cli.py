@@ -24,7 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except GanscaleError as error:
         rank = int(os.environ.get("RANK", 0))
         who = "ganscale" if rank == 0 else f"ganscale (rank {rank})"
-        print(f"{who}: error: {error}", file=sys.stderr, flush=True)
+        if rank == 0 or not error.every_rank:
+            print(f"{who}: error: {error}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -101,7 +102,11 @@ def _train(options: argparse.Namespace) -> int:
     """Train an experiment, going on where its run folder left off."""
     from ganscale.experiment import load
 
-    experiment = load(options.experiment, options.overrides)
+    try:
+        experiment = load(options.experiment, options.overrides)
+    except GanscaleError as error:
+        error.every_rank = True
+        raise
     from ganscale.training.trainer import train
 
     return train(experiment)

@@ -5,5 +5,10 @@ class GanscaleError(Exception):
     """What is wrong, where, and what to do about it, in one message.
 
     The command line prints it without a traceback and ends with a non-zero exit code. Anything
-    else that escapes is a fault of this program and keeps its traceback.
+    else that escapes is a fault of this program and keeps its traceback. `every_rank` says that
+    all processes of a run meet it alike, so that rank 0 alone need speak.
     """
+
+    def __init__(self, message: str, *, every_rank: bool = False):
+        super().__init__(message)
+        self.every_rank = every_rank

@@ -58,7 +58,7 @@ def test_a_run_leaves_what_a_user_looks_for(digits: Path, tmp_path: Path) -> Non
     report = folder.report.read_text()
     assert "<svg" in report
     assert "data:image/png" in report
-    assert re.findall(r'(?:src|href)\s*=\s*"(?!#)[^"]', report) == []  # needs nothing else
+    assert re.findall(r'(?:src|href)\s*=\s*"(?!#|data:)[^"]', report) == []  # needs nothing else
     assert [line["step"] for line in metrics(experiment)] == list(range(1, 11))
 
 
@@ -128,12 +128,36 @@ def test_dropout_too_is_a_function_of_the_step(digits: Path, tmp_path: Path) -> 
     assert metrics(whole) == metrics(halves)
 
 
+class Exploding(Dropping):
+    """A discriminator whose fortieth forward is not a number."""
+
+    def __init__(self, image_shape: tuple[int, int, int]):
+        super().__init__(image_shape)
+        self.forwards = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.forwards += 1
+        return super().forward(images) * (1 if self.forwards < 40 else float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("log_every", "message"),
+    [
+        (1, r"loss/generator is not a finite number at step 20.*step-00000015"),
+        (50, r"generator layers.*is not a finite number at step 20.*step-00000015"),
+    ],
+)
 def test_divergence_stops_the_run_and_keeps_the_last_checkpoint(
-    digits: Path, tmp_path: Path
+    digits: Path, tmp_path: Path, log_every: int, message: str
 ) -> None:
-    overrides = ("discriminator.optimizer.lr=1e38", "checkpoint.every=1", "train.steps=50")
-    experiment = tiny(digits, tmp_path, *overrides)
-    with pytest.raises(GanscaleError, match="not a finite number at step"):
+    overrides = ("checkpoint.every=5", "train.steps=50", f"monitoring.log_every={log_every}")
+    base = tiny(digits, tmp_path, *overrides).model_dump()
+    base["discriminator"]["network"] = {"architecture": f"{__file__}:Exploding"}
+    experiment = Experiment.model_validate(base)
+    with pytest.raises(GanscaleError, match=message):
         train(experiment)
     kept = checkpoint.latest(RunFolder.of(experiment).checkpoints)
     assert kept is not None
+    for part in ("generator", "discriminator", "ema"):
+        weights = checkpoint.read_weights(kept, part)
+        assert all(torch.isfinite(w).all() for w in weights.values())

@@ -38,7 +38,8 @@ class Ranks:
         if batch_size % parts:
             raise GanscaleError(
                 f"train.batch_size={batch_size} is not divisible by {self.world_size} processes × "
-                f"train.accumulation={accumulation}; use a multiple of {parts}"
+                f"train.accumulation={accumulation}; use a multiple of {parts}",
+                every_rank=True,
             )
         part = batch_size // self.world_size
         return range(self.rank * part, (self.rank + 1) * part)

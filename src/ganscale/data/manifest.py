@@ -74,7 +74,8 @@ def load_manifest(folder: str | Path) -> Manifest:
     except FileNotFoundError:
         raise GanscaleError(
             f"{folder}: no packed set ({MANIFEST} is missing); make one with "
-            f"`ganscale pack SOURCE {folder}`, or say where it is with data.path=DIR"
+            f"`ganscale pack SOURCE {folder}`, or say where it is with data.path=DIR",
+            every_rank=True,
         ) from None
     except (OSError, json.JSONDecodeError, ValidationError) as error:
         first = str(error).splitlines()[0]

@@ -95,10 +95,9 @@ class FileSource:
         try:
             image = Image.open(io.BytesIO(self._reader(name)))
             image.load()
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-            raise GanscaleError(
-                f"{self.path}: '{name}' cannot be read as an image: {error}"
-            ) from None
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
+            raise GanscaleError(f"{self.path}: '{name}' is no readable image{reason}") from None
         return image
 
 
@@ -164,7 +163,8 @@ def mnist_source(root: Path | None, split: str = "train", download: bool = False
         dataset = MNIST(str(root), train=split == "train", download=download)
     except (RuntimeError, OSError) as error:
         hint = "" if download else "; --download fetches it, --data-root says where it is"
-        raise GanscaleError(f"MNIST is not in {root / 'MNIST' / 'raw'}{hint} ({error})") from None
+        first = str(error).splitlines()[0]
+        raise GanscaleError(f"MNIST is not in {root / 'MNIST' / 'raw'} ({first}){hint}") from None
     return ArraySource(f"MNIST {split}", dataset.data.numpy(), dataset.targets.numpy())
 
 

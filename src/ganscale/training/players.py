@@ -23,9 +23,13 @@ ACCELERATE_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 def make_accelerator(train: Train) -> Accelerator:
     """One player's Accelerator; a machine without a GPU trains on its processor."""
     if train.precision == "fp16" and not torch.cuda.is_available():
-        raise GanscaleError("train.precision=fp16 needs a GPU; use bf16 or fp32 on a processor")
+        raise GanscaleError(
+            "train.precision=fp16 needs a GPU; use bf16 or fp32 on a processor", every_rank=True
+        )
     if train.sync_batch_norm and not torch.cuda.is_available():
-        raise GanscaleError("train.sync_batch_norm=true needs GPUs; set it to false")
+        raise GanscaleError(
+            "train.sync_batch_norm=true needs GPUs; set it to false", every_rank=True
+        )
     # Precision is the experiment's, whatever the launcher's file says: the run follows from it.
     return Accelerator(
         cpu=not torch.cuda.is_available(),

@@ -81,7 +81,8 @@ class Trainer:
             raise GanscaleError(
                 f"{experiment.data.path} holds {h}×{w} images of {c} channels; the experiment says "
                 f"data.resolution={experiment.data.resolution}, "
-                f"data.channels={experiment.data.channels}"
+                f"data.channels={experiment.data.channels}",
+                every_rank=True,
             )
         self.reader, why = open_reader(experiment.data, self.manifest, self.ranks)
         log.info("%s", why)
@@ -115,7 +116,8 @@ class Trainer:
             if state.data_fingerprint != self.manifest.fingerprint:
                 raise GanscaleError(
                     f"{path} was trained on other data than {self.experiment.data.path} holds now; "
-                    "put the old set back or give the run another name"
+                    "put the old set back or give the run another name",
+                    every_rank=True,
                 )
             self.game.restore(path)
             self.step = self.logged_step = state.step
@@ -227,14 +229,7 @@ class Trainer:
         busy = seconds.get("data", 0.0) + seconds.get("step", 0.0)
         images = (self.step - self.logged_step) * self.experiment.train.batch_size
         self.logged_step = self.step
-        wrong = [name for name, value in numbers.items() if not math.isfinite(value)]
-        if wrong:
-            kept = checkpoint.listed(self.folder.checkpoints)
-            raise GanscaleError(
-                f"{', '.join(wrong)} is not a finite number at step {self.step:,}: the run has "
-                f"diverged. The last checkpoint is {kept[-1].name if kept else 'none'}; start "
-                "again with a lower learning rate, a penalty, or train.precision=fp32."
-            )
+        self._refuse_divergence([n for n, value in numbers.items() if not math.isfinite(value)])
         numbers["images/s"] = images / busy
         numbers["seconds/data"] = seconds.get("data", 0.0)
         numbers["seconds/step"] = seconds.get("step", 0.0)
@@ -242,6 +237,17 @@ class Trainer:
             numbers["memory/GiB"] = torch.cuda.max_memory_allocated() / 2**30
         self._track(numbers)
         progress.numbers(self.step, numbers)
+
+    def _refuse_divergence(self, not_finite: list[str]) -> None:
+        """Stop where something is no number any more, before a checkpoint keeps it."""
+        if not_finite:
+            kept = checkpoint.listed(self.folder.checkpoints)
+            raise GanscaleError(
+                f"{not_finite[0]} is not a finite number at step {self.step:,}: the run has "
+                f"diverged. The last checkpoint is {kept[-1].name if kept else 'none'}; start "
+                "again with a lower learning rate, a penalty, or train.precision=fp32.",
+                every_rank=True,
+            )
 
     def _track(self, numbers: dict[str, float]) -> None:
         if self.trackers is not None:
@@ -263,6 +269,14 @@ class Trainer:
     def _save(self, metrics: dict[str, float]) -> None:
         """Write a checkpoint of this step; all ranks give their part, rank 0 writes."""
         weights, training = self.game.weights(), self.game.training_state()
+        self._refuse_divergence(
+            [
+                f"{part} {name}"
+                for part, tensors in weights.items()
+                for name, tensor in tensors.items()
+                if not torch.isfinite(tensor).all()
+            ]
+        )
         if not self.is_main:
             return
         state = checkpoint.State(

@@ -1,0 +1,48 @@
+"""Starting the real program as a user does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment, one thread, no GPU: the same arithmetic everywhere."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(ROOT),
+        **more,
+    }
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "ganscale", *arguments]
+
+
+def launched(processes: int, *arguments: str) -> list[str]:
+    """The same through `accelerate launch` and the shipped file for several CPU processes."""
+    return [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(ROOT / "launch" / "accelerate" / "cpu_ddp.yaml"),
+        f"--num_processes={processes}",
+        "--main_process_port=0",
+        "-m",
+        "ganscale",
+        *arguments,
+    ]
+
+
+def run(line: list[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run to the end; the output is shown where a test fails."""
+    done = subprocess.run(
+        line, cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=300
+    )
+    print(done.stdout, done.stderr, sep="\n")
+    return done

@@ -1,0 +1,200 @@
+"""What a user types, right and wrong."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganscale.cli import main
+from ganscale.errors import GanscaleError
+from ganscale.experiment import to_yaml
+from ganscale.training import checkpoint
+from ganscale.training.run_folder import RunFolder
+from ganscale.training.trainer import train
+from tests.conftest import tiny
+from tests.system.processes import ROOT, environment, run
+
+pytestmark = pytest.mark.system
+
+
+@pytest.fixture(scope="module")
+def finished(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that is done."""
+    experiment = tiny(digits, tmp_path_factory.mktemp("finished"), "checkpoint.every=5")
+    train(experiment)
+    return RunFolder.of(experiment).path
+
+
+def test_samples_are_seeded_and_come_from_any_checkpoint(finished: Path, tmp_path: Path) -> None:
+    def sample(name: str, *more: str) -> np.ndarray:
+        out = tmp_path / name
+        assert main(["sample", str(finished), "--num", "20", "--out", str(out), *more]) == 0
+        images: np.ndarray = np.load(out)["images"]
+        return images
+
+    first = sample("a.npz")
+    assert first.shape == (20, 28, 28, 1)
+    assert first.dtype == np.uint8
+    assert np.array_equal(first, sample("b.npz", "--checkpoint", "step-00000010"))
+    assert not np.array_equal(first, sample("c.npz", "--seed", "1"))
+    assert not np.array_equal(first, sample("d.npz", "--checkpoint", "5"))
+    assert not np.array_equal(first, sample("e.npz", "--weights", "generator"))
+
+
+def test_grid_and_interpolations(finished: Path, tmp_path: Path) -> None:
+    files = {kind: tmp_path / kind for kind in ("grid.png", "strip.png", "loop.gif")}
+    main(["sample", str(finished), "--grid", str(files["grid.png"]), "--num", "9"])
+    main(["sample", str(finished), "--interpolate", str(files["strip.png"])])
+    main(["sample", str(finished), "--interpolate", str(files["loop.gif"])])
+    assert Image.open(files["grid.png"]).size == (3 * 29 + 1, 3 * 29 + 1)
+    assert Image.open(files["strip.png"]).size == (12 * 29 + 1, 6 * 29 + 1)
+    assert Image.open(files["loop.gif"]).n_frames > 40
+
+
+def test_evaluate_and_report(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(finished), "--num", "200"]) == 0
+    assert "FID" in capsys.readouterr().out
+    (finished / "report.html").unlink()
+    assert main(["report", str(finished)]) == 0
+    assert (finished / "report.html").is_file()
+
+
+WRONG = {
+    "unknown key": (["train", "{file}", "train.stepz=4"], "did you mean train.steps"),
+    "wrong type": (["train", "{file}", "train.steps=many"], "train.steps='many'"),
+    "no file": (["train", "nowhere.yaml"], "nowhere.yaml: no such experiment file"),
+    "no set": (["train", "{file}", "data.path=empty"], "ganscale pack"),
+    "not divisible": (["train", "{file}", "train.accumulation=3"], "train.accumulation=3"),
+    "fp16 here": (["train", "{file}", "train.precision=fp16"], "use bf16 or fp32"),
+    "no source": (["pack", "nowhere", "out"], "no such source"),
+    "no images": (["pack", "empty", "out"], "no image files"),
+    "unreadable image": (["pack", "broken", "out"], "broken: 'x.png' is no readable image"),
+    "no MNIST": (["pack", "mnist", "out", "--data-root", "empty"], "--download"),
+    "no run": (["sample", "empty", "--grid", "g.png"], "not a run folder"),
+    "unknown checkpoint": (
+        ["sample", "{run}", "--checkpoint", "77", "--grid", "g.png"],
+        "checkpoint '77' is not there",
+    ),
+    "nothing to write": (["sample", "{run}"], "--grid"),
+    "unknown picture": (["sample", "{run}", "--interpolate", "a.bmp"], ".png or .gif"),
+    "evaluate nothing": (["evaluate", "empty"], "not a run folder"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_bad_input_gets_one_message_and_an_exit_code(
+    finished: Path,
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "x.png").write_bytes(b"no picture")
+    file = tmp_path / "experiment.yaml"
+    file.write_text(to_yaml(tiny(digits, tmp_path)))
+    arguments, message = WRONG[name]
+    before = sorted(p.name for p in finished.rglob("*"))
+    code = main([a.format(file=file, run=finished) for a in arguments])
+    errors = capsys.readouterr().err
+    assert code == 1
+    assert message in errors
+    assert errors.count("ganscale: error:") == 1
+    assert sorted(p.name for p in finished.rglob("*")) == before
+
+
+def test_help_imports_nothing_heavy() -> None:
+    check = (
+        "import sys, ganscale.cli as c\n"
+        "try: c.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'wandb', 'deepspeed', 'numpy', 'pydantic', 'accelerate'}\n"
+        "sys.exit(bool(heavy & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_doctor_finds_nothing_wrong_here(tmp_path: Path) -> None:
+    done = run([sys.executable, "-m", "ganscale", "doctor"], tmp_path)
+    assert done.returncode == 0
+    assert "torchvision fits torch" in done.stdout
+
+
+def test_a_built_wheel_works_from_any_folder(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    where = [sys.executable, "-c", "import ganscale; print(ganscale.__file__)"]
+    done = run(where, elsewhere, PYTHONPATH=str(tmp_path / "installed"))
+    assert str(tmp_path / "installed") in done.stdout
+    pack = [sys.executable, "-m", "ganscale", "pack", "digits", "set", "--size", "28"]
+    done = run(pack, elsewhere, PYTHONPATH=str(tmp_path / "installed"))
+    assert done.returncode == 0
+    assert "1,797 images of 28×28" in done.stdout
+    assert (elsewhere / "set" / "contact-sheet.png").is_file()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):  # type: ignore[no-untyped-def]
+    """A file system of three megabytes."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_leaves_the_older_checkpoints(digits: Path, small_disk: Path) -> None:
+    more = ("checkpoint.every=1", "checkpoint.keep=100", "train.steps=60")
+    experiment = tiny(digits, small_disk, *more)
+    with pytest.raises(GanscaleError, match=r"could not be written .*older ones are intact"):
+        train(experiment)
+    folder = RunFolder.of(experiment).checkpoints
+    kept = checkpoint.listed(folder)
+    assert len(kept) > 1
+    assert all(map(checkpoint.is_sound, kept))
+    assert not list(folder.glob(".partial*"))
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    assert train(experiment) == 0
+    assert checkpoint.listed(folder)[-1].name == "step-00000060"
+
+
+def test_the_quickstart_from_a_fresh_clone(tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    for name in ("launch", "configs", "src", "pyproject.toml", "constraints.txt", "README.md"):
+        source = ROOT / name  # as they are in the working tree
+        if source.is_dir():
+            shutil.copytree(source, clone / name, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, clone / name)
+    if (ROOT / ".venv" / "installed").is_file():  # installing is what CI's first step has tested
+        (clone / ".venv").symlink_to(ROOT / ".venv")
+    line = ["./launch/quickstart.sh", "--steps", "60"]
+    (clone / "data").mkdir()
+    digits = ["python", "-m", "ganscale", "pack", "digits", "data/digits", "--size", "28"]
+    subprocess.run([sys.executable, *digits[1:]], cwd=clone, env=environment(), check=True)
+    done = run(line, clone, HOME=str(tmp_path), GANSCALE_DATA="")
+    assert done.returncode == 0
+    assert "FID" in done.stdout
+    folder = clone / "runs" / "quickstart-digits-1"
+    for name in ("grid.png", "report.html", "checkpoints/step-00000060", "wandb"):
+        assert (folder / name).exists(), name
+        assert f"{folder.relative_to(clone)}" in done.stdout
