@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from accelerate import PartialState
 from PIL import Image
 
 from ganscale.monitoring.pictures import save_grid
@@ -27,6 +28,7 @@ def test_steps_after_the_checkpoint_are_logged_once(tmp_path: Path) -> None:
 
 
 def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Path) -> None:
+    PartialState(cpu=True)  # Accelerate's trackers ask it for the rank
     experiment = tiny(digits, tmp_path, "monitoring.wandb=offline", "seed=11")
     trackers = Trackers(experiment, tmp_path, 0, None)
     trackers.log(1, 8, {"loss/generator": 0.5})
