@@ -19,26 +19,53 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class WeightedSet(Section):
+    """One set of a mixture."""
+
+    path: str
+    """Folder or URL of a packed set."""
+    weight: PositiveFloat = 1.0
+    """Its share of the samples, relative to the other weights."""
+
+
 class Data(Section):
     """Which packed set is read, and how."""
 
     path: str = "data/mnist"
-    """Folder of a packed set: it holds manifest.json, the shards and their index."""
+    """Folder or URL (http, https, s3, …) of a packed set: manifest.json, shards and their index.
+    With the streaming reader also shards themselves: `https://…/{0000..0999}.tar`."""
+    mixture: tuple[WeightedSet, ...] = ()
+    """Sets that are mixed by weight, instead of `path`."""
+    balance_classes: bool = False
+    """Every class equally often, however many samples it has."""
     resolution: PositiveInt = 28
     """Height and width of an image in pixels."""
     channels: Literal[1, 3] = 1
     """1 for grey, 3 for RGB."""
-    reader: Literal["auto", "indexed", "resident"] = "auto"
+    reader: Literal["auto", "indexed", "resident", "streaming"] = "auto"
     """`indexed` decodes from the shards as it goes; `resident` decodes once into memory; `auto`
-    takes `resident` where the set fits. All give the same batches."""
+    takes `resident` where the set fits. These give the same batches. `streaming` reads shards one
+    after the other with replacement, for sets too large to index: its batches depend on the
+    number of processes and workers, and a resumed run draws other ones."""
+    resident_on: Literal["auto", "host", "device"] = "auto"
+    """Where the resident reader keeps the set; `auto` takes a GPU's memory where it fits."""
     workers: NonNegativeInt = 2
-    """Processes a rank that decode ahead (`indexed` reader)."""
+    """Processes a rank that decode ahead (`indexed` and `streaming`)."""
     block_shards: PositiveInt = 8
     """Shards whose samples are shuffled together. More mixes better and holds more files open."""
+    partitions: PositiveInt = 1
+    """Parts that the shards are divided into, each read for its own rows of a batch: as many as
+    the most nodes you plan on, so that a node needs only its part. Divides the batch size."""
+    cache: str = "~/.cache/ganscale"
+    """Folder of this node where remote shards are kept; `none` reads past it (`streaming` only)."""
+    cache_gib: PositiveFloat = 100.0
+    """Largest size of that folder, in GiB; what was used longest ago makes room."""
     on_error: Literal["raise", "skip"] = "raise"
     """A sample that cannot be decoded: stop and name it, or put a neighbour in its place."""
     max_pixels: PositiveInt = 16_777_216
     """An image of more pixels than this is refused before it is decoded."""
+    allow_pipe: bool = False
+    """Let a shard's address start with `pipe:`, which runs the rest as a command."""
 
 
 class Latent(Section):
@@ -253,7 +280,10 @@ class Experiment(Section):
         "train.accumulation",
         "data.path",
         "data.reader",
+        "data.resident_on",
         "data.workers",
+        "data.cache",
+        "data.cache_gib",
         "checkpoint",
         "evaluation",
         "monitoring",
@@ -301,6 +331,34 @@ class Experiment(Section):
             raise ValueError(
                 f"train.batch_size={self.train.batch_size} is not divisible by "
                 f"train.accumulation={self.train.accumulation}; choose a multiple"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_data(self) -> "Experiment":
+        data = self.data
+        if "pipe:" in data.path and not data.allow_pipe:
+            raise ValueError(
+                f"data.path={data.path}: a pipe: address runs a command; "
+                "set data.allow_pipe=true if you trust it"
+            )
+        special = {
+            "data.mixture": bool(data.mixture),
+            "data.balance_classes": data.balance_classes,
+            "data.partitions": data.partitions > 1,
+        }
+        chosen = [key for key, given in special.items() if given]
+        if len(chosen) > 1 or (chosen and data.reader == "streaming"):
+            other = chosen[1] if len(chosen) > 1 else "data.reader=streaming"
+            raise ValueError(f"{chosen[0]} does not go together with {other}; choose one")
+        if data.cache == "none" and data.reader != "streaming" and "://" in data.path:
+            raise ValueError(
+                "data.cache=none: only data.reader=streaming reads a remote set without a cache"
+            )
+        if self.train.batch_size % data.partitions:
+            raise ValueError(
+                f"train.batch_size={self.train.batch_size} is not divisible by "
+                f"data.partitions={data.partitions}; choose a multiple"
             )
         return self
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganscale.data.loader import Ranks
-from ganscale.data.order import Order
+from ganscale.data.order import ShuffledOrder
 from ganscale.errors import GanscaleError
 
 SHARDS = st.lists(st.integers(1, 40), min_size=1, max_size=12)
@@ -19,7 +19,7 @@ BLOCKS = st.integers(1, 5)
 
 @given(SEEDS, SHARDS, BLOCKS)
 def test_each_epoch_has_every_sample_once(seed: int, shards: list[int], block: int) -> None:
-    order = Order(seed, shards, block)
+    order = ShuffledOrder(seed, shards, block)
     n = order.samples
     epochs = [order.positions(e * n, (e + 1) * n).tolist() for e in range(3)]
     for epoch in epochs:
@@ -32,10 +32,10 @@ def test_each_epoch_has_every_sample_once(seed: int, shards: list[int], block: i
 def test_a_batch_alone_is_the_batch_reached_by_iterating(
     seed: int, shards: list[int], block: int, batch: int, k: int
 ) -> None:
-    walked = Order(seed, shards, block)
+    walked = ShuffledOrder(seed, shards, block)
     for i in range(k + 1):
         last = walked.batch(i, batch)
-    assert np.array_equal(last, Order(seed, shards, block).batch(k, batch))
+    assert np.array_equal(last, ShuffledOrder(seed, shards, block).batch(k, batch))
     assert len(last) == batch
 
 
@@ -44,7 +44,7 @@ def test_ranks_and_micro_batches_divide_the_same_batch(
     seed: int, shards: list[int], block: int, each: int, world: int, accumulation: int, k: int
 ) -> None:
     batch = each * world * accumulation
-    order = Order(seed, shards, block)
+    order = ShuffledOrder(seed, shards, block)
     whole = order.batch(k, batch)
     parts = []
     for rank in range(world):
@@ -58,14 +58,14 @@ def test_ranks_and_micro_batches_divide_the_same_batch(
 
 
 def test_the_batch_over_an_epochs_end_goes_on_in_the_next() -> None:
-    order = Order(0, [5, 5], 2)
+    order = ShuffledOrder(0, [5, 5], 2)
     batch = order.batch(1, 7)  # positions 7 … 13 of epochs of 10
     assert np.array_equal(batch[:3], order.positions(7, 10))
     assert np.array_equal(batch[3:], order.positions(10, 14))
 
 
 def test_neighbours_come_from_few_shards() -> None:
-    order = Order(0, [100] * 50, 4)
+    order = ShuffledOrder(0, [100] * 50, 4)
     shards = order.positions(0, 400) // 100
     assert len(set(shards.tolist())) == 4
     assert len(set(shards[:40].tolist())) == 4  # mixed, not one after the other
@@ -77,7 +77,7 @@ def test_a_rank_refuses_what_does_not_divide() -> None:
 
 
 def test_it_travels_to_worker_processes() -> None:
-    order = Order(1, [4, 4], 1)
+    order = ShuffledOrder(1, [4, 4], 1)
     assert np.array_equal(pickle.loads(pickle.dumps(order)).batch(3, 5), order.batch(3, 5))
 
 
@@ -86,7 +86,7 @@ def test_it_travels_to_worker_processes() -> None:
 def test_memory_does_not_grow_with_the_set(step: int) -> None:
     """10¹⁰ samples in 10⁶ shards, from any step."""
     tracemalloc.start()
-    order = Order(0, [10_000] * 10**6, 8)
+    order = ShuffledOrder(0, [10_000] * 10**6, 8)
     assert len(order.batch(step, 8)) == 8
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -97,7 +97,7 @@ def test_files_with_a_class_for_each_folder(tmp_path: Path, kind: str) -> None:
     source = open_source(str(path), None, "train", False)
     manifest, _ = pack(source, tmp_path / "set", Packing(size=16), 1, quiet)
     assert manifest.classes == ("blue", "red")
-    assert manifest.image_shape == (3, 16, 16)
+    assert (manifest.channels, manifest.height, manifest.width) == (3, 16, 16)
     labels = np.load(index_path(tmp_path / "set" / "shard-000000.tar"))[:, LABEL]
     assert sorted(labels.tolist()) == [0, 0, 0, 1, 1, 1]
 

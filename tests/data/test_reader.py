@@ -8,11 +8,13 @@ import torch
 
 from ganscale.config import Data
 from ganscale.data.decode import decode
+from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import BatchDataset, Ranks, batches, open_reader
 from ganscale.data.manifest import OFFSET, SIZE, index_path, load_manifest
-from ganscale.data.order import Order
 from ganscale.data.reader import IndexedReader, ResidentReader
 from ganscale.errors import GanscaleError
+
+CPU = torch.device("cpu")
 
 
 def data(folder: Path, **values: object) -> Data:
@@ -35,12 +37,12 @@ def damage(folder: Path, sample: int = 0) -> None:
 
 
 def test_both_readers_give_the_same_batches_for_any_workers(digits: Path) -> None:
-    manifest = load_manifest(digits)
-    indexed = IndexedReader(manifest, data(digits))
-    resident, line = open_reader(data(digits, reader="resident"), manifest, Ranks())
+    images = ImageSet(data(digits, block_shards=2))
+    indexed = images.reader()
+    resident, line = open_reader(data(digits, reader="resident"), images, Ranks(), CPU)
     assert isinstance(resident, ResidentReader)
     assert "1,797 images" in line
-    order = Order(0, [s.samples for s in manifest.shards], 2)
+    order = images.order(0)
     expected = [BatchDataset(resident, order, 50, range(10, 30))[k] for k in range(34, 40)]
     for workers in (0, 2):
         dataset = BatchDataset(indexed, order, 50, range(10, 30))
@@ -51,41 +53,40 @@ def test_both_readers_give_the_same_batches_for_any_workers(digits: Path) -> Non
 
 
 def test_auto_says_why(digits: Path) -> None:
-    _, line = open_reader(data(digits), load_manifest(digits), Ranks())
+    images = ImageSet(data(digits))
+    _, line = open_reader(data(digits), images, Ranks(), CPU)
     assert line.startswith("resident reader: 1,797 images")
-    reader, line = open_reader(data(digits, reader="indexed"), load_manifest(digits), Ranks())
+    reader, line = open_reader(data(digits, reader="indexed"), images, Ranks(), CPU)
     assert isinstance(reader, IndexedReader)
     assert "asked for" in line
 
 
 def test_a_corrupt_sample_is_named_or_passed_over(copy: Path) -> None:
     damage(copy)
-    manifest = load_manifest(copy)
-    with pytest.raises(GanscaleError, match=r"shard-000000\.tar: sample '\d+\.png'"):
-        IndexedReader(manifest, data(copy)).read(np.array([0]))
-    skipping = IndexedReader(manifest, data(copy, on_error="skip"))
+    with pytest.raises(GanscaleError, match=r"shard-000000\.tar, sample '\d+\.png'"):
+        ImageSet(data(copy)).reader().read(np.array([0]))
+    skipping = ImageSet(data(copy, on_error="skip")).reader()
     batch = skipping.read(np.array([0, 1]))
     assert torch.equal(batch.images[0], batch.images[1])
     assert skipping.skipped == 1
 
 
 def test_a_shard_or_index_that_is_not_the_manifests(copy: Path) -> None:
-    manifest = load_manifest(copy)
     tar = copy / "shard-000001.tar"
     content = tar.read_bytes()
     tar.write_bytes(content[:-512])
     with pytest.raises(GanscaleError, match="manifest says"):
-        IndexedReader(manifest, data(copy)).read(np.array([400]))
+        ImageSet(data(copy)).reader().read(np.array([400]))
     tar.unlink()
     with pytest.raises(GanscaleError, match="cannot be read"):
-        IndexedReader(manifest, data(copy)).read(np.array([400]))
+        ImageSet(data(copy)).reader().read(np.array([400]))
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"format": 1}'])
 def test_a_folder_that_is_no_set(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(GanscaleError, match=r"ganscale pack|not a manifest"):
+    with pytest.raises(GanscaleError, match=r"ganscale pack|is no manifest"):
         load_manifest(tmp_path)
 
 

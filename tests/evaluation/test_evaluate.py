@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 from scipy import linalg
 from torch import Tensor, nn
 
+from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import Ranks, open_reader
 from ganscale.data.manifest import load_manifest
 from ganscale.errors import GanscaleError
@@ -29,15 +31,15 @@ class Replay(nn.Module):
 
 def test_fid_is_the_papers_distance_and_orders_generators(digits: Path, tmp_path: Path) -> None:
     experiment = tiny(digits, tmp_path, "evaluation.samples=1797")
-    manifest = load_manifest(digits)
-    reader, _ = open_reader(experiment.data, manifest, Ranks())
     device = torch.device("cpu")
+    images = ImageSet(experiment.data)
+    reader, _ = open_reader(experiment.data, images, Ranks(), device)
 
     def make() -> Evaluator:
-        return Evaluator(experiment, manifest, reader, device, Ranks(), tmp_path)
+        return Evaluator(experiment, images, reader, device, Ranks(), tmp_path)
 
     evaluator = make()
-    real = reader.read(np.arange(manifest.samples)).images
+    real = reader.read(np.arange(images.samples)).images
     noise = torch.randint(0, 256, real.shape, generator=torch.Generator().manual_seed(0))
     blurred = torch.nn.functional.avg_pool2d(real.float(), 5, 1, 2)
 
@@ -63,10 +65,11 @@ def test_fid_is_the_papers_distance_and_orders_generators(digits: Path, tmp_path
 
 def test_a_set_without_labels_is_refused(digits: Path, tmp_path: Path) -> None:
     experiment = tiny(digits, tmp_path)
-    manifest = load_manifest(digits).model_copy(update={"classes": ()})
-    reader, _ = open_reader(experiment.data, manifest, Ranks())
+    copy = shutil.copytree(digits, tmp_path / "copy")
+    load_manifest(digits).model_copy(update={"classes": ()}).save(copy)
+    images = ImageSet(tiny(copy, tmp_path).data)
     with pytest.raises(GanscaleError, match="no labels"):
-        Evaluator(experiment, manifest, reader, torch.device("cpu"), Ranks(), tmp_path)
+        Evaluator(experiment, images, images.reader(), torch.device("cpu"), Ranks(), tmp_path)
 
 
 def test_pixels_are_rounded_to_the_nearest() -> None:

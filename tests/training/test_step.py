@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from ganscale import randomness
 from ganscale.config import Experiment
-from ganscale.data.loader import BatchDataset, Ranks, open_reader
-from ganscale.data.manifest import load_manifest
-from ganscale.data.order import Order
+from ganscale.data.loader import Ranks
+from ganscale.data.source import BatchSource
 from ganscale.objectives.losses import LOSSES
 from ganscale.objectives.penalties import PENALTIES
 from ganscale.training.game import Game
@@ -20,12 +19,9 @@ from tests.conftest import tiny
 
 
 def real_batches(experiment: Experiment, first: int, number: int) -> list[Tensor]:
-    manifest = load_manifest(experiment.data.path)
-    reader, _ = open_reader(experiment.data, manifest, Ranks())
-    order = Order(experiment.seed, [s.samples for s in manifest.shards], 8)
-    size = experiment.train.batch_size
-    dataset = BatchDataset(reader, order, size, range(size))
-    return [dataset[first + k].images for k in range(number)]
+    rows = range(experiment.train.batch_size)
+    source = BatchSource(experiment, Ranks(), rows, torch.device("cpu"))
+    return [batch.images for batch in source.batches(first, first + number)]
 
 
 def make(experiment: Experiment) -> tuple[Game, GANStep]:

@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ganscale.config import Data
-from ganscale.data.manifest import Manifest
+from ganscale.data.image_set import ImageSet
 from ganscale.data.order import Order
-from ganscale.data.reader import Batch, IndexedReader, Reader, ResidentReader, decode_all
+from ganscale.data.prefetch import Prefetcher
+from ganscale.data.reader import Batch, Reader, ResidentReader, decode_all
+from ganscale.data.storage import is_remote
 from ganscale.errors import GanscaleError
 
 RESIDENT_SHARE = 0.25  # of the free memory that a set may take before `auto` leaves it on disk
@@ -48,14 +50,28 @@ class Ranks:
 class BatchDataset(Dataset[Batch]):
     """Map-style: item k is this rank's part of global batch k, whoever asks and when."""
 
-    def __init__(self, reader: Reader, order: Order, batch_size: int, rows: range):
+    def __init__(
+        self,
+        reader: Reader,
+        order: Order,
+        batch_size: int,
+        rows: range,
+        fetch: Callable[[int], None] | None = None,
+    ):
+        """`fetch` brings a shard onto this node; with it the next block is fetched ahead."""
         self.reader = reader
         self.order = order
         self.batch_size = batch_size
         self.rows = rows
+        self._fetch = fetch
+        self._prefetcher: Prefetcher | None = None
 
     def __getitem__(self, k: int) -> Batch:
         """This rank's rows of global batch `k`."""
+        if self._fetch is not None:
+            if self._prefetcher is None:  # a thread does not cross into a worker process
+                self._prefetcher = Prefetcher(self._fetch)
+            self._prefetcher.want(self.order.next_shards(k, self.batch_size, self.rows))
         return self.reader.read(self.order.batch(k, self.batch_size, self.rows))
 
 
@@ -73,38 +89,60 @@ def batches(dataset: BatchDataset, first: int, last: int, data: Data) -> Iterato
     return iter(loader)
 
 
-def open_reader(data: Data, manifest: Manifest, ranks: Ranks) -> tuple[Reader, str]:
+def ahead(data: Data, images: ImageSet) -> Callable[[int], None] | None:
+    """What fetches shards ahead: nothing where they are on this node already."""
+    named = (shard.name for manifest in images.manifests for shard in manifest.shards)
+    remote = is_remote(data.path) or any(map(is_remote, named))
+    return images.fetch if remote and not data.mixture else None
+
+
+def open_reader(
+    data: Data, images: ImageSet, ranks: Ranks, device: torch.device
+) -> tuple[Reader, str]:
     """The reader that the config asks for, and a line that says which it is and why."""
-    indexed = IndexedReader(manifest, data)
-    needed = manifest.samples * int(np.prod(manifest.image_shape))
+    needed = images.samples * int(np.prod(images.image_shape))
     free = psutil.virtual_memory().available
     fits = needed < RESIDENT_SHARE * free
-    size = f"{manifest.samples:,} images take {needed / 2**20:,.0f} MiB decoded"
+    size = f"{images.samples:,} images take {needed / 2**20:,.0f} MiB decoded"
     if data.reader == "indexed" or (data.reader == "auto" and not fits):
         why = "asked for" if data.reader == "indexed" else "more than a quarter of free memory"
-        return indexed, f"indexed reader: {size}, {why}"
+        return images.reader(), f"indexed reader: {size}, {why}"
     if needed > free:
         raise GanscaleError(
             f"data.reader=resident: {size}, and {free / 2**20:,.0f} MiB are free; use indexed"
         )
     if ranks.local_world_size == 1:
-        return _decoded_alone(indexed, manifest), f"resident reader: {size}"
-    return _decoded_once_for_node(indexed, manifest, ranks), (
-        f"resident reader: {size}, shared by {ranks.local_world_size} processes of a node"
-    )
+        held, where = _decoded_alone(images), "in host memory"
+    else:
+        held = _decoded_once_for_node(images, ranks)
+        where = f"in host memory, shared by {ranks.local_world_size} processes of a node"
+    if _on_device(data, needed, device):
+        held, where = held.to(device), f"in the memory of {device}"
+    return held, f"resident reader: {size}, {where}"
 
 
-def _decoded_alone(reader: IndexedReader, manifest: Manifest) -> ResidentReader:
-    images = torch.empty((manifest.samples, *manifest.image_shape), dtype=torch.uint8)
-    labels = decode_all(reader, manifest, images, os.cpu_count() or 1)
-    return ResidentReader(images, labels)
+def _on_device(data: Data, needed: int, device: torch.device) -> bool:
+    """Whether the set goes into the device's memory."""
+    if device.type != "cuda" or data.resident_on == "host":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    if data.resident_on == "device" and needed > free:
+        raise GanscaleError(
+            f"data.resident_on=device: the set takes {needed / 2**30:.1f} GiB, and "
+            f"{free / 2**30:.1f} GiB of GPU memory are free; use host"
+        )
+    return data.resident_on == "device" or needed < RESIDENT_SHARE * free
 
 
-def _decoded_once_for_node(
-    reader: IndexedReader, manifest: Manifest, ranks: Ranks
-) -> ResidentReader:
+def _decoded_alone(images: ImageSet) -> ResidentReader:
+    pixels = torch.empty((images.samples, *images.image_shape), dtype=torch.uint8)
+    labels = decode_all(images.reader(), pixels, os.cpu_count() or 1)
+    return ResidentReader(pixels, labels)
+
+
+def _decoded_once_for_node(images: ImageSet, ranks: Ranks) -> ResidentReader:
     """Local rank 0 decodes into a file that all ranks of the node map; then its name is removed."""
-    shape = (manifest.samples, *manifest.image_shape)
+    shape = (images.samples, *images.image_shape)
     size = int(np.prod(shape))
     port = os.environ.get("MASTER_PORT", "0")
     # The parent (the node's launcher) and the port tell this run from others on the node.
@@ -117,7 +155,7 @@ def _decoded_once_for_node(
     try:
         if ranks.local_rank == 0:
             folder.mkdir(mode=0o700)
-            labels = decode_all(reader, manifest, mapped(), os.cpu_count() or 1)
+            labels = decode_all(images.reader(), mapped(), os.cpu_count() or 1)
             np.save(folder / "labels.npy", labels.numpy())
         ranks.barrier()
         resident = ResidentReader(mapped(), torch.from_numpy(np.load(folder / "labels.npy")))

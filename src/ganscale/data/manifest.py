@@ -18,6 +18,7 @@ from ganscale.errors import GanscaleError
 
 MANIFEST = "manifest.json"
 OFFSET, SIZE, LABEL = range(3)
+TAR_BLOCK = 512
 IMAGE_MEMBERS = ("png", "jpg", "jpeg", "webp")
 LABEL_MEMBERS = ("cls",)
 
@@ -31,18 +32,27 @@ class Shard(BaseModel):
     bytes: int
     sha256: str
     index_sha256: str
+    index: str | None = None
+
+    @property
+    def index_name(self) -> str:
+        """Name of the index file: beside the shard unless the manifest says otherwise."""
+        return self.index or index_path(Path(self.name)).name
 
 
 class Manifest(BaseModel):
-    """A packed set: its shards in order, and what every image of it is like."""
+    """A packed set: its shards in order, and what every image of it is like.
+
+    `height` and `width` are empty where images differ in size: the reader resizes them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     format: int = 1
     source: str
     classes: tuple[str, ...]
     channels: int
-    height: int
-    width: int
+    height: int | None
+    width: int | None
     shards: tuple[Shard, ...]
 
     @property
@@ -51,9 +61,13 @@ class Manifest(BaseModel):
         return sum(shard.samples for shard in self.shards)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
-        return (self.channels, self.height, self.width)
+    def varied(self) -> bool:
+        """Whether images differ in size."""
+        return self.height is None
+
+    def fits(self, image_shape: tuple[int, int, int]) -> bool:
+        """Whether the set can be read as images of (channels, height, width)."""
+        return self.varied or (self.channels, self.height, self.width) == image_shape
 
     @property
     def fingerprint(self) -> str:
@@ -66,20 +80,35 @@ class Manifest(BaseModel):
         write_atomically(folder / MANIFEST, (self.model_dump_json(indent=2) + "\n").encode())
 
 
-def load_manifest(folder: str | Path) -> Manifest:
-    """The manifest of a packed set; a clear error where there is none."""
-    path = Path(folder) / MANIFEST
+def read_manifest(path: Path, location: str) -> Manifest:
+    """The manifest in a local file; a clear error naming the set's location where it is none."""
     try:
         return Manifest.model_validate(json.loads(path.read_bytes()))
     except FileNotFoundError:
         raise GanscaleError(
-            f"{folder}: no packed set ({MANIFEST} is missing); make one with "
-            f"`ganscale pack SOURCE {folder}`, or say where it is with data.path=DIR",
+            f"{location}: no packed set ({MANIFEST} is missing); make one with "
+            f"`ganscale pack SOURCE {location}`, or say where it is with data.path=DIR",
             every_rank=True,
         ) from None
-    except (OSError, json.JSONDecodeError, ValidationError) as error:
+    except (OSError, ValueError, ValidationError) as error:
         first = str(error).splitlines()[0]
-        raise GanscaleError(f"{path}: not a manifest ({first}); pack the set again") from None
+        raise GanscaleError(
+            f"{location}: {MANIFEST} is no manifest ({first}); pack or index the set again",
+            every_rank=True,
+        ) from None
+
+
+def load_manifest(folder: str | Path) -> Manifest:
+    """The manifest of a packed set in a folder."""
+    return read_manifest(Path(folder) / MANIFEST, str(folder))
+
+
+def member_size(header: bytes) -> int:
+    """The size that a tar header gives for its member; -1 where it is no such header."""
+    try:
+        return int(header[124:136].rstrip(b"\0 "), 8)
+    except ValueError:
+        return -1
 
 
 def index_path(tar: Path) -> Path:

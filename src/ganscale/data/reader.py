@@ -1,25 +1,27 @@
-"""Readers: sample indices to pixels. Both give the same batches.
+"""Readers: sample numbers to pixels. Both give the same batches.
 
 `IndexedReader` finds a sample by offset in a memory-mapped tar and decodes it; `ResidentReader`
 decoded them all once and copies rows of one array.
 """
 
 import mmap
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ganscale.config import Data
 from ganscale.data.decode import decode
-from ganscale.data.manifest import LABEL, OFFSET, SIZE, Manifest, index_path
+from ganscale.data.manifest import LABEL, OFFSET, SIZE, TAR_BLOCK, Manifest, member_size
 from ganscale.data.order import Indices
+from ganscale.data.storage import Storage
 from ganscale.errors import GanscaleError
 
 DECODE_CHUNK = 1024  # samples that a thread decodes at a time while a set is made resident
+MOST_OPEN_SHARDS = 256
+MOST_SKIPPED_IN_A_ROW = 16
 
 
 class Batch(NamedTuple):
@@ -39,66 +41,115 @@ class Reader(Protocol):
 class IndexedReader:
     """Reads by offset from memory-mapped shards, decoding as it goes."""
 
-    def __init__(self, manifest: Manifest, data: Data):
-        self._folder = Path(data.path)
-        self._manifest = manifest
-        self._max_pixels = data.max_pixels
-        self._skip = data.on_error == "skip"
+    def __init__(
+        self,
+        manifest: Manifest,
+        storage: Storage,
+        image_shape: tuple[int, int, int],
+        max_pixels: int,
+        skip: bool = False,
+    ):
+        self.manifest = manifest
+        self._storage = storage
+        self._image_shape = image_shape
+        self._max_pixels = max_pixels
+        self._skip = skip
         self._ends = np.cumsum([shard.samples for shard in manifest.shards])
-        self._shards: dict[int, tuple[mmap.mmap, Indices]] = {}
+        self._open_shards: dict[int, tuple[mmap.mmap, Indices]] = {}
         self.skipped = 0
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_shards": {}}
+        return {**self.__dict__, "_open_shards": {}}
 
     def read(self, indices: Indices) -> Batch:
         """Decode the samples; a corrupt one raises `GanscaleError`, or its successor stands in."""
-        images = torch.empty((len(indices), *self._manifest.image_shape), dtype=torch.uint8)
+        images = torch.empty((len(indices), *self._image_shape), dtype=torch.uint8)
         labels = np.empty(len(indices), dtype=np.int64)
         shards = np.searchsorted(self._ends, indices, side="right")
         for row, (index, shard) in enumerate(zip(indices.tolist(), shards.tolist(), strict=True)):
-            images[row], labels[row] = self._sample(index, shard)
+            images[row], labels[row] = self._sample(index, shard, MOST_SKIPPED_IN_A_ROW)
         return Batch(images, torch.from_numpy(labels))
 
-    def _sample(self, index: int, shard: int, tries: int = 16) -> tuple[Tensor, int]:
+    def fetch(self, shard: int) -> None:
+        """Bring a shard and its index onto this node, if they are not there."""
+        about = self.manifest.shards[shard]
+        self._storage.path(about.name, about.bytes, about.sha256)
+        self._storage.path(about.index_name, None, about.index_sha256)
+
+    def labels(self, shard: int) -> Indices:
+        """Labels of a shard's samples."""
+        return self._open(shard)[1][:, LABEL]
+
+    def _sample(self, index: int, shard: int, tries: int) -> tuple[Tensor, int]:
         tar, table = self._open(shard)
         row = index - (int(self._ends[shard - 1]) if shard else 0)
         offset, size, label = table[row, [OFFSET, SIZE, LABEL]].tolist()
+        header = tar[max(offset - TAR_BLOCK, 0) : max(offset, 0)]
         try:
+            if member_size(header) != size:
+                raise ValueError("the index does not point at a member of the tar")
             content = tar[offset : offset + size]
-            return decode(content, self._manifest.image_shape, self._max_pixels), label
+            return decode(content, self._image_shape, self._max_pixels, self.manifest.varied), label
         except ValueError as error:
-            name = self._manifest.shards[shard].name
-            key = tar[max(offset - 512, 0) : offset][:100].rstrip(b"\0").decode(errors="replace")
             if self._skip and tries:
                 self.skipped += 1
                 after = (index + 1) % int(self._ends[-1])
-                return self._sample(
-                    after, int(np.searchsorted(self._ends, after, "right")), tries - 1
-                )
+                shard = int(np.searchsorted(self._ends, after, side="right"))
+                return self._sample(after, shard, tries - 1)
+            key = header[:100].rstrip(b"\0").decode(errors="replace")
             raise GanscaleError(
-                f"{self._folder / name}: sample '{key}' cannot be decoded ({error}); "
-                "data.on_error=skip reads past it"
+                f"{self._storage.location}: shard {self.manifest.shards[shard].name}, sample "
+                f"'{key}': cannot be decoded ({error}); data.on_error=skip reads past it"
             ) from None
 
     def _open(self, shard: int) -> tuple[mmap.mmap, Indices]:
         """The shard's bytes and index, mapped at first use, which must be those of the manifest."""
-        if shard not in self._shards:
-            about = self._manifest.shards[shard]
-            path = self._folder / about.name
-            try:
-                table = np.load(index_path(path), allow_pickle=False)
-                with path.open("rb") as file:
-                    tar = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError) as error:
-                raise GanscaleError(f"{path}: shard or index cannot be read ({error})") from None
-            if len(tar) != about.bytes or len(table) != about.samples:
-                raise GanscaleError(
-                    f"{path}: {len(tar):,} bytes and {len(table):,} samples, the manifest says "
-                    f"{about.bytes:,} and {about.samples:,}; pack the set again"
-                )
-            self._shards[shard] = tar, table
-        return self._shards[shard]
+        if shard not in self._open_shards:
+            if len(self._open_shards) >= MOST_OPEN_SHARDS:
+                del self._open_shards[next(iter(self._open_shards))]
+            self._open_shards[shard] = self._map(shard)
+        return self._open_shards[shard]
+
+    def _map(self, shard: int) -> tuple[mmap.mmap, Indices]:
+        about = self.manifest.shards[shard]
+        where = f"{self._storage.location}: shard {about.name}"
+        try:
+            path = self._storage.path(about.name, about.bytes, about.sha256)
+            index = self._storage.path(about.index_name, None, about.index_sha256)
+            table = np.load(index, allow_pickle=False)
+            with path.open("rb") as file:
+                tar = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError, EOFError) as error:
+            raise GanscaleError(f"{where}: it or its index cannot be read ({error})") from None
+        if len(tar) != about.bytes or table.shape != (about.samples, 3):
+            raise GanscaleError(
+                f"{where}: {len(tar):,} bytes and {len(table):,} samples, the manifest says "
+                f"{about.bytes:,} and {about.samples:,}; pack or index the set again"
+            )
+        return tar, table
+
+
+class ConcatReader:
+    """Several sets as one: the second's samples are numbered after the first's."""
+
+    def __init__(self, readers: Sequence[Reader], samples: Sequence[int]):
+        self._readers = readers
+        self._ends = np.cumsum(samples)
+
+    def read(self, indices: Indices) -> Batch:
+        """The samples, in the order asked for."""
+        which = np.searchsorted(self._ends, indices, side="right")
+        firsts = self._ends - np.diff(self._ends, prepend=0)
+        parts, places = [], []
+        for number, reader in enumerate(self._readers):
+            mine = np.flatnonzero(which == number)
+            if len(mine):
+                parts.append(reader.read(indices[mine] - firsts[number]))
+                places.append(mine)
+        back = torch.from_numpy(np.argsort(np.concatenate(places)))
+        images = torch.cat([part.images for part in parts])
+        labels = torch.cat([part.labels for part in parts])
+        return Batch(images[back.to(images.device)], labels[back.to(labels.device)])
 
 
 class ResidentReader:
@@ -108,20 +159,25 @@ class ResidentReader:
         self._images = images
         self._labels = labels
 
+    def to(self, device: torch.device) -> "ResidentReader":
+        """The same set in a device's memory."""
+        return ResidentReader(self._images.to(device), self._labels.to(device))
+
     def read(self, indices: Indices) -> Batch:
         """Copy the samples out of the array."""
         rows = torch.from_numpy(indices).to(self._images.device)
-        return Batch(self._images[rows], self._labels[rows])
+        return Batch(self._images.index_select(0, rows), self._labels.index_select(0, rows))
 
 
-def decode_all(reader: IndexedReader, manifest: Manifest, images: Tensor, threads: int) -> Tensor:
+def decode_all(reader: Reader, images: Tensor, threads: int) -> Tensor:
     """Decode the whole set into `images` (N, C, H, W); returns the labels."""
-    labels = torch.empty(manifest.samples, dtype=torch.int64)
+    number = len(images)
+    labels = torch.empty(number, dtype=torch.int64)
 
     def fill(start: int) -> None:
-        stop = min(start + DECODE_CHUNK, manifest.samples)
+        stop = min(start + DECODE_CHUNK, number)
         images[start:stop], labels[start:stop] = reader.read(np.arange(start, stop))
 
     with ThreadPoolExecutor(threads) as pool:  # the decoder releases the interpreter's lock
-        list(pool.map(fill, range(0, manifest.samples, DECODE_CHUNK)))
+        list(pool.map(fill, range(0, number, DECODE_CHUNK)))
     return labels

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from ganscale.config import Experiment
+from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import Ranks
-from ganscale.data.manifest import Manifest
-from ganscale.data.order import Order
+from ganscale.data.order import ShuffledOrder
 from ganscale.data.reader import Reader
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.features import Classifier, train_classifier
@@ -34,20 +34,20 @@ class Evaluator:
     def __init__(
         self,
         experiment: Experiment,
-        manifest: Manifest,
+        images: ImageSet,
         reader: Reader,
         device: torch.device,
         ranks: Ranks,
         fallback: Path,
     ):
-        if len(manifest.classes) < 2:
+        if len(images.classes) < 2:
             raise GanscaleError(
                 f"{experiment.data.path}: has no labels, and the features that FID compares come "
                 "from a classifier of the set's classes; pack it from class folders, or leave "
                 "evaluation.every empty"
             )
         self._experiment = experiment
-        self._manifest = manifest
+        self._images = images
         self._reader = reader
         self._device = device
         self._ranks = ranks
@@ -81,10 +81,10 @@ class Evaluator:
 
     def _make_classifier(self) -> Classifier:
         """The cached classifier; rank 0 trains it where there is none."""
-        shape, classes = self._manifest.image_shape, len(self._manifest.classes)
+        shape, classes = self._images.image_shape, len(self._images.classes)
         if self._ranks.rank == 0 and self._cached() is None:
-            sizes = [shard.samples for shard in self._manifest.shards]
-            order = Order(0, sizes, self._experiment.data.block_shards)
+            sizes = [shard.samples for m in self._images.manifests for shard in m.shards]
+            order = ShuffledOrder(0, sizes, self._experiment.data.block_shards)
             trained = train_classifier(self._reader, order, shape, classes, self._device, log.info)
             self._save(dict(trained.state_dict()))
         self._ranks.barrier()
@@ -100,9 +100,9 @@ class Evaluator:
         """Feature sums of the whole real set, on rank 0; zero on others, since ranks are added."""
         cached = self._cached() or {}
         if REAL_SUMS[0] not in cached:
-            share = -(-self._manifest.samples // self._ranks.world_size)
+            share = -(-self._images.samples // self._ranks.world_size)
             start = self._ranks.rank * share
-            stop = min(start + share, self._manifest.samples)
+            stop = min(start + share, self._images.samples)
             for first in range(start, stop, 500):
                 batch = self._reader.read(np.arange(first, min(first + 500, stop)))
                 self._metric.update(batch.images.to(self._device), real=True)
@@ -122,7 +122,7 @@ class Evaluator:
         for path in self._caches:
             try:
                 with safe_open(path, "pt") as file:
-                    if file.metadata() == {"set": self._manifest.fingerprint}:
+                    if file.metadata() == {"set": self._images.fingerprint}:
                         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             except (OSError, SafetensorError):
                 continue
@@ -133,7 +133,7 @@ class Evaluator:
         for path in self._caches:
             try:
                 temporary = path.with_name(f".{path.name}")
-                save_file(host, temporary, metadata={"set": self._manifest.fingerprint})
+                save_file(host, temporary, metadata={"set": self._images.fingerprint})
                 temporary.replace(path)
                 return
             except (OSError, SafetensorError):

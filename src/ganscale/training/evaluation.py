@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import Ranks, open_reader
-from ganscale.data.manifest import load_manifest
 from ganscale.evaluation.evaluate import Evaluator
 from ganscale.monitoring.progress import set_up_logging
 from ganscale.training.sampling import Sampler
@@ -17,7 +17,7 @@ def evaluate(run: Path, name: str, samples: int | None) -> tuple[Path, float, in
     if samples is not None:
         evaluation = experiment.evaluation.model_copy(update={"samples": samples})
         experiment = experiment.model_copy(update={"evaluation": evaluation})
-    manifest = load_manifest(experiment.data.path)
-    reader, _ = open_reader(experiment.data, manifest, Ranks())
-    evaluator = Evaluator(experiment, manifest, reader, sampler.device, Ranks(), run)
+    images = ImageSet(experiment.data)
+    reader, _ = open_reader(experiment.data, images, Ranks(), sampler.device)
+    evaluator = Evaluator(experiment, images, reader, sampler.device, Ranks(), run)
     return sampler.checkpoint, evaluator.fid(sampler.generator), experiment.evaluation.samples

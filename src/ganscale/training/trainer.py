@@ -11,9 +11,8 @@ from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Experiment
-from ganscale.data.loader import BatchDataset, Ranks, batches, open_reader
-from ganscale.data.manifest import load_manifest
-from ganscale.data.order import Order
+from ganscale.data.loader import Ranks
+from ganscale.data.source import BatchSource
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import images_of, pixels
 from ganscale.experiment import to_yaml
@@ -75,20 +74,8 @@ class Trainer:
         )
 
         # Data
-        self.manifest = load_manifest(experiment.data.path)
-        if self.manifest.image_shape != experiment.image_shape:
-            c, h, w = self.manifest.image_shape
-            raise GanscaleError(
-                f"{experiment.data.path} holds {h}×{w} images of {c} channels; the experiment says "
-                f"data.resolution={experiment.data.resolution}, "
-                f"data.channels={experiment.data.channels}",
-                every_rank=True,
-            )
-        self.reader, why = open_reader(experiment.data, self.manifest, self.ranks)
-        log.info("%s", why)
-        sizes = [shard.samples for shard in self.manifest.shards]
-        order = Order(experiment.seed, sizes, experiment.data.block_shards)
-        self.dataset = BatchDataset(self.reader, order, experiment.train.batch_size, rows)
+        self.batch_source = BatchSource(experiment, self.ranks, rows, self.device)
+        log.info("%s", self.batch_source.description)
         self.evaluator = self._make_evaluator()
 
         # Where the run is
@@ -113,7 +100,7 @@ class Trainer:
         if found[0] is not None:
             path = self.folder.checkpoints / found[0]
             state = checkpoint.read_state(path)
-            if state.data_fingerprint != self.manifest.fingerprint:
+            if state.data_fingerprint != self.batch_source.fingerprint:
                 raise GanscaleError(
                     f"{path} was trained on other data than {self.experiment.data.path} holds now; "
                     "put the old set back or give the run another name",
@@ -133,8 +120,7 @@ class Trainer:
 
         return Evaluator(
             self.experiment,
-            self.manifest,
-            self.reader,
+            *self.batch_source.whole_set(),
             self.device,
             self.ranks,
             self.folder.path,
@@ -195,7 +181,7 @@ class Trainer:
         """For each step still to do, a batch of images for each discriminator update."""
         updates = self.experiment.discriminator.steps
         first, last = self.step * updates, self.experiment.train.steps * updates
-        stream = batches(self.dataset, first, last, self.experiment.data)
+        stream = self.batch_source.batches(first, last)
         while True:
             yield [next(stream).images for _ in range(updates)]
 
@@ -282,7 +268,7 @@ class Trainer:
         state = checkpoint.State(
             step=self.step,
             images=self.step * self.experiment.train.batch_size,
-            data_fingerprint=self.manifest.fingerprint,
+            data_fingerprint=self.batch_source.fingerprint,
             wandb_id=self.trackers.wandb_id if self.trackers else None,
             metrics=metrics,
         )

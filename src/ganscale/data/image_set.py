@@ -1,0 +1,92 @@
+"""The set of a run as one thing: what it holds, in which order it is read, and through what."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ganscale.config import Data, WeightedSet
+from ganscale.data.manifest import MANIFEST, Manifest, read_manifest
+from ganscale.data.mixture import MixedOrder, class_orders
+from ganscale.data.order import Order, PartitionedOrder, ShuffledOrder
+from ganscale.data.reader import ConcatReader, IndexedReader, Reader
+from ganscale.data.storage import open_storage
+from ganscale.errors import GanscaleError
+
+
+class ImageSet:
+    """One packed set, or several that are mixed."""
+
+    def __init__(self, data: Data):
+        self._data = data
+        self._weighted: Sequence[WeightedSet] = data.mixture or [WeightedSet(path=data.path)]
+        self.image_shape = (data.channels, data.resolution, data.resolution)
+        self._readers: list[IndexedReader] = []
+        for part in self._weighted:
+            storage = open_storage(part.path, data)
+            manifest = read_manifest(storage.path(MANIFEST), part.path)
+            if not manifest.fits(self.image_shape):
+                raise GanscaleError(
+                    f"{part.path} holds {manifest.height}×{manifest.width} images of "
+                    f"{manifest.channels} channels; the experiment says data.resolution="
+                    f"{data.resolution}, data.channels={data.channels}",
+                    every_rank=True,
+                )
+            skip = data.on_error == "skip"
+            reader = IndexedReader(manifest, storage, self.image_shape, data.max_pixels, skip)
+            self._readers.append(reader)
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """Of each set."""
+        return [reader.manifest for reader in self._readers]
+
+    @property
+    def samples(self) -> int:
+        """Images of all sets."""
+        return sum(manifest.samples for manifest in self.manifests)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes; none where mixed sets have different ones."""
+        names = {manifest.classes for manifest in self.manifests}
+        return names.pop() if len(names) == 1 else ()
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same data, wherever it lies."""
+        return "-".join(manifest.fingerprint for manifest in self.manifests)
+
+    def reader(self) -> Reader:
+        """Reads any sample by its number, decoding it."""
+        if len(self._readers) == 1:
+            return self._readers[0]
+        return ConcatReader(self._readers, [m.samples for m in self.manifests])
+
+    def fetch(self, shard: int) -> None:
+        """Bring a shard of a single set onto this node."""
+        self._readers[0].fetch(shard)
+
+    def order(self, seed: int) -> Order:
+        """The order that the config asks for."""
+        data = self._data
+        sizes = [[shard.samples for shard in manifest.shards] for manifest in self.manifests]
+        if data.mixture:
+            orders = [
+                ShuffledOrder(seed, part, data.block_shards, purpose=f"order/set{i}")
+                for i, part in enumerate(sizes)
+            ]
+            firsts = np.cumsum([0] + [order.samples for order in orders[:-1]])
+            weights = [part.weight for part in self._weighted]
+            return MixedOrder(orders, weights, firsts.tolist())
+        if data.balance_classes:
+            labels = [self._readers[0].labels(i) for i in range(len(sizes[0]))]
+            by_class = class_orders(seed, labels, len(self.classes), data.block_shards)
+            if not by_class:
+                raise GanscaleError(
+                    f"{data.path}: data.balance_classes=true, and the set has no labels",
+                    every_rank=True,
+                )
+            return MixedOrder(by_class, [1.0] * len(by_class), [0] * len(by_class))
+        if data.partitions > 1:
+            return PartitionedOrder(seed, sizes[0], data.block_shards, data.partitions)
+        return ShuffledOrder(seed, sizes[0], data.block_shards)

@@ -1,0 +1,52 @@
+"""What the trainer reads from: exact batches of an indexed set, or a stream of shards."""
+
+from collections.abc import Iterator
+
+import torch
+
+from ganscale.config import Experiment
+from ganscale.data.image_set import ImageSet
+from ganscale.data.loader import BatchDataset, Ranks, ahead, batches, open_reader
+from ganscale.data.reader import Batch, Reader
+from ganscale.errors import GanscaleError
+
+
+class BatchSource:
+    """This rank's part of every batch of a run."""
+
+    def __init__(self, experiment: Experiment, ranks: Ranks, rows: range, device: torch.device):
+        self._experiment = experiment
+        self._ranks = ranks
+        self._rows = rows
+        data = experiment.data
+        self._dataset: BatchDataset | None = None
+        if data.reader == "streaming":
+            self.description = f"streaming reader: {data.path}, shards drawn with replacement"
+            self.fingerprint = "streaming"
+            return
+        self._images = ImageSet(data)
+        self.fingerprint = self._images.fingerprint
+        reader, self.description = open_reader(data, self._images, ranks, device)
+        order = self._images.order(experiment.seed)
+        size = experiment.train.batch_size
+        self._dataset = BatchDataset(reader, order, size, rows, ahead(data, self._images))
+
+    def batches(self, first: int, last: int) -> Iterator[Batch]:
+        """Batches number first … last - 1."""
+        data = self._experiment.data
+        if self._dataset is not None:
+            return batches(self._dataset, first, last, data)
+        from ganscale.data.streaming import stream
+
+        shape, seed = self._experiment.image_shape, self._experiment.seed
+        return stream(data, shape, len(self._rows), seed, self._ranks.rank, first)
+
+    def whole_set(self) -> tuple[ImageSet, Reader]:
+        """The set and its reader, for who wants all of it."""
+        if self._dataset is None:
+            raise GanscaleError(
+                "evaluation.every: data.reader=streaming never sees the whole set, which FID "
+                "compares with; leave evaluation.every empty",
+                every_rank=True,
+            )
+        return self._images, self._dataset.reader

@@ -1,0 +1,73 @@
+"""Where the files of a packed set lie: a folder, or an address behind the node's cache."""
+
+from pathlib import Path
+from typing import Protocol
+
+from ganscale.config import Data
+from ganscale.data.cache import ShardCache
+from ganscale.errors import GanscaleError
+
+
+class Storage(Protocol):
+    """Gives the files of a set as local ones."""
+
+    location: str
+
+    def path(self, name: str, size: int | None = None, total: str | None = None) -> Path:
+        """A local file of that name, with this size and SHA-256 where it is fetched."""
+
+
+class LocalStorage:
+    """A folder."""
+
+    def __init__(self, folder: str | Path):
+        self.location = str(folder)
+
+    def path(self, name: str, size: int | None = None, total: str | None = None) -> Path:
+        """The file in the folder."""
+        return Path(self.location) / name
+
+
+class CachedStorage:
+    """An address; files whose names are addresses themselves are fetched from there."""
+
+    def __init__(self, url: str, cache: ShardCache):
+        self.location = url.rstrip("/")
+        self._cache = cache
+
+    def path(self, name: str, size: int | None = None, total: str | None = None) -> Path:
+        """The file, fetched into the cache if it is not there."""
+        url = name if is_remote(name) else f"{self.location}/{name}"
+        return self._cache.fetch(url, size, total)
+
+
+class MixedStorage:
+    """A local manifest and index of shards that lie at addresses (`ganscale index` makes it)."""
+
+    def __init__(self, local: LocalStorage, remote: CachedStorage):
+        self.location = local.location
+        self._local, self._remote = local, remote
+
+    def path(self, name: str, size: int | None = None, total: str | None = None) -> Path:
+        """From the folder, or from the cache where the name is an address."""
+        return (self._remote if is_remote(name) else self._local).path(name, size, total)
+
+
+def is_remote(location: str) -> bool:
+    """Whether it is an address rather than a path."""
+    return "://" in location
+
+
+def open_cache(data: Data) -> ShardCache:
+    """This node's cache; the default one where the config reads past it."""
+    folder = Data().cache if data.cache == "none" else data.cache
+    return ShardCache(Path(folder), int(data.cache_gib * 2**30))
+
+
+def open_storage(location: str, data: Data) -> Storage:
+    """The storage of a set at a path or an address."""
+    if location.startswith("pipe:"):
+        raise GanscaleError(f"{location}: pipe: works only with data.reader=streaming")
+    local = LocalStorage(location)
+    remote = CachedStorage(location, open_cache(data))
+    return remote if is_remote(location) else MixedStorage(local, remote)
