@@ -47,18 +47,31 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     pack = command(_pack)
-    pack.add_argument("source", help="mnist, digits, or a folder, zip or tar of images")
+    pack.add_argument("source", help="mnist, fashion-mnist, cifar10, digits, or a path")
     pack.add_argument("folder", type=Path, help="where the shards go")
     pack.add_argument("--size", type=int, help="height and width in pixels")
+    pack.add_argument("--crop", choices=("center", "none"), default="center", help="to a square")
+    pack.add_argument("--labels", type=Path, help="CSV or JSON: file name to class")
     pack.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 RGB")
     pack.add_argument("--format", choices=("png", "jpg", "webp"), default="png")
     pack.add_argument("--quality", type=int, default=95, help="of JPEG, 1 to 100")
     pack.add_argument("--samples-per-shard", type=int, default=4096)
     pack.add_argument("--on-error", choices=("raise", "skip"), default="raise")
     pack.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    pack.add_argument("--data-root", type=Path, help="folder that holds torchvision's MNIST/raw")
-    pack.add_argument("--split", choices=("train", "test"), default="train", help="of MNIST")
-    pack.add_argument("--download", action="store_true", help="let torchvision fetch MNIST")
+    pack.add_argument("--data-root", type=Path, help="folder that holds torchvision's sets")
+    pack.add_argument("--split", choices=("train", "test"), default="train", help="of a known set")
+    pack.add_argument("--download", action="store_true", help="let torchvision fetch it")
+
+    index = command(_index)
+    index.add_argument("shards", nargs="+", help="tars, addresses, folders or brace patterns")
+    index.add_argument("--out", type=Path, required=True, help="folder for manifest and index")
+    index.add_argument("--label", help="key of the class number in each sample's JSON member")
+
+    inspect = command(_inspect)
+    inspect.add_argument("set", help="folder or address of a packed set")
+    inspect.add_argument("--sheet", type=Path, help="FILE.png: the first images")
+    inspect.add_argument("--verify", action="store_true", help="check sums, decode all samples")
+    inspect.add_argument("--processes", type=int, default=os.cpu_count() or 1)
 
     train = command(_train)
     train.add_argument("experiment", type=Path, help="experiment file")
@@ -96,6 +109,20 @@ def _pack(options: argparse.Namespace) -> None:
     from ganscale.data.pack_command import run
 
     run(options)
+
+
+def _index(options: argparse.Namespace) -> None:
+    """Make manifest and index for WebDataset shards made elsewhere."""
+    from ganscale.data.index_command import run
+
+    run(options)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    """Show what a packed set holds, and check it."""
+    from ganscale.data.inspect_command import run
+
+    return run(options)
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ import webdataset as wds
 from PIL import Image
 
 from ganscale.data.manifest import LABEL, index_path, load_manifest
-from ganscale.data.pack import Packing, label_counts, pack
+from ganscale.data.pack import Packing, pack
 from ganscale.data.sources import ArraySource, digits_source, open_source
 from ganscale.errors import GanscaleError
 
@@ -44,7 +44,7 @@ def test_any_webdataset_program_reads_the_shards(digits: Path) -> None:
         small = np.asarray(truth.image(number)).astype(float)
         shrunk = np.asarray(Image.fromarray(sample["png"]).resize((8, 8), Image.Resampling.BOX))
         assert np.abs(small - shrunk).mean() < 30
-    assert sum(label_counts(digits, load_manifest(digits)).values()) == 1797
+    assert load_manifest(digits).samples == 1797
 
 
 def test_the_same_input_gives_the_same_bytes_in_any_number_of_processes(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_files_with_a_class_for_each_folder(tmp_path: Path, kind: str) -> None:
         path = tmp_path / "images.tar.gz"
         with tarfile.open(path, "w:gz") as tar:
             tar.add(images, ".")
-    source = open_source(str(path), None, "train", False)
+    source = open_source(str(path))
     manifest, _ = pack(source, tmp_path / "set", Packing(size=16), 1, quiet)
     assert manifest.classes == ("blue", "red")
     assert (manifest.channels, manifest.height, manifest.width) == (3, 16, 16)
@@ -105,7 +105,7 @@ def test_files_with_a_class_for_each_folder(tmp_path: Path, kind: str) -> None:
 def test_images_in_one_folder_have_no_labels(tmp_path: Path) -> None:
     for i in range(2):
         Image.new("L", (9, 9), i).save(tmp_path / f"{i}.png")
-    source = open_source(str(tmp_path), None, "train", False)
+    source = open_source(str(tmp_path))
     manifest, _ = pack(source, tmp_path.parent / "set", Packing(), 1, quiet)
     assert manifest.classes == ()
     assert manifest.channels == 1
@@ -114,18 +114,18 @@ def test_images_in_one_folder_have_no_labels(tmp_path: Path) -> None:
 def test_an_unreadable_image_is_named_or_skipped(tmp_path: Path) -> None:
     images = colour_folder(tmp_path / "images")
     (images / "red" / "9.png").write_bytes(b"\x89PNG no")
-    source = open_source(str(images), None, "train", False)
+    source = open_source(str(images))
     with pytest.raises(GanscaleError, match=r"red/9\.png"):
         pack(source, tmp_path / "a", Packing(size=8), 1, quiet)
     skip = Packing(size=8, on_error="skip")
-    manifest, skipped = pack(source, tmp_path / "b", skip, 1, quiet)
+    manifest, account = pack(source, tmp_path / "b", skip, 1, quiet)
     assert manifest.samples == 6
-    assert len(skipped) == 1
-    assert "red/9.png" in skipped[0]
+    assert len(account.skipped) == 1
+    assert "red/9.png" in account.skipped[0]
 
 
 def test_sizes_must_be_alike_without_a_size(tmp_path: Path) -> None:
-    source = open_source(str(colour_folder(tmp_path / "images")), None, "train", False)
+    source = open_source(str(colour_folder(tmp_path / "images")))
     with pytest.raises(GanscaleError, match="--size"):
         pack(source, tmp_path / "set", Packing(), 1, quiet)
 
@@ -135,17 +135,17 @@ def test_a_folder_without_images(tmp_path: Path, content: str | None) -> None:
     if content:
         (tmp_path / "a.txt").write_text(content)
     with pytest.raises(GanscaleError, match="no image files"):
-        open_source(str(tmp_path), None, "train", False)
+        open_source(str(tmp_path))
 
 
 def test_sources_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(GanscaleError, match="no such source"):
-        open_source(str(tmp_path / "nothing"), None, "train", False)
+        open_source(str(tmp_path / "nothing"))
     with pytest.raises(GanscaleError, match="--data-root"):
-        open_source("mnist", tmp_path, "train", False)
+        open_source("mnist", tmp_path)
     (tmp_path / "x.tar").write_bytes(b"no tar")
     with pytest.raises(GanscaleError, match="not a readable tar"):
-        open_source(str(tmp_path / "x.tar"), None, "train", False)
+        open_source(str(tmp_path / "x.tar"))
 
 
 def test_colour_modes_become_grey_or_rgb(tmp_path: Path) -> None:
@@ -156,8 +156,9 @@ def test_colour_modes_become_grey_or_rgb(tmp_path: Path) -> None:
     deep = Image.fromarray(np.full((8, 8), 65535, np.uint16))
     deep.save(tmp_path / "images" / "c.png")
     Image.new("P", (8, 8), 0).save(tmp_path / "images" / "d.png")
-    source = open_source(str(tmp_path / "images"), None, "train", False)
-    manifest, _ = pack(source, tmp_path / "set", Packing(channels=3), 1, quiet)
+    source = open_source(str(tmp_path / "images"))
+    manifest, account = pack(source, tmp_path / "set", Packing(channels=3), 1, quiet)
+    assert account.kinds == {"with transparency": 1, "CMYK": 1, "16-bit": 1, "palette": 1}
     shards = [str(tmp_path / "set" / manifest.shards[0].name)]
     dataset = wds.WebDataset(shards, shardshuffle=False, empty_check=False)
     brightness = {s["__key__"]: s["png"].mean() for s in dataset.decode("rgb8")}

@@ -13,7 +13,7 @@ import shutil
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -29,6 +29,8 @@ FIRST_WAIT_S = 0.5  # before the second try; doubled each time, with jitter
 STALL_S = 30.0  # a connection that sends nothing for so long is given up
 CHUNK = 1 << 20
 
+Check = Callable[[Path], object]
+
 log = logging.getLogger("ganscale")
 
 
@@ -40,20 +42,29 @@ class ShardCache:
         self.limit_bytes = limit_bytes
         self._stall_s = stall_s
 
-    def fetch(self, url: str, size: int | None = None, total: str | None = None) -> Path:
+    def fetch(
+        self,
+        url: str,
+        size: int | None = None,
+        total: str | None = None,
+        check: Check | None = None,
+    ) -> Path:
         """The local copy of a file, downloaded if need be.
 
-        `size` and `total` (SHA-256) are what the file must have. Raises `GanscaleError` naming
-        the address where it cannot be had after several tries, or is not what it must be.
+        `size` and `total` (SHA-256) are what the file must have. A file with a `check` of its own
+        instead, which raises `ValueError` on a damaged one, may change and is always fetched anew.
+        Raises `GanscaleError` naming the address where the file cannot be had after several
+        tries, or is not what it must be.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(url.encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{url} {total}".encode()).hexdigest()[:32]
         path = self.folder / name
         with FileLock(self.folder / f"{name}.lock"):
-            if path.is_file() and (size is None or path.stat().st_size == size):
+            known = path.is_file() and (size is None or path.stat().st_size == size)
+            if known and check is None:
                 path.touch()  # used now: the last to make room
-                return path
-            self._download(url, path, size, total)
+            else:
+                self._download(url, path, size, total, check)
         return path
 
     def used_bytes(self) -> int:
@@ -63,7 +74,9 @@ class ShardCache:
     def _files(self) -> list[Path]:
         return [p for p in self.folder.iterdir() if p.suffix != ".lock" and p.is_file()]
 
-    def _download(self, url: str, path: Path, size: int | None, total: str | None) -> None:
+    def _download(
+        self, url: str, path: Path, size: int | None, total: str | None, check: Check | None
+    ) -> None:
         partial = path.with_suffix(".part")
         wait = FIRST_WAIT_S
         for attempt in range(1, TRIES + 1):
@@ -75,6 +88,8 @@ class ShardCache:
                         shutil.copyfileobj(source, file, CHUNK)
                         file.truncate()
                 _check(partial, expected, total)
+                if check is not None:
+                    check(partial)
                 partial.replace(path)
                 return
             except (OSError, ValueError, urllib.error.URLError) as error:

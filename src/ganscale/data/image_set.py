@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ganscale.config import Data, WeightedSet
-from ganscale.data.manifest import MANIFEST, Manifest, read_manifest
+from ganscale.data.manifest import Manifest
 from ganscale.data.mixture import MixedOrder, class_orders
 from ganscale.data.order import Order, PartitionedOrder, ShuffledOrder
 from ganscale.data.reader import ConcatReader, IndexedReader, Reader
@@ -23,7 +23,7 @@ class ImageSet:
         self._readers: list[IndexedReader] = []
         for part in self._weighted:
             storage = open_storage(part.path, data)
-            manifest = read_manifest(storage.path(MANIFEST), part.path)
+            manifest = storage.manifest()
             if not manifest.fits(self.image_shape):
                 raise GanscaleError(
                     f"{part.path} holds {manifest.height}×{manifest.width} images of "

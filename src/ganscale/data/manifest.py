@@ -12,13 +12,15 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from ganscale.errors import GanscaleError
 
 MANIFEST = "manifest.json"
+SHEET = "contact-sheet.png"
 OFFSET, SIZE, LABEL = range(3)
 TAR_BLOCK = 512
+MOST_LABEL_BYTES = 1 << 20
 IMAGE_MEMBERS = ("png", "jpg", "jpeg", "webp")
 LABEL_MEMBERS = ("cls",)
 
@@ -54,6 +56,8 @@ class Manifest(BaseModel):
     height: int | None
     width: int | None
     shards: tuple[Shard, ...]
+    checksum: str = ""
+    """SHA-256 of the rest: all other sums are here, so damage to this file must show too."""
 
     @property
     def samples(self) -> int:
@@ -77,30 +81,39 @@ class Manifest(BaseModel):
 
     def save(self, folder: Path) -> None:
         """Write it into the set's folder, whole or not at all."""
-        write_atomically(folder / MANIFEST, (self.model_dump_json(indent=2) + "\n").encode())
+        signed = self.model_copy(update={"checksum": self.own_checksum()})
+        write_atomically(folder / MANIFEST, (signed.model_dump_json(indent=2) + "\n").encode())
+
+    def own_checksum(self) -> str:
+        """The SHA-256 of everything but `checksum`."""
+        rest = self.model_dump_json(exclude={"checksum"})
+        return hashlib.sha256(rest.encode()).hexdigest()
 
 
-def read_manifest(path: Path, location: str) -> Manifest:
-    """The manifest in a local file; a clear error naming the set's location where it is none."""
-    try:
-        return Manifest.model_validate(json.loads(path.read_bytes()))
-    except FileNotFoundError:
-        raise GanscaleError(
-            f"{location}: no packed set ({MANIFEST} is missing); make one with "
-            f"`ganscale pack SOURCE {location}`, or say where it is with data.path=DIR",
-            every_rank=True,
-        ) from None
-    except (OSError, ValueError, ValidationError) as error:
-        first = str(error).splitlines()[0]
-        raise GanscaleError(
-            f"{location}: {MANIFEST} is no manifest ({first}); pack or index the set again",
-            every_rank=True,
-        ) from None
+def parse_manifest(path: Path) -> Manifest:
+    """The manifest in a file; `ValueError` where it is none, or not as it was written."""
+    manifest = Manifest.model_validate(json.loads(path.read_bytes()))
+    if manifest.checksum != manifest.own_checksum():
+        raise ValueError("its own checksum does not hold")
+    return manifest
 
 
 def load_manifest(folder: str | Path) -> Manifest:
-    """The manifest of a packed set in a folder."""
-    return read_manifest(Path(folder) / MANIFEST, str(folder))
+    """The manifest of a packed set in a folder; a clear error where there is none."""
+    try:
+        return parse_manifest(Path(folder) / MANIFEST)
+    except FileNotFoundError:
+        raise GanscaleError(
+            f"{folder}: no packed set ({MANIFEST} is missing); make one with "
+            f"`ganscale pack SOURCE {folder}`, or say where it is with data.path=DIR",
+            every_rank=True,
+        ) from None
+    except (OSError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise GanscaleError(
+            f"{folder}: {MANIFEST} is no manifest ({first}); pack or index the set again",
+            every_rank=True,
+        ) from None
 
 
 def member_size(header: bytes) -> int:
@@ -116,16 +129,18 @@ def index_path(tar: Path) -> Path:
     return tar.with_suffix(".index.npy")
 
 
-def index_tar(tar: Path) -> NDArray[np.int64]:
+def index_tar(tar: Path, json_label: str | None = None) -> NDArray[np.int64]:
     """Read a shard's headers: one row for each sample, in the order of the tar.
 
     A sample is the members that share a name up to the first dot, as in WebDataset; its image is
-    the first member that is a picture. Raises `GanscaleError` naming the shard and the key.
+    the first member that is a picture. Its label is a `cls` member, or `json_label` of a `json`
+    member. Raises `GanscaleError` naming the shard and the key.
     """
     rows: list[tuple[int, int, int]] = []
     current: str | None = None
     image: tuple[int, int] | None = None
     label = -1
+    seen: set[str] = set()
 
     def finish() -> None:
         if current is not None:
@@ -143,15 +158,19 @@ def index_tar(tar: Path) -> NDArray[np.int64]:
                 key = str(path.parent / stem)
                 if key != current:
                     finish()
-                    current, image, label = key, None, -1
+                    current, image, label, seen = key, None, -1, set()
+                if extension in seen:
+                    raise GanscaleError(f"{tar}: sample '{key}' has two members .{extension}")
+                seen.add(extension)
                 if extension.lower() in IMAGE_MEMBERS and image is None:
                     image = (member.offset_data, member.size)
-                elif extension.lower() in LABEL_MEMBERS:
+                elif extension.lower() in LABEL_MEMBERS or (json_label and extension == "json"):
                     content = archive.extractfile(member)
                     assert content is not None
-                    label = int(content.read(32))
+                    text = content.read(MOST_LABEL_BYTES)
+                    label = int(json.loads(text)[json_label] if extension == "json" else text)
             finish()
-    except (tarfile.TarError, OSError, ValueError) as error:
+    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
         raise GanscaleError(f"{tar}: not a readable shard ({error})") from None
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 

@@ -7,9 +7,10 @@ reader shuffles only among neighbouring shards.
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -18,7 +19,6 @@ import webdataset as wds
 from PIL import Image, ImageOps
 
 from ganscale.data.manifest import (
-    LABEL,
     Manifest,
     Shard,
     index_path,
@@ -32,6 +32,7 @@ from ganscale.errors import GanscaleError
 from ganscale.randomness import permutation
 
 PLAN = "packing.json"
+EXIF_ORIENTATION = 0x0112
 Progress = Callable[[int, int], None]
 
 
@@ -41,6 +42,8 @@ class Packing:
 
     size: int | None = None
     """Height and width in pixels; without it every image must have the size of the first."""
+    crop: str = "center"
+    """`center` takes the middle square; `none` keeps the whole image, on black."""
     channels: int | None = None
     """1 or 3; without it, what the first image has."""
     format: str = "png"
@@ -50,10 +53,25 @@ class Packing:
     on_error: str = "raise"
 
 
+@dataclass
+class Account:
+    """What was met while packing."""
+
+    skipped: list[str] = field(default_factory=list)
+    """A message for each image that could not be read."""
+    kinds: Counter[str] = field(default_factory=Counter)
+    """How many images were of a kind that had to be converted."""
+
+    def add(self, other: "Account") -> None:
+        """Take over what another process met."""
+        self.skipped += other.skipped
+        self.kinds += other.kinds
+
+
 def pack(
     source: Source, folder: Path, packing: Packing, processes: int, progress: Progress
-) -> tuple[Manifest, list[str]]:
-    """Pack `source` into `folder`; returns the manifest and the messages of skipped images.
+) -> tuple[Manifest, Account]:
+    """Pack `source` into `folder`; returns the manifest and what was met on the way.
 
     Raises `GanscaleError` where an image cannot be read (unless `on_error` is `skip`) or where
     the folder holds another set.
@@ -67,19 +85,19 @@ def pack(
         **asdict(packing),
     }
     if (done := _already_packed(folder, plan)) is not None:
-        return done, []
+        return done, Account()
     order = permutation(packing.shuffle_seed, "pack", 0, len(source))
     parts = [
         (folder / f"shard-{number:06d}.tar", order[start : start + packing.samples_per_shard])
         for number, start in enumerate(range(0, len(order), packing.samples_per_shard))
     ]
     shards: dict[str, Shard] = {}
-    skipped: list[str] = []
+    account = Account()
     finished = 0
-    for shard, messages in _written(source, parts, shape, packing, processes):
+    for shard, met in _written(source, parts, shape, packing, processes):
         shards[shard.name] = shard
-        skipped += messages
-        finished += shard.samples + len(messages)
+        account.add(met)
+        finished += shard.samples + len(met.skipped)
         progress(finished, len(source))
     manifest = Manifest(
         source=source.description,
@@ -92,7 +110,7 @@ def pack(
     if not manifest.samples:
         raise GanscaleError(f"{source.description}: not one image could be read")
     manifest.save(folder)
-    return manifest, skipped
+    return manifest, account
 
 
 def _already_packed(folder: Path, plan: dict[str, object]) -> Manifest | None:
@@ -132,7 +150,7 @@ def _written(
     shape: tuple[int, int, int],
     packing: Packing,
     processes: int,
-) -> Iterator[tuple[Shard, list[str]]]:
+) -> Iterator[tuple[Shard, Account]]:
     """Each shard as it is finished, in any order."""
     if processes <= 1 or len(parts) == 1:
         for path, order in parts:
@@ -157,12 +175,12 @@ def _write_shard(
     order: np.ndarray,
     shape: tuple[int, int, int],
     packing: Packing,
-) -> tuple[Shard, list[str]]:
+) -> tuple[Shard, Account]:
     """One shard and its index; kept as it is where both are there already."""
-    skipped: list[str] = []
+    account = Account()
     if not index_path(path).is_file():
         temporary = path.with_suffix(".partial")
-        skipped = _write_tar(source, temporary, order, shape, packing)
+        account = _write_tar(source, temporary, order, shape, packing)
         temporary.replace(path)
         buffer = io.BytesIO()
         np.save(buffer, index_tar(path))
@@ -174,7 +192,7 @@ def _write_shard(
         sha256=sha256(path),
         index_sha256=sha256(index_path(path)),
     )
-    return shard, skipped
+    return shard, account
 
 
 def _write_tar(
@@ -183,27 +201,40 @@ def _write_tar(
     order: np.ndarray,
     shape: tuple[int, int, int],
     packing: Packing,
-) -> list[str]:
-    """Write the samples of `order`; returns the messages of those that were skipped."""
-    skipped: list[str] = []
+) -> Account:
+    """Write the samples of `order`."""
+    account = Account()
     with wds.TarWriter(str(path), mtime=0, user="ganscale", group="ganscale") as writer:
         for i in order.tolist():
             try:
-                image = _fitted(source.image(i), shape, packing.size)
+                raw = source.image(i)
+                image = _fitted(raw, shape, packing)
             except GanscaleError as error:
                 if packing.on_error == "raise":
                     raise
-                skipped.append(str(error))
+                account.skipped.append(str(error))
                 continue
+            account.kinds.update(filter(None, [kind_of(raw)]))
             sample = {"__key__": f"{i:09d}", packing.format: _encoded(image, packing)}
             if source.label(i) >= 0:
                 sample["cls"] = str(source.label(i)).encode()
             writer.write(sample)
-    return skipped
+    return account
 
 
-def _fitted(image: Image.Image, shape: tuple[int, int, int], size: int | None) -> Image.Image:
-    """The image in the set's colours and size: upright, its middle square, Lanczos-resampled."""
+def kind_of(image: Image.Image) -> str:
+    """What is special about an image, for the summary; empty where nothing is."""
+    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
+        return "rotated by EXIF"
+    if image.mode.startswith(("I", "F")):
+        return "16-bit"
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        return "with transparency"
+    return {"P": "palette", "CMYK": "CMYK", "1": "bilevel"}.get(image.mode, "")
+
+
+def _fitted(image: Image.Image, shape: tuple[int, int, int], packing: Packing) -> Image.Image:
+    """The image in the set's colours and size: upright, Lanczos-resampled."""
     channels, height, width = shape
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):  # 16 bits: Pillow would clip, not scale
@@ -212,8 +243,9 @@ def _fitted(image: Image.Image, shape: tuple[int, int, int], size: int | None) -
         rgba = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
     image = image.convert("L" if channels == 1 else "RGB")
-    if size is not None and image.size != (width, height):
-        image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    if packing.size is not None and image.size != (width, height):
+        fit = ImageOps.fit if packing.crop == "center" else ImageOps.pad
+        image = fit(image, (width, height), Image.Resampling.LANCZOS)
     if image.size != (width, height):
         raise GanscaleError(
             f"an image of {image.width}×{image.height} pixels in a set of {width}×{height}; "
@@ -231,14 +263,3 @@ def _encoded(image: Image.Image, packing: Packing) -> bytes:
     else:
         image.save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def label_counts(folder: Path, manifest: Manifest) -> dict[str, int]:
-    """Samples of each class, by its name."""
-    if not manifest.classes:
-        return {}
-    labels = np.concatenate(
-        [np.load(index_path(folder / s.name))[:, LABEL] for s in manifest.shards]
-    )
-    counts = np.bincount(labels[labels >= 0], minlength=len(manifest.classes))
-    return dict(zip(manifest.classes, counts.tolist(), strict=True))

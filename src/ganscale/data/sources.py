@@ -5,20 +5,23 @@ A source is a list of images that any process may read in any order: `len(source
 and open their files there.
 """
 
-import io
-import tarfile
 import zipfile
-from collections.abc import Callable, Iterable
-from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from ganscale.data.file_sources import (
+    ShardSource,
+    folder_source,
+    shard_paths,
+    tar_source,
+    zip_source,
+)
 from ganscale.errors import GanscaleError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+TORCHVISION_SETS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 
 
 class Source(Protocol):
@@ -40,9 +43,15 @@ class Source(Protocol):
 class ArraySource:
     """Grey or RGB images in memory: uint8, (N, H, W) or (N, H, W, 3)."""
 
-    def __init__(self, description: str, images: np.ndarray, labels: np.ndarray):
+    def __init__(
+        self,
+        description: str,
+        images: np.ndarray,
+        labels: np.ndarray,
+        classes: tuple[str, ...] | None = None,
+    ):
         self.description = description
-        self.classes = tuple(str(c) for c in range(int(labels.max()) + 1))
+        self.classes = classes or tuple(str(c) for c in range(int(labels.max()) + 1))
         self._images = images
         self._labels = labels
 
@@ -58,114 +67,76 @@ class ArraySource:
         return Image.fromarray(self._images[i])
 
 
-class FileSource:
-    """Image files in a folder, zip or tar: a class for each folder, or no classes at all."""
+class DatasetSource:
+    """A Hugging Face dataset: saved to disk, or parquet files, with an image column."""
 
-    def __init__(self, path: Path, names: Iterable[str], open_reader: Callable[[Path], "Reader"]):
-        self.path = path
+    def __init__(self, path: Path, split: str):
+        import datasets
+
         self.description = path.name
-        self._open_reader = open_reader
-        self._names = sorted(n for n in names if _is_image(n))
-        if not self._names:
-            raise GanscaleError(
-                f"{path}: no image files in it (looked for {', '.join(sorted(IMAGE_SUFFIXES))})"
-            )
-        folders = [PurePosixPath(name).parent.name for name in self._names]
-        self.classes = tuple(sorted(set(folders))) if len(set(folders)) > 1 else ()
-        numbers = {name: i for i, name in enumerate(self.classes)}
-        self._labels = [numbers.get(folder, -1) for folder in folders]
+        if path.suffix == ".parquet" or any(path.glob("*.parquet")):
+            files = [str(path)] if path.is_file() else sorted(map(str, path.glob("*.parquet")))
+            table = datasets.Dataset.from_parquet(files)
+        else:
+            table = datasets.load_from_disk(str(path))
+        if isinstance(table, datasets.DatasetDict):
+            if split not in table:
+                raise GanscaleError(f"{path}: no split '{split}'; it has {', '.join(table)}")
+            table = table[split]
+        self._image = self._column(table, path, ("image", "img", "pixel_values"))
+        self._table = table.cast_column(self._image, datasets.Image(decode=True))
+        labels = [name for name in ("label", "labels", "fine_label") if name in table.features]
+        self._labels: list[Any] = table[labels[0]][:] if labels else []
+        names = getattr(table.features[labels[0]], "names", None) if labels else ()
+        self.classes = tuple(names or sorted({str(label) for label in self._labels}))
+        self._numbers = {name: i for i, name in enumerate(self.classes)}
+
+    @staticmethod
+    def _column(table: Any, path: Path, names: tuple[str, ...]) -> str:
+        for name in names:
+            if name in table.features:
+                return name
+        raise GanscaleError(f"{path}: no image column ({', '.join(names)}) among {table.features}")
 
     def __len__(self) -> int:
-        return len(self._names)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {k: v for k, v in self.__dict__.items() if k != "_reader"}
-
-    @cached_property
-    def _reader(self) -> "Reader":
-        return self._open_reader(self.path)
+        return len(self._table)
 
     def label(self, i: int) -> int:
-        """Index into `classes`, or -1 where all images lie in one folder."""
-        return self._labels[i]
+        """Index into `classes`, or -1."""
+        if not self._labels:
+            return -1
+        label = self._labels[i]
+        return label if isinstance(label, int) else self._numbers[str(label)]
 
     def image(self, i: int) -> Image.Image:
         """The decoded image."""
-        name = self._names[i]
         try:
-            image = Image.open(io.BytesIO(self._reader(name)))
-            image.load()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
-            raise GanscaleError(f"{self.path}: '{name}' is no readable image{reason}") from None
+            image: Image.Image = self._table[i][self._image]
+        except (OSError, SyntaxError, ValueError) as error:
+            raise GanscaleError(
+                f"{self.description}: row {i} is no readable image ({error})"
+            ) from None
         return image
 
 
-Reader = Callable[[str], bytes]
-
-
-def _is_image(name: str) -> bool:
-    path = PurePosixPath(name)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
-
-
-def _folder_reader(folder: Path) -> Reader:
-    return lambda name: (folder / name).read_bytes()
-
-
-def _zip_reader(path: Path) -> Reader:
-    return zipfile.ZipFile(path).read
-
-
-def _tar_reader(path: Path) -> Reader:
-    archive = tarfile.open(path)  # noqa: SIM115 - stays open as long as the source
-
-    def read(name: str) -> bytes:
-        file = archive.extractfile(name)
-        if file is None:
-            raise OSError("not a regular file")
-        return file.read()
-
-    return read
-
-
-def folder_source(path: Path) -> FileSource:
-    """Every image below a folder; the folder that holds an image is its class."""
-    names = (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
-    return FileSource(path, names, _folder_reader)
-
-
-def zip_source(path: Path) -> FileSource:
-    """Every image in a zip; the folder that holds an image is its class."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return FileSource(path, archive.namelist(), _zip_reader)
-    except zipfile.BadZipFile as error:
-        raise GanscaleError(f"{path}: not a readable zip ({error})") from None
-
-
-def tar_source(path: Path) -> FileSource:
-    """Every image in a tar, compressed or not; the folder that holds an image is its class."""
-    try:
-        with tarfile.open(path) as archive:
-            return FileSource(path, [m.name for m in archive if m.isfile()], _tar_reader)
-    except (tarfile.TarError, OSError) as error:
-        raise GanscaleError(f"{path}: not a readable tar ({error})") from None
-
-
-def mnist_source(root: Path | None, split: str = "train", download: bool = False) -> ArraySource:
-    """MNIST in torchvision's layout (`root/MNIST/raw`), fetched by torchvision where asked."""
-    from torchvision.datasets import MNIST
+def torchvision_source(name: str, root: Path | None, split: str, download: bool) -> ArraySource:
+    """A set in torchvision's own layout under `root`, fetched by torchvision where asked."""
+    import torchvision.datasets
 
     root = root or Path("data/torchvision")
+    kind = TORCHVISION_SETS[name]
     try:
-        dataset = MNIST(str(root), train=split == "train", download=download)
+        dataset = getattr(torchvision.datasets, kind)(
+            str(root), train=split == "train", download=download
+        )
     except (RuntimeError, OSError) as error:
         hint = "" if download else "; --download fetches it, --data-root says where it is"
         first = str(error).splitlines()[0]
-        raise GanscaleError(f"MNIST is not in {root / 'MNIST' / 'raw'} ({first}){hint}") from None
-    return ArraySource(f"MNIST {split}", dataset.data.numpy(), dataset.targets.numpy())
+        raise GanscaleError(f"{kind} is not in {root} ({first}){hint}") from None
+    classes = tuple(str(c).split(" - ")[0] for c in dataset.classes)
+    return ArraySource(
+        f"{kind} {split}", np.asarray(dataset.data), np.asarray(dataset.targets), classes
+    )
 
 
 def digits_source() -> ArraySource:
@@ -177,17 +148,45 @@ def digits_source() -> ArraySource:
     return ArraySource("scikit-learn digits", images, digits.target)
 
 
-def open_source(name: str, data_root: Path | None, split: str, download: bool) -> Source:
-    """`mnist`, `digits`, or a path to a folder, a zip or a tar of images."""
-    if name == "mnist":
-        return mnist_source(data_root, split, download)
+def open_source(
+    name: str,
+    data_root: Path | None = None,
+    split: str = "train",
+    download: bool = False,
+    labels: Path | None = None,
+) -> Source:
+    """The source that a user names: a known set, or a path to any of the kinds above."""
+    if name in TORCHVISION_SETS:
+        return torchvision_source(name, data_root, split, download)
     if name == "digits":
         return digits_source()
     path = Path(name)
+    shards = shard_paths(name)
+    if shards:
+        return ShardSource(name, shards)
+    if (
+        path.suffix == ".parquet"
+        or (path / "dataset_info.json").is_file()
+        or (
+            path.is_dir()
+            and ((path / "dataset_dict.json").is_file() or any(path.glob("*.parquet")))
+        )
+    ):
+        return _dataset_source(path, split)
     if path.is_dir():
-        return folder_source(path)
+        return folder_source(path, labels)
     if not path.is_file():
         raise GanscaleError(
-            f"{name}: no such source; give `mnist`, `digits`, or a folder, zip or tar of images"
+            f"{name}: no such source; give {', '.join(TORCHVISION_SETS)}, digits, or a folder, "
+            "zip or tar of images, WebDataset shards, parquet or a saved dataset"
         )
-    return zip_source(path) if zipfile.is_zipfile(path) else tar_source(path)
+    return zip_source(path, labels) if zipfile.is_zipfile(path) else tar_source(path, labels)
+
+
+def _dataset_source(path: Path, split: str) -> DatasetSource:
+    try:
+        return DatasetSource(path, split)
+    except ImportError:
+        raise GanscaleError(
+            f"{path}: reading it needs the package `datasets`: pip install 'ganscale[datasets]'"
+        ) from None

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from ganscale.config import Data
 from ganscale.data.cache import ShardCache
+from ganscale.data.manifest import MANIFEST, Manifest, load_manifest, parse_manifest
 from ganscale.errors import GanscaleError
 
 
@@ -16,6 +17,9 @@ class Storage(Protocol):
     def path(self, name: str, size: int | None = None, total: str | None = None) -> Path:
         """A local file of that name, with this size and SHA-256 where it is fetched."""
 
+    def manifest(self) -> Manifest:
+        """The set's manifest, as it is now."""
+
 
 class LocalStorage:
     """A folder."""
@@ -26,6 +30,10 @@ class LocalStorage:
     def path(self, name: str, size: int | None = None, total: str | None = None) -> Path:
         """The file in the folder."""
         return Path(self.location) / name
+
+    def manifest(self) -> Manifest:
+        """The manifest in the folder."""
+        return load_manifest(self.location)
 
 
 class CachedStorage:
@@ -40,6 +48,11 @@ class CachedStorage:
         url = name if is_remote(name) else f"{self.location}/{name}"
         return self._cache.fetch(url, size, total)
 
+    def manifest(self) -> Manifest:
+        """The manifest at the address."""
+        path = self._cache.fetch(f"{self.location}/{MANIFEST}", check=parse_manifest)
+        return parse_manifest(path)
+
 
 class MixedStorage:
     """A local manifest and index of shards that lie at addresses (`ganscale index` makes it)."""
@@ -51,6 +64,10 @@ class MixedStorage:
     def path(self, name: str, size: int | None = None, total: str | None = None) -> Path:
         """From the folder, or from the cache where the name is an address."""
         return (self._remote if is_remote(name) else self._local).path(name, size, total)
+
+    def manifest(self) -> Manifest:
+        """The manifest in the folder."""
+        return self._local.manifest()
 
 
 def is_remote(location: str) -> bool:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from ganscale.config import Data
 from ganscale.data.decode import decode
-from ganscale.data.manifest import IMAGE_MEMBERS, MANIFEST, read_manifest
+from ganscale.data.manifest import IMAGE_MEMBERS
 from ganscale.data.reader import Batch
 from ganscale.data.storage import is_remote, open_cache, open_storage
 from ganscale.errors import GanscaleError
@@ -62,8 +62,7 @@ def shard_urls(data: Data) -> list[str]:
     if data.path.endswith(".tar") or data.path.startswith("pipe:"):
         urls: list[str] = wds.shardlists.expand_urls(data.path)
         return urls
-    storage = open_storage(data.path, data)
-    manifest = read_manifest(storage.path(MANIFEST), data.path)
+    manifest = open_storage(data.path, data).manifest()
     base = data.path.rstrip("/")
     return [s.name if is_remote(s.name) else f"{base}/{s.name}" for s in manifest.shards]
 

@@ -1,0 +1,147 @@
+"""The `ganscale inspect` command: what a packed set holds, and whether it is what it says."""
+
+import argparse
+import io
+import os
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ganscale.config import Data
+from ganscale.data.manifest import (
+    LABEL,
+    OFFSET,
+    SHEET,
+    SIZE,
+    Manifest,
+    index_tar,
+    sha256,
+)
+from ganscale.data.storage import open_storage
+from ganscale.errors import GanscaleError
+from ganscale.monitoring.pictures import save_grid
+
+SHEET_IMAGES = 100
+SHEET_SIDE = 64  # pixels of an image where they differ in size
+MOST_CLASSES_SHOWN = 20
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the summary; with --verify check everything, and return 1 where something is wrong."""
+    data = Data(path=options.set)
+    storage = open_storage(options.set, data)
+    manifest = storage.manifest()
+    print("\n".join(summary(options.set, manifest, Path(options.set))))
+    if options.sheet is not None:
+        print(f"contact sheet: {write_sheet(options.set, manifest, options.sheet)}")
+    if not options.verify:
+        return 0
+    faults = verify(options.set, manifest, options.processes)
+    for fault in faults:
+        print(f"FAULT {fault}")
+    print(
+        f"{len(faults):,} faults"
+        if faults
+        else f"every sum holds and all {manifest.samples:,} samples decode"
+    )
+    return int(bool(faults))
+
+
+def summary(location: str, manifest: Manifest, folder: Path) -> list[str]:
+    """What the set is, in a few lines."""
+    size = sum(shard.bytes for shard in manifest.shards)
+    shape = "different sizes" if manifest.varied else f"{manifest.height}×{manifest.width}"
+    lines = [
+        f"{location}: {manifest.samples:,} images of {shape}, "
+        f"{manifest.channels} channel{'s' if manifest.channels > 1 else ''}, "
+        f"{len(manifest.shards):,} shard{'s' if len(manifest.shards) > 1 else ''}, "
+        f"{size / 2**20:,.1f} MiB, from {manifest.source}"
+    ]
+    if manifest.classes and folder.is_dir():
+        counts = _label_counts(folder, manifest)
+        shown = [f"{name} {counts[i]:,}" for i, name in enumerate(manifest.classes)]
+        more = ", …" if len(shown) > MOST_CLASSES_SHOWN else ""
+        lines.append(f"classes: {', '.join(shown[:MOST_CLASSES_SHOWN])}{more}")
+        if counts[-1]:
+            lines.append(f"without a label: {counts[-1]:,}")
+    return lines
+
+
+def _label_counts(folder: Path, manifest: Manifest) -> Counter[int]:
+    counts: Counter[int] = Counter()
+    for shard in manifest.shards:
+        counts.update(np.load(folder / shard.index_name)[:, LABEL].tolist())
+    return counts
+
+
+def write_sheet(location: str, manifest: Manifest, target: Path) -> Path:
+    """A grid of the first shard's first images, into a folder or to a file."""
+    storage = open_storage(location, Data(path=location))
+    shard = manifest.shards[0]
+    tar = storage.path(shard.name, shard.bytes, shard.sha256)
+    table = np.load(storage.path(shard.index_name, None, shard.index_sha256))
+    side = SHEET_SIDE if manifest.varied else None
+    images = []
+    with tar.open("rb") as file:
+        for offset, size in table[:SHEET_IMAGES, [OFFSET, SIZE]].tolist():
+            file.seek(offset)
+            with Image.open(io.BytesIO(file.read(size))) as image:
+                shown = image.convert("L" if manifest.channels == 1 else "RGB")
+                shown = shown.resize((side, side)) if side else shown
+                images.append(np.array(shown).reshape(*shown.size[::-1], -1))
+    return save_grid(np.stack(images), target / SHEET if target.is_dir() else target)
+
+
+def verify(location: str, manifest: Manifest, processes: int | None = None) -> list[str]:
+    """Check every sum and index and decode every sample, in parallel; returns the faults."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    processes = min(processes or os.cpu_count() or 1, len(manifest.shards))
+    check = partial(_verify_shard, location, manifest)
+    if processes == 1:
+        return [fault for i in range(len(manifest.shards)) for fault in check(i)]
+    with ProcessPoolExecutor(processes, context) as pool:
+        return [
+            fault for faults in pool.map(check, range(len(manifest.shards))) for fault in faults
+        ]
+
+
+def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
+    from ganscale.data.decode import decode, image_size  # torchvision: only who decodes waits
+
+    shard = manifest.shards[number]
+    data = Data(path=location)
+    try:
+        storage = open_storage(location, data)
+        tar = storage.path(shard.name, shard.bytes, shard.sha256)
+        index = storage.path(shard.index_name, None, shard.index_sha256)
+        if sha256(tar) != shard.sha256:
+            return [f"{shard.name}: its SHA-256 is not the manifest's"]
+        if sha256(index) != shard.index_sha256:
+            return [f"{shard.index_name}: its SHA-256 is not the manifest's"]
+        table = np.load(index, allow_pickle=False)
+        if not np.array_equal(table, index_tar(tar)):
+            return [f"{shard.index_name}: does not describe {shard.name}"]
+    except (GanscaleError, OSError, ValueError) as error:
+        return [f"{shard.name}: {error}"]
+    faults = []
+    with tar.open("rb") as file:
+        for row, (offset, size) in enumerate(table[:, [OFFSET, SIZE]].tolist()):
+            file.seek(offset)
+            content = file.read(size)
+            try:
+                height, width = image_size(content)
+                shape = (
+                    manifest.channels,
+                    manifest.height or height,
+                    manifest.width or width,
+                )
+                decode(content, shape, data.max_pixels)
+            except ValueError as error:
+                faults.append(f"{shard.name}: sample {row} cannot be decoded ({error})")
+    return faults

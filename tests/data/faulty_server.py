@@ -1,0 +1,77 @@
+"""A file server on this machine that fails in every way a real one does."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+FAULTS = ("error", "stall", "truncate", "corrupt")
+STALL_S = 1.5
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a folder; `faults` are given to the first requests of each path, one after another."""
+
+    def __init__(self, folder: Path, faults: tuple[str, ...]):
+        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+        self.faults = faults
+        self.requests: Counter[str] = Counter()
+        self.lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(SimpleHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        with self.server.lock:
+            number = self.server.requests[self.path]
+            self.server.requests[self.path] += 1
+        fault = self.server.faults[number] if number < len(self.server.faults) else ""
+        file = Path(self.translate_path(self.path))
+        if fault == "error":
+            self.send_error(503)
+            return
+        if not file.is_file():
+            self.send_error(404)
+            return
+        content = file.read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        half = len(content) // 2
+        if fault == "stall":
+            self.wfile.write(content[:half])
+            self.wfile.flush()
+            time.sleep(STALL_S)
+        elif fault == "truncate":
+            self.wfile.write(content[:half])
+            self.wfile.flush()
+        elif fault == "corrupt":
+            self.wfile.write(content[:half] + bytes([content[half] ^ 1]) + content[half + 1 :])
+        else:
+            self.wfile.write(content)
+        self.close_connection = True
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(folder: Path, faults: tuple[str, ...] = ()) -> Iterator[Server]:
+    server = Server(folder, faults)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

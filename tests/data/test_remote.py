@@ -1,0 +1,185 @@
+"""Sets at an address: whole, checked, bounded, fetched once, in spite of the server."""
+
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ganscale.config import Data
+from ganscale.data import cache as cache_module
+from ganscale.data.cache import ShardCache
+from ganscale.data.image_set import ImageSet
+from ganscale.data.loader import BatchDataset, ahead, batches
+from ganscale.data.manifest import load_manifest
+from ganscale.data.streaming import stream
+from ganscale.errors import GanscaleError
+from tests.data.faulty_server import FAULTS, serving
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short waits: the logic is the same."""
+    monkeypatch.setattr(cache_module, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(cache_module, "STALL_S", 0.3)
+    defaults = ShardCache.__init__.__defaults__
+    monkeypatch.setattr(ShardCache.__init__, "__defaults__", (0.3,))
+    assert defaults is not None
+
+
+def remote(url: str, folder: Path, **values: object) -> Data:
+    return Data.model_validate({"path": url, "cache": str(folder), "block_shards": 1, **values})
+
+
+def test_every_sample_arrives_through_every_fault(digits: Path, tmp_path: Path) -> None:
+    local = ImageSet(Data(path=str(digits))).reader().read(np.arange(1797))
+    with serving(digits, FAULTS) as server:
+        images = ImageSet(remote(server.url, tmp_path / "cache"))
+        got = images.reader().read(np.arange(1797))
+        assert torch.equal(got.images, local.images)
+        assert torch.equal(got.labels, local.labels)
+        tars = [n for path, n in server.requests.items() if path.endswith(".tar")]
+        assert tars == [len(FAULTS) + 1] * 5
+    assert not list((tmp_path / "cache").glob("*.part"))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_server_that_never_mends_is_named(digits: Path, tmp_path: Path, fault: str) -> None:
+    with serving(digits) as server:
+        images = ImageSet(remote(server.url, tmp_path / "cache"))
+        server.faults = (fault,) * 100
+        with pytest.raises(GanscaleError, match=r"shard-000000\.tar: cannot be had after 6 tries"):
+            images.reader().read(np.array([0]))
+
+
+def test_what_is_not_there_is_not_asked_for_again(digits: Path, tmp_path: Path) -> None:
+    with (
+        serving(tmp_path) as server,
+        pytest.raises(GanscaleError, match=r"manifest\.json: cannot be had after 1 tries.*404"),
+    ):
+        ImageSet(remote(server.url, tmp_path / "cache"))
+
+
+def test_the_limit_holds_all_the_time(digits: Path, tmp_path: Path) -> None:
+    total = sum(shard.bytes for shard in load_manifest(digits).shards)
+    limit = total // 2
+    folder = tmp_path / "cache"
+    largest, stop = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal largest
+        while not stop.is_set():
+            largest = max(largest, _size(folder))
+            time.sleep(0.001)
+
+    with serving(digits) as server:
+        data = remote(server.url, folder, cache_gib=limit / 2**30, workers=0)
+        images = ImageSet(data)
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        dataset = BatchDataset(images.reader(), images.order(0), 50, range(50), ahead(data, images))
+        got = np.concatenate([b.labels.numpy() for b in batches(dataset, 0, 80, data)])
+        stop.set()
+        watcher.join()
+    assert len(got) == 4000  # more than two epochs through half the room
+    assert total // 5 < largest <= limit
+
+
+def _size(folder: Path) -> int:
+    try:
+        return sum(p.stat().st_size for p in folder.iterdir() if p.suffix != ".lock")
+    except FileNotFoundError:
+        return 0
+
+
+def test_a_file_larger_than_the_cache_is_refused(digits: Path, tmp_path: Path) -> None:
+    with serving(digits) as server:
+        images = ImageSet(remote(server.url, tmp_path / "cache", cache_gib=1e-5))
+        with pytest.raises(GanscaleError, match=r"do not fit into data\.cache_gib"):
+            images.reader().read(np.array([0]))
+
+
+def test_all_processes_of_a_node_share_one_download(digits: Path, tmp_path: Path) -> None:
+    with serving(digits) as server:
+        url = f"{server.url}/shard-000000.tar"
+
+        def fetch(_: int) -> Path:
+            return ShardCache(tmp_path, 10**9).fetch(url)
+
+        with ThreadPoolExecutor(8) as pool:
+            paths = set(pool.map(fetch, range(8)))
+        assert len(paths) == 1
+        assert server.requests["/shard-000000.tar"] == 1
+
+
+def test_equal_names_in_two_folders_do_not_meet(digits: Path, tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        (tmp_path / "www" / name).mkdir(parents=True)
+        (tmp_path / "www" / name / "0000.tar").write_text(name)
+    with serving(tmp_path / "www") as server:
+        cache = ShardCache(tmp_path / "cache", 10**6)
+        got = [cache.fetch(f"{server.url}/{n}/0000.tar").read_text() for n in ("train", "val")]
+    assert got == ["train", "val"]
+
+
+def test_the_next_block_is_fetched_ahead(digits: Path, tmp_path: Path) -> None:
+    with serving(digits) as server:
+        data = remote(server.url, tmp_path / "cache", workers=0)
+        images = ImageSet(data)
+        dataset = BatchDataset(images.reader(), images.order(0), 8, range(8), ahead(data, images))
+        dataset[0]
+        (upcoming,) = images.order(0).next_shards(0, 8, range(8))
+        wanted = f"/shard-{upcoming:06d}.tar"
+        deadline = time.monotonic() + 10
+        while server.requests[wanted] == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.requests[wanted] == 1
+
+
+def test_an_s3_like_address_goes_through_fsspec(digits: Path, tmp_path: Path) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for path in digits.iterdir():
+        if path.is_file():
+            memory.pipe(f"/bucket/{path.name}", path.read_bytes())
+    images = ImageSet(remote("memory://bucket", tmp_path / "cache"))
+    assert len(images.reader().read(np.arange(5)).images) == 5
+
+
+@pytest.mark.parametrize("cache", ["folder", "none"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_streaming_reads_real_samples(
+    digits: Path, tmp_path: Path, cache: str, workers: int
+) -> None:
+    truth = ImageSet(Data(path=str(digits))).reader().read(np.arange(1797))
+    known = {
+        bytes(image.numpy().tobytes()): int(label) for image, label in zip(*truth, strict=True)
+    }
+    with serving(digits) as server:
+        data = Data(
+            path=f"{server.url}/shard-{{000000..000004}}.tar",
+            reader="streaming",
+            cache="none" if cache == "none" else str(tmp_path / "cache"),
+            workers=workers,
+        )
+        got = list(islice(stream(data, (1, 28, 28), 32, 0, 0, 0), 20))
+        again = list(islice(stream(data, (1, 28, 28), 32, 0, 0, 0), 20))
+        other = list(islice(stream(data, (1, 28, 28), 32, 0, 1, 0), 20))
+    for batch in got:
+        for image, label in zip(*batch, strict=True):
+            assert known[image.numpy().tobytes()] == label
+    assert all(torch.equal(a.images, b.images) for a, b in zip(got, again, strict=True))
+    assert not torch.equal(got[0].images, other[0].images)
+
+
+def test_a_copy_elsewhere_is_the_same_set(digits: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(digits, tmp_path / "copy")
+    assert (
+        ImageSet(Data(path=str(copy))).fingerprint == ImageSet(Data(path=str(digits))).fingerprint
+    )
