@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ganscale.config import Data
-from ganscale.data.decode import decode
+from ganscale.data.decode import as_tensor, decode
 from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import BatchDataset, Ranks, batches, open_reader
 from ganscale.data.manifest import OFFSET, SIZE, index_path, load_manifest
@@ -98,11 +98,11 @@ def png(digits: Path) -> bytes:
 
 def test_decoding_refuses_before_it_decodes(digits: Path) -> None:
     image = png(digits)
-    assert decode(image, (1, 28, 28), 784).shape == (1, 28, 28)
-    assert decode(image, (3, 28, 28), 784).shape == (3, 28, 28)
+    assert decode(as_tensor(image), (1, 28, 28), 784).shape == (1, 28, 28)
+    assert decode(as_tensor(image), (3, 28, 28), 784).shape == (3, 28, 28)
     bomb = image[:16] + (60_000).to_bytes(4, "big") * 2 + image[24:]
     with pytest.raises(ValueError, match=r"60000×60000 pixels are over data\.max_pixels"):
-        decode(bomb, (1, 28, 28), 10**6)
+        decode(as_tensor(bomb), (1, 28, 28), 10**6)
     for content in (b"", b"GIF89a", image[:40], b"\x80\x04cos\nsystem\n"):
         with pytest.raises(ValueError, match=r"."):
-            decode(content, (1, 28, 28), 10**6)
+            decode(as_tensor(content), (1, 28, 28), 10**6)

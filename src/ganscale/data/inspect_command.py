@@ -112,7 +112,11 @@ def verify(location: str, manifest: Manifest, processes: int | None = None) -> l
 
 
 def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
-    from ganscale.data.decode import decode, image_size  # torchvision: only who decodes waits
+    from ganscale.data.decode import (
+        as_tensor,
+        decode,
+        image_size,
+    )  # torchvision: only who decodes waits
 
     shard = manifest.shards[number]
     data = Data(path=location)
@@ -145,7 +149,7 @@ def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
                     manifest.height or height,
                     manifest.width or width,
                 )
-                decode(content, shape, data.max_pixels)
+                decode(as_tensor(content), shape, data.max_pixels)
             except ValueError as error:
                 faults.append(f"{shard.name}: sample {row} cannot be decoded ({error})")
     return faults

@@ -21,6 +21,7 @@ from ganscale.data.reader import Batch, Reader, ResidentReader, decode_all
 from ganscale.data.storage import is_remote
 from ganscale.errors import GanscaleError
 
+HANDED_OVER_BYTES = 1 << 20  # about what a worker process gives at a time
 RESIDENT_SHARE = 0.25  # of the free memory that a set may take before `auto` leaves it on disk
 
 
@@ -66,27 +67,41 @@ class BatchDataset(Dataset[Batch]):
         self._fetch = fetch
         self._prefetcher: Prefetcher | None = None
 
-    def __getitem__(self, k: int) -> Batch:
-        """This rank's rows of global batch `k`."""
+    def __getitem__(self, k: int | range) -> Batch:
+        """This rank's rows of global batch `k`, or those of several batches one after another."""
+        wanted = range(k, k + 1) if isinstance(k, int) else k
         if self._fetch is not None:
             if self._prefetcher is None:  # a thread does not cross into a worker process
                 self._prefetcher = Prefetcher(self._fetch)
-            self._prefetcher.want(self.order.next_shards(k, self.batch_size, self.rows))
-        return self.reader.read(self.order.batch(k, self.batch_size, self.rows))
+            self._prefetcher.want(self.order.next_shards(wanted[-1], self.batch_size, self.rows))
+        parts = [self.order.batch(i, self.batch_size, self.rows) for i in wanted]
+        return self.reader.read(np.concatenate(parts))
 
 
 def batches(dataset: BatchDataset, first: int, last: int, data: Data) -> Iterator[Batch]:
     """This rank's part of batches first … last - 1."""
     if isinstance(dataset.reader, ResidentReader):
         return (dataset[k] for k in range(first, last))
+    return _decoded_ahead(dataset, first, last, data)
+
+
+def _decoded_ahead(dataset: BatchDataset, first: int, last: int, data: Data) -> Iterator[Batch]:
+    """Batches from worker processes, several at a time where they are small.
+
+    Handing a tensor to another process costs the same for one kilobyte and for a thousand.
+    """
+    size = len(dataset.rows)
+    pixels = size * data.channels * data.resolution**2
+    together = max(1, HANDED_OVER_BYTES // pixels) if data.workers else 1
     loader = DataLoader(
         dataset,
         batch_size=None,
-        sampler=range(first, last),
+        sampler=[range(k, min(k + together, last)) for k in range(first, last, together)],
         num_workers=data.workers,
         pin_memory=torch.cuda.is_available(),
     )
-    return iter(loader)
+    for images, labels in loader:
+        yield from map(Batch, images.split(size), labels.split(size))
 
 
 def ahead(data: Data, images: ImageSet) -> Callable[[int], None] | None:

@@ -5,6 +5,7 @@ decoded them all once and copies rows of one array.
 """
 
 import mmap
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
@@ -14,13 +15,14 @@ import torch
 from torch import Tensor
 
 from ganscale.data.decode import decode
-from ganscale.data.manifest import LABEL, OFFSET, SIZE, TAR_BLOCK, Manifest, member_size
+from ganscale.data.manifest import LABEL, TAR_BLOCK, Manifest, member_size
 from ganscale.data.order import Indices
 from ganscale.data.storage import Storage
 from ganscale.errors import GanscaleError
 
 DECODE_CHUNK = 1024  # samples that a thread decodes at a time while a set is made resident
 MOST_OPEN_SHARDS = 256
+SIZE_FIELD_BACK = TAR_BLOCK - 124  # a member's size stands so far before its content
 MOST_SKIPPED_IN_A_ROW = 16
 
 
@@ -55,7 +57,7 @@ class IndexedReader:
         self._max_pixels = max_pixels
         self._skip = skip
         self._ends = np.cumsum([shard.samples for shard in manifest.shards])
-        self._open_shards: dict[int, tuple[mmap.mmap, Indices]] = {}
+        self._open_shards: dict[int, OpenShard] = {}
         self.skipped = 0
 
     def __getstate__(self) -> dict[str, object]:
@@ -63,12 +65,19 @@ class IndexedReader:
 
     def read(self, indices: Indices) -> Batch:
         """Decode the samples; a corrupt one raises `GanscaleError`, or its successor stands in."""
-        images = torch.empty((len(indices), *self._image_shape), dtype=torch.uint8)
-        labels = np.empty(len(indices), dtype=np.int64)
-        shards = np.searchsorted(self._ends, indices, side="right")
-        for row, (index, shard) in enumerate(zip(indices.tolist(), shards.tolist(), strict=True)):
-            images[row], labels[row] = self._sample(index, shard, MOST_SKIPPED_IN_A_ROW)
-        return Batch(images, torch.from_numpy(labels))
+        if not len(indices):
+            shape = (0, *self._image_shape)
+            return Batch(torch.empty(shape, dtype=torch.uint8), torch.empty(0, dtype=torch.int64))
+        samples = [
+            self._sample(index, shard, MOST_SKIPPED_IN_A_ROW)
+            for index, shard in zip(indices.tolist(), self._shards_of(indices), strict=True)
+        ]
+        images, labels = zip(*samples, strict=True)
+        return Batch(torch.stack(images), torch.tensor(labels))
+
+    def _shards_of(self, indices: Indices) -> list[int]:
+        shards: list[int] = np.searchsorted(self._ends, indices, side="right").tolist()
+        return shards
 
     def fetch(self, shard: int) -> None:
         """Bring a shard and its index onto this node, if they are not there."""
@@ -78,31 +87,33 @@ class IndexedReader:
 
     def labels(self, shard: int) -> Indices:
         """Labels of a shard's samples."""
-        return self._open(shard)[1][:, LABEL]
+        return np.array(self._open(shard).rows, dtype=np.int64)[:, LABEL]
 
     def _sample(self, index: int, shard: int, tries: int) -> tuple[Tensor, int]:
-        tar, table = self._open(shard)
-        row = index - (int(self._ends[shard - 1]) if shard else 0)
-        offset, size, label = table[row, [OFFSET, SIZE, LABEL]].tolist()
-        header = tar[max(offset - TAR_BLOCK, 0) : max(offset, 0)]
+        opened = self._open(shard)
+        offset, size, label = opened.rows[index - opened.first]
         try:
-            if member_size(header) != size:
-                raise ValueError("the index does not point at a member of the tar")
-            content = tar[offset : offset + size]
-            return decode(content, self._image_shape, self._max_pixels, self.manifest.varied), label
+            if (
+                opened.tar[offset - SIZE_FIELD_BACK : offset - SIZE_FIELD_BACK + 11]
+                != b"%011o" % size
+            ):
+                opened.check_header(offset, size)
+            content = opened.content[offset : offset + size]
+            shape, resize = self._image_shape, self.manifest.varied
+            return decode(content, shape, self._max_pixels, resize), label
         except ValueError as error:
             if self._skip and tries:
                 self.skipped += 1
                 after = (index + 1) % int(self._ends[-1])
-                shard = int(np.searchsorted(self._ends, after, side="right"))
+                (shard,) = self._shards_of(np.array([after]))
                 return self._sample(after, shard, tries - 1)
-            key = header[:100].rstrip(b"\0").decode(errors="replace")
             raise GanscaleError(
                 f"{self._storage.location}: shard {self.manifest.shards[shard].name}, sample "
-                f"'{key}': cannot be decoded ({error}); data.on_error=skip reads past it"
+                f"'{opened.key(offset)}': cannot be decoded ({error}); "
+                "data.on_error=skip reads past it"
             ) from None
 
-    def _open(self, shard: int) -> tuple[mmap.mmap, Indices]:
+    def _open(self, shard: int) -> "OpenShard":
         """The shard's bytes and index, mapped at first use, which must be those of the manifest."""
         if shard not in self._open_shards:
             if len(self._open_shards) >= MOST_OPEN_SHARDS:
@@ -110,7 +121,7 @@ class IndexedReader:
             self._open_shards[shard] = self._map(shard)
         return self._open_shards[shard]
 
-    def _map(self, shard: int) -> tuple[mmap.mmap, Indices]:
+    def _map(self, shard: int) -> "OpenShard":
         about = self.manifest.shards[shard]
         where = f"{self._storage.location}: shard {about.name}"
         try:
@@ -126,7 +137,30 @@ class IndexedReader:
                 f"{where}: {len(tar):,} bytes and {len(table):,} samples, the manifest says "
                 f"{about.bytes:,} and {about.samples:,}; pack or index the set again"
             )
-        return tar, table
+        return OpenShard(tar, table, int(self._ends[shard]) - about.samples)
+
+
+class OpenShard:
+    """A mapped tar and where its samples lie; the first is number `first` of the set."""
+
+    def __init__(self, tar: mmap.mmap, table: Indices, first: int):
+        self.tar = tar
+        self.rows: list[list[int]] = table.tolist()  # a list gives a row faster than an array does
+        self.first = first
+        with warnings.catch_warnings():  # the map cannot be written, and nothing writes
+            warnings.filterwarnings("ignore", message=".*not writable")
+            self.content = torch.frombuffer(tar, dtype=torch.uint8)
+
+    def check_header(self, offset: int, size: int) -> None:
+        """Whether a member of that size starts at `offset`: `ValueError` where it does not."""
+        header = self.tar[max(offset - TAR_BLOCK, 0) : max(offset, 0)]
+        if offset % TAR_BLOCK or member_size(header) != size:
+            raise ValueError("the index does not point at a member of the tar")
+
+    def key(self, offset: int) -> str:
+        """Name of the member at `offset`, for messages."""
+        header = self.tar[max(offset - TAR_BLOCK, 0) : max(offset, 0)]
+        return header[:100].rstrip(b"\0").decode(errors="replace")
 
 
 class ConcatReader:
