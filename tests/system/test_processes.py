@@ -20,20 +20,22 @@ STEPS = 12
 
 
 def start(
-    digits: Path, folder: Path, name: str, processes: int
+    digits: Path, folder: Path, name: str, processes: int, steps: int = STEPS, reader: str = "auto"
 ) -> tuple[Experiment, subprocess.CompletedProcess[str]]:
-    values = tiny(digits, folder, f"name={name}", f"train.steps={STEPS}").model_dump(mode="json")
+    overrides = (f"name={name}", f"train.steps={steps}", f"data.reader={reader}")
+    values = tiny(digits, folder, *overrides).model_dump(mode="json")
     for player in ("generator", "discriminator"):
         values[player]["network"] = {"architecture": f"{RECORDER}:{player.title()}"}
     experiment = Experiment.model_validate(values)
     path = folder / f"{name}.yaml"
     path.write_text(to_yaml(experiment))
-    (folder / name).mkdir()
+    record = folder / f"{name}-{processes}"
+    record.mkdir()
     line = ("train", str(path))
     done = run(
         launched(processes, *line) if processes > 1 else command(*line),
         folder,
-        RECORD=str(folder / name),
+        RECORD=str(record),
     )
     return experiment, done
 
@@ -51,14 +53,33 @@ def test_two_processes_do_what_one_does(digits: Path, tmp_path: Path) -> None:
     assert "2 processes on cpu" in done_two.stderr
     assert done_two.stderr.count("step 12 of 12") == 1  # rank 0 alone speaks
     for kind, calls in (("latents", 2 * STEPS), ("real", STEPS)):
-        alone = recorded(tmp_path / "one", kind, 1)
-        together = recorded(tmp_path / "two", kind, 2)
+        alone = recorded(tmp_path / "one-1", kind, 1)
+        together = recorded(tmp_path / "two-2", kind, 2)
         assert len(alone) == len(together) == calls
         assert all(map(torch.equal, alone, together)), kind
     for a, b in zip(metrics(one), metrics(two), strict=True):
         for key in a:
             assert a[key] == pytest.approx(b[key], rel=1e-4), key
     assert (RunFolder.of(two).path / "report.html").is_file()
+
+
+def test_a_run_goes_on_with_other_processes_reader_and_workers(
+    digits: Path, tmp_path: Path
+) -> None:
+    whole, _ = start(digits, tmp_path, "whole", 1)
+    start(digits, tmp_path, "elastic", 1, steps=5)
+    elastic, done = start(digits, tmp_path, "elastic", 2, reader="indexed")
+    assert "going on from" in done.stderr
+    for kind, calls in (("latents", 2), ("real", 1)):
+        alone = recorded(tmp_path / "whole-1", kind, 1)
+        before = recorded(tmp_path / "elastic-1", kind, 1)
+        after = recorded(tmp_path / "elastic-2", kind, 2)
+        assert len(before) == 5 * calls
+        assert all(map(torch.equal, alone, before + after)), kind
+        assert len(alone) == len(before + after)
+    for a, b in zip(metrics(whole), metrics(elastic), strict=True):
+        for key in a:
+            assert a[key] == pytest.approx(b[key], rel=1e-4), key
 
 
 def test_a_batch_that_does_not_divide_says_so_once(digits: Path, tmp_path: Path) -> None:
