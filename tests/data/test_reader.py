@@ -1,3 +1,4 @@
+import logging
 import shutil
 from itertools import islice
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from ganscale.config import Data
-from ganscale.data.decode import as_tensor, decode
+from ganscale.data.decode import decode_bytes
 from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import BatchDataset, Ranks, batches, open_reader
 from ganscale.data.manifest import OFFSET, SIZE, index_path, load_manifest
@@ -61,7 +62,10 @@ def test_auto_says_why(digits: Path) -> None:
     assert "asked for" in line
 
 
-def test_a_corrupt_sample_is_named_or_passed_over(copy: Path) -> None:
+def test_a_corrupt_sample_is_named_or_passed_over(
+    copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("ganscale").propagate = True
     damage(copy)
     with pytest.raises(GanscaleError, match=r"shard-000000\.tar, sample '\d+\.png'"):
         ImageSet(data(copy)).reader().read(np.array([0]))
@@ -69,6 +73,7 @@ def test_a_corrupt_sample_is_named_or_passed_over(copy: Path) -> None:
     batch = skipping.read(np.array([0, 1]))
     assert torch.equal(batch.images[0], batch.images[1])
     assert skipping.skipped == 1
+    assert "skipped, number 1" in caplog.text
 
 
 def test_a_shard_or_index_that_is_not_the_manifests(copy: Path) -> None:
@@ -98,11 +103,24 @@ def png(digits: Path) -> bytes:
 
 def test_decoding_refuses_before_it_decodes(digits: Path) -> None:
     image = png(digits)
-    assert decode(as_tensor(image), (1, 28, 28), 784).shape == (1, 28, 28)
-    assert decode(as_tensor(image), (3, 28, 28), 784).shape == (3, 28, 28)
+    assert decode_bytes(image, (1, 28, 28), 784).shape == (1, 28, 28)
+    assert decode_bytes(image, (3, 28, 28), 784).shape == (3, 28, 28)
     bomb = image[:16] + (60_000).to_bytes(4, "big") * 2 + image[24:]
     with pytest.raises(ValueError, match=r"60000×60000 pixels are over data\.max_pixels"):
-        decode(as_tensor(bomb), (1, 28, 28), 10**6)
+        decode_bytes(bomb, (1, 28, 28), 10**6)
     for content in (b"", b"GIF89a", image[:40], b"\x80\x04cos\nsystem\n"):
         with pytest.raises(ValueError, match=r"."):
-            decode(as_tensor(content), (1, 28, 28), 10**6)
+            decode_bytes(content, (1, 28, 28), 10**6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_resident_reader_on_a_device_gives_the_same_batches(digits: Path) -> None:
+    images = ImageSet(data(digits))
+    host, _ = open_reader(data(digits, resident_on="host"), images, Ranks(), CPU)
+    device, line = open_reader(
+        data(digits, resident_on="device"), images, Ranks(), torch.device("cuda:0")
+    )
+    assert "memory of cuda:0" in line
+    indices = np.arange(0, 1797, 7)
+    assert torch.equal(device.read(indices).images.cpu(), host.read(indices).images)

@@ -1,6 +1,7 @@
 """Each kind of source, with real files."""
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -150,3 +151,47 @@ def test_inspection_finds_what_was_damaged(digits: Path, tmp_path: Path) -> None
     manifest.write_text(manifest.read_text().replace('"samples": 400', '"samples": 401', 1))
     with pytest.raises(GanscaleError, match="own checksum"):
         load_manifest(folder)
+
+
+def idx(path: Path, array: np.ndarray) -> None:
+    """A file in the format of MNIST: magic number, sizes, bytes."""
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST")]
+)
+def test_mnist_and_fashion_mnist_in_torchvisions_layout(
+    tmp_path: Path, name: str, folder: str
+) -> None:
+    raw = tmp_path / folder / "raw"
+    raw.mkdir(parents=True)
+    for split, number in (("train", 6), ("t10k", 3)):
+        images = np.arange(number)[:, None, None] * np.ones((1, 28, 28))
+        idx(raw / f"{split}-images-idx3-ubyte", images)
+        idx(raw / f"{split}-labels-idx1-ubyte", np.arange(number))
+    train, test = (open_source(name, tmp_path, split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (6, 3)
+    assert len(train.classes) == 10
+    assert train.label(4) == 4
+    assert train.image(4).getpixel((0, 0)) == 4
+
+
+def test_cifar10_in_torchvisions_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.datasets import CIFAR10
+
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    pixels = np.arange(4, dtype=np.uint8)[:, None] * np.ones((1, 3072), np.uint8)
+    (folder / "data_batch_1").write_bytes(pickle.dumps({"data": pixels, "labels": [3, 1, 4, 1]}))
+    names = {"label_names": list("abcdefghij")}
+    (folder / "batches.meta").write_bytes(pickle.dumps(names))
+    # torchvision checks the sums of the real files, which are not here.
+    monkeypatch.setattr(CIFAR10, "train_list", [["data_batch_1", None]])
+    monkeypatch.setattr(CIFAR10, "test_list", [])
+    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": None})
+    source = open_source("cifar10", tmp_path)
+    assert source.classes == tuple("abcdefghij")
+    assert [source.label(i) for i in range(4)] == [3, 1, 4, 1]
+    assert source.image(2).getpixel((5, 5)) == (2, 2, 2)

@@ -12,9 +12,14 @@ from torchvision.io import ImageReadMode
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8"
-JPEG_HEADER_BYTES = 1 << 16  # the frame's size stands behind metadata, which may be large
+HEADER_BYTES = 1 << 16  # a JPEG's size stands behind its metadata, which may be large
 TORCHVISION_MODES = {1: ImageReadMode.GRAY.value, 3: ImageReadMode.RGB.value}
 PILLOW_MODES = {1: "L", 3: "RGB"}
+
+
+# The operator behind torchvision.io.decode_image: that logs each call, for a fifth of the time
+# that a small image takes.
+DECODE = torch.ops.image.decode_image.default
 
 
 def image_size(content: bytes) -> tuple[int, int]:
@@ -48,15 +53,20 @@ def _jpeg_size(content: bytes) -> tuple[int, int] | None:
 
 
 def decode(
-    content: Tensor, shape: tuple[int, int, int], max_pixels: int, resize: bool = False
+    content: Tensor,
+    header: bytes,
+    shape: tuple[int, int, int],
+    max_pixels: int,
+    resize: bool = False,
 ) -> Tensor:
     """Pixels of a PNG, JPEG or WebP file (uint8, 1-D): uint8 of `shape` (channels, height, width).
 
+    `header` is the file's beginning, `HEADER_BYTES` or all of it, which says its size.
     Raises `ValueError` where the content is no such image, claims more than `max_pixels`
     (checked before any pixel is decoded) or has another size. With `resize` another size is
     brought to this one: the middle, by Lanczos.
     """
-    size = image_size(content[:JPEG_HEADER_BYTES].numpy().tobytes())
+    size = image_size(header)
     if size[0] * size[1] > max_pixels:
         raise ValueError(f"{size[1]}×{size[0]} pixels are over data.max_pixels={max_pixels}")
     if size != shape[1:]:
@@ -64,9 +74,7 @@ def decode(
             return _decode_resized(content, shape)
         raise ValueError(f"{size[1]}×{size[0]} pixels in a set of {shape[2]}×{shape[1]}")
     try:
-        # The operator behind torchvision.io.decode_image: that logs each call, for a fifth of the
-        # time that a small image takes.
-        image: Tensor = torch.ops.image.decode_image(content, TORCHVISION_MODES[shape[0]], False)
+        image: Tensor = DECODE(content, TORCHVISION_MODES[shape[0]], False)
     except RuntimeError as error:
         raise ValueError(str(error).splitlines()[0]) from None
     if image.shape != shape:  # two sizes in one file: the header's was not the decoder's
@@ -86,6 +94,11 @@ def _decode_resized(content: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return pixels.permute(2, 0, 1)
 
 
-def as_tensor(content: bytes) -> Tensor:
-    """The bytes of a file as `decode` takes them."""
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0)
+def decode_bytes(
+    content: bytes, shape: tuple[int, int, int], max_pixels: int, resize: bool = False
+) -> Tensor:
+    """`decode` of a file's bytes."""
+    if not content:
+        raise ValueError("an empty file")
+    tensor = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    return decode(tensor, content[:HEADER_BYTES], shape, max_pixels, resize)

@@ -112,11 +112,8 @@ def verify(location: str, manifest: Manifest, processes: int | None = None) -> l
 
 
 def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
-    from ganscale.data.decode import (
-        as_tensor,
-        decode,
-        image_size,
-    )  # torchvision: only who decodes waits
+    # torchvision is slow to import: only who decodes waits for it.
+    from ganscale.data.decode import decode_bytes, image_size
 
     shard = manifest.shards[number]
     data = Data(path=location)
@@ -149,7 +146,7 @@ def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
                     manifest.height or height,
                     manifest.width or width,
                 )
-                decode(as_tensor(content), shape, data.max_pixels)
+                decode_bytes(content, shape, data.max_pixels)
             except ValueError as error:
                 faults.append(f"{shard.name}: sample {row} cannot be decoded ({error})")
     return faults

@@ -14,7 +14,7 @@ import webdataset as wds
 from torch.utils.data import DataLoader
 
 from ganscale.config import Data
-from ganscale.data.decode import as_tensor, decode
+from ganscale.data.decode import decode_bytes
 from ganscale.data.manifest import IMAGE_MEMBERS
 from ganscale.data.reader import Batch
 from ganscale.data.storage import is_remote, open_cache, open_storage
@@ -105,7 +105,7 @@ def _decode(
 ) -> tuple[torch.Tensor, int]:
     for member in IMAGE_MEMBERS:
         if member in sample:
-            image = decode(as_tensor(sample[member]), shape, max_pixels, resize=True)
+            image = decode_bytes(sample[member], shape, max_pixels, resize=True)
             label = int(sample["cls"]) if "cls" in sample else -1
             return image, label
     raise ValueError(f"sample '{sample['__key__']}' has no image ({', '.join(IMAGE_MEMBERS)})")
