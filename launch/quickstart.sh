@@ -42,7 +42,7 @@ kind=cpu
 if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then kind=gpu; fi
 accelerate launch --config_file "launch/accelerate/$kind.yaml" -m ganscale \
     train configs/mnist_mlp.yaml "name=$(basename "$run")" "data.path=data/$set_name" \
-    "train.steps=$steps" monitoring.log_every=1000 checkpoint.every=2000
+    "train.steps=$steps" monitoring.log_every=1000 checkpoint.every=2000 evaluation.every=5000
 
 # -- score and pictures --
 ganscale evaluate "$run"
