@@ -20,6 +20,11 @@ done
 # shellcheck source=launch/environment.sh
 . "$(dirname "$0")/environment.sh"
 
+# Caches of libraries stay in the clone, too, unless the user has put them somewhere.
+export MPLCONFIGDIR=${MPLCONFIGDIR:-$PWD/.venv/cache/matplotlib}
+export WANDB_CACHE_DIR=${WANDB_CACHE_DIR:-$PWD/.venv/cache} WANDB_DATA_DIR=${WANDB_DATA_DIR:-$PWD/.venv/cache}
+mkdir -p "$MPLCONFIGDIR" "$WANDB_CACHE_DIR" "$WANDB_DATA_DIR"
+
 # -- data --
 set_name=mnist
 if [ -f data/mnist/manifest.json ]; then
