@@ -174,11 +174,20 @@ def test_pipes_run_only_where_they_are_allowed(tmp_path: Path) -> None:
     assert witness.exists()
 
 
-def test_a_manifest_cannot_smuggle_a_pipe_in(digits: Path, tmp_path: Path) -> None:
+SMUGGLED = (
+    "pipe:touch {witness}",
+    "pipe:touch {witness} # http://127.0.0.1/x.tar",
+    "http://127.0.0.1:9/x.tar'; touch {witness}; '",
+    "s3://127.0.0.1/x.tar'; touch {witness}; '",
+)
+
+
+@pytest.mark.parametrize("name", SMUGGLED)
+def test_a_manifest_cannot_smuggle_a_command_in(digits: Path, tmp_path: Path, name: str) -> None:
     folder = shutil.copytree(digits, tmp_path / "set")
     witness = tmp_path / "executed"
     manifest = load_manifest(folder)
-    evil = manifest.shards[0].model_copy(update={"name": f"pipe:touch {witness}"})
+    evil = manifest.shards[0].model_copy(update={"name": name.format(witness=witness)})
     manifest.model_copy(update={"shards": (evil,)}).save(folder)
     for cache in ("none", str(tmp_path / "cache")):
         data = Data(path=str(folder), reader="streaming", cache=cache, workers=0)

@@ -7,6 +7,7 @@ under the limit.
 """
 
 import hashlib
+import http.client
 import logging
 import random
 import shutil
@@ -92,7 +93,7 @@ class ShardCache:
                     check(partial)
                 partial.replace(path)
                 return
-            except (OSError, ValueError, urllib.error.URLError) as error:
+            except (OSError, ValueError, http.client.HTTPException) as error:
                 partial.unlink(missing_ok=True)
                 if attempt == TRIES or _is_final(error):
                     raise GanscaleError(
@@ -154,5 +155,7 @@ def _check(path: Path, size: int | None, total: str | None) -> None:
 
 
 def _is_final(error: Exception) -> bool:
-    """A refusal that will not change: the file is not there, or not for us."""
+    """A refusal that will not change: no such address, the file is not there, or not for us."""
+    if isinstance(error, http.client.InvalidURL):
+        return True
     return isinstance(error, urllib.error.HTTPError) and error.code in (401, 403, 404, 410)

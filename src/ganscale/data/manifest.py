@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from ganscale.errors import GanscaleError
 
@@ -35,6 +35,14 @@ class Shard(BaseModel):
     sha256: str
     index_sha256: str
     index: str | None = None
+
+    @field_validator("name", "index")
+    @classmethod
+    def _is_no_command(cls, name: str | None) -> str | None:
+        """A manifest may be a stranger's: WebDataset would run what follows `pipe:`."""
+        if name is not None and name.startswith("pipe:"):
+            raise ValueError(f"a shard is named '{name}': pipe: runs commands")
+        return name
 
     @property
     def index_name(self) -> str:
