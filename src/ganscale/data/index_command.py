@@ -18,8 +18,8 @@ from ganscale.data.manifest import (
     Manifest,
     Shard,
     index_tar,
+    save_index,
     sha256,
-    write_atomically,
 )
 from ganscale.data.storage import is_remote, open_cache
 from ganscale.errors import GanscaleError
@@ -69,9 +69,7 @@ def index_shards(shards: Sequence[str], folder: Path, label: str | None = None) 
         classes = max(classes, int(table[:, LABEL].max()) + 1)
         _read_headers(path, table, sizes, modes)
         index = f"{number:06d}.index.npy"
-        buffer = io.BytesIO()
-        np.save(buffer, table)
-        write_atomically(folder / index, buffer.getvalue())
+        save_index(folder / index, table)
         inside = not is_remote(address) and path.resolve().parent == folder.resolve()
         described.append(
             Shard(

@@ -5,6 +5,7 @@ columns of `OFFSET`, `SIZE` (of the image's bytes in the tar) and `LABEL` (-1 wh
 """
 
 import hashlib
+import io
 import json
 import os
 import tarfile
@@ -181,6 +182,13 @@ def index_tar(tar: Path, json_label: str | None = None) -> NDArray[np.int64]:
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
         raise GanscaleError(f"{tar}: not a readable shard ({error})") from None
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def save_index(path: Path, table: NDArray[np.int64]) -> None:
+    """Write the index of a shard, whole or not at all."""
+    buffer = io.BytesIO()
+    np.save(buffer, table)
+    write_atomically(path, buffer.getvalue())
 
 
 def sha256(path: Path) -> str:

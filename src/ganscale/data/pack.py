@@ -24,6 +24,7 @@ from ganscale.data.manifest import (
     index_path,
     index_tar,
     load_manifest,
+    save_index,
     sha256,
     write_atomically,
 )
@@ -182,9 +183,7 @@ def _write_shard(
         temporary = path.with_suffix(".partial")
         account = _write_tar(source, temporary, order, shape, packing)
         temporary.replace(path)
-        buffer = io.BytesIO()
-        np.save(buffer, index_tar(path))
-        write_atomically(index_path(path), buffer.getvalue())
+        save_index(index_path(path), index_tar(path))
     shard = Shard(
         name=path.name,
         samples=len(np.load(index_path(path))),

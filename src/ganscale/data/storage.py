@@ -22,13 +22,16 @@ class Storage(Protocol):
 
 
 class LocalStorage:
-    """A folder."""
+    """A folder; files whose names are addresses are fetched (`ganscale index` names such)."""
 
-    def __init__(self, folder: str | Path):
-        self.location = str(folder)
+    def __init__(self, folder: str, cache: ShardCache):
+        self.location = folder
+        self._cache = cache
 
     def path(self, name: str, size: int | None = None, total: str | None = None) -> Path:
-        """The file in the folder."""
+        """The file in the folder, or in the cache where the name is an address."""
+        if is_remote(name):
+            return self._cache.fetch(name, size, total)
         return Path(self.location) / name
 
     def manifest(self) -> Manifest:
@@ -36,7 +39,7 @@ class LocalStorage:
         return load_manifest(self.location)
 
 
-class CachedStorage:
+class RemoteStorage:
     """An address; files whose names are addresses themselves are fetched from there."""
 
     def __init__(self, url: str, cache: ShardCache):
@@ -54,22 +57,6 @@ class CachedStorage:
         return parse_manifest(path)
 
 
-class MixedStorage:
-    """A local manifest and index of shards that lie at addresses (`ganscale index` makes it)."""
-
-    def __init__(self, local: LocalStorage, remote: CachedStorage):
-        self.location = local.location
-        self._local, self._remote = local, remote
-
-    def path(self, name: str, size: int | None = None, total: str | None = None) -> Path:
-        """From the folder, or from the cache where the name is an address."""
-        return (self._remote if is_remote(name) else self._local).path(name, size, total)
-
-    def manifest(self) -> Manifest:
-        """The manifest in the folder."""
-        return self._local.manifest()
-
-
 def is_remote(location: str) -> bool:
     """Whether it is an address rather than a path."""
     return "://" in location
@@ -85,6 +72,5 @@ def open_storage(location: str, data: Data) -> Storage:
     """The storage of a set at a path or an address."""
     if location.startswith("pipe:"):
         raise GanscaleError(f"{location}: pipe: works only with data.reader=streaming")
-    local = LocalStorage(location)
-    remote = CachedStorage(location, open_cache(data))
-    return remote if is_remote(location) else MixedStorage(local, remote)
+    kind = RemoteStorage if is_remote(location) else LocalStorage
+    return kind(location, open_cache(data))

@@ -24,6 +24,7 @@ class MovingAverage:
         self._batch_size = batch_size
         self._ours = [p.detach() for p in average.parameters()]
         self._theirs = [p.detach() for p in followed.parameters()]
+        self._snapshot_is_current = False
 
     def decay(self, images_seen: int) -> float:
         """The weight of the old average in the update that follows `images_seen` images."""
@@ -35,6 +36,7 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, images_seen: int) -> None:
         """Move towards the followed weights by one step."""
+        self._snapshot_is_current = False
         torch._foreach_lerp_(self._ours, self._theirs, 1 - self.decay(images_seen))
 
     @torch.no_grad()
@@ -42,10 +44,13 @@ class MovingAverage:
         """The network to sample from: buffers copied, BatchNorm's from these latents.
 
         Running statistics belong to the weights that they were gathered with, so those of the
-        average are computed anew.
+        average are computed anew, once for all who ask between two updates.
         """
+        if self._snapshot_is_current:
+            return self.network
         pairs = zip(self.network.buffers(), self._followed.buffers(), strict=True)
         for ours, theirs in pairs:
             ours.copy_(theirs)
         standing_statistics(self.network, list(batches))
+        self._snapshot_is_current = True
         return self.network

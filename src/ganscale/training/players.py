@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from ganscale.config import Adam, Train
@@ -38,7 +38,6 @@ def make_accelerator(train: Train) -> Accelerator:
             # Two forwards before one backward: broadcasting buffers would write into BatchNorm's
             # statistics between them.
             DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-            InitProcessGroupKwargs(),
         ],
     )
 
