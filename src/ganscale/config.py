@@ -232,6 +232,10 @@ class Train(Section):
     """Memory order of images: faster for convolutions in bf16 and fp16."""
     sync_batch_norm: bool = False
     """BatchNorm over all processes' images (GPUs only)."""
+    timeout: PositiveFloat = 1_800
+    """Seconds that a process waits for the others before the run ends with an error."""
+    compare_every: PositiveInt | None = 1_000
+    """Steps between comparisons of the players' weights across processes; empty for none."""
 
 
 class Checkpoint(Section):
@@ -278,6 +282,8 @@ class Experiment(Section):
         "runs",
         "train.steps",
         "train.accumulation",
+        "train.timeout",
+        "train.compare_every",
         "data.path",
         "data.reader",
         "data.resident_on",

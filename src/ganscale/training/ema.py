@@ -13,17 +13,16 @@ class MovingAverage:
     """A float32 network that follows another's weights with a half-life in images.
 
     Early on the half-life is `ramp_up` times the images seen, so that the first weights are soon
-    forgotten (StyleGAN2-ADA's rule).
+    forgotten (StyleGAN2-ADA's rule). `average` begins with the weights of `followed`.
     """
 
     def __init__(self, average: nn.Module, followed: nn.Module, ema: EMA, batch_size: int):
-        average.load_state_dict(followed.state_dict())
         self.network = average.requires_grad_(False).eval()
         self._followed = followed
         self._ema = ema
         self._batch_size = batch_size
         self._ours = [p.detach() for p in average.parameters()]
-        self._theirs = [p.detach() for p in followed.parameters()]
+        self._theirs: list[Tensor] = list(followed.parameters())
         self._snapshot_is_current = False
 
     def decay(self, images_seen: int) -> float:

@@ -10,6 +10,8 @@ from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.networks import build_discriminator, build_generator
 from ganscale.training import checkpoint
+from ganscale.training.accelerators import make_accelerators
+from ganscale.training.deepspeed_player import DeepSpeedPlayer
 from ganscale.training.ema import MovingAverage
 from ganscale.training.players import Player
 
@@ -21,17 +23,22 @@ class Game:
 
     def __init__(self, experiment: Experiment):
         self._experiment = experiment
-        self.generator = Player(
+        accelerators = make_accelerators(experiment)
+        self.engine = accelerators.engine
+        player = Player if accelerators.zero_stage is None else DeepSpeedPlayer
+        self.generator: Player = player(
+            "generator",
+            accelerators.generator,
             _generator(experiment),
-            experiment.generator.optimizer,
+            experiment.generator,
             experiment.train,
-            experiment.generator.clip_norm,
         )
-        self.discriminator = Player(
+        self.discriminator: Player = player(
+            "discriminator",
+            accelerators.discriminator,
             _discriminator(experiment),
-            experiment.discriminator.optimizer,
+            experiment.discriminator,
             experiment.train,
-            experiment.discriminator.clip_norm,
             experiment.objective.lazy_interval,
         )
         self.average = MovingAverage(
@@ -58,8 +65,8 @@ class Game:
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """What sampling and other programs read; every rank calls it."""
         return {
-            "generator": self.generator.averaged_state(),
-            "discriminator": self.discriminator.averaged_state(),
+            "generator": self.generator.state(),
+            "discriminator": self.discriminator.state(),
             "ema": dict(self.sampled_network().state_dict()),
         }
 
@@ -74,7 +81,7 @@ class Game:
         """Take up where the checkpoint left off."""
         training = checkpoint.read_training(path)
         for part, player in (("generator", self.generator), ("discriminator", self.discriminator)):
-            player.raw.load_state_dict(checkpoint.read_weights(path, part))
+            player.load_state(checkpoint.read_weights(path, part))
             player.load_training_state(training[part])
         self.average.network.load_state_dict(checkpoint.read_weights(path, "ema"))
 

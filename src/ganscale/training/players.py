@@ -1,7 +1,8 @@
 """Players: network + optimizer + an Accelerator of its own.
 
-A GAN is a game of two. One Accelerator a player gives each its own gradient scaler and, later,
-its own DeepSpeed engine; which machinery is behind it is decided here and nowhere else.
+A GAN is a game of two. One Accelerator a player gives each its own gradient scaler and its own
+DeepSpeed engine. `Player` is a single process and DDP; `DeepSpeedPlayer`, in the file beside this
+one, is ZeRO. The step meets neither of them.
 """
 
 import warnings
@@ -11,35 +12,9 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from ganscale.config import Adam, Train
-from ganscale.errors import GanscaleError
-
-ACCELERATE_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-
-
-def make_accelerator(train: Train) -> Accelerator:
-    """One player's Accelerator; a machine without a GPU trains on its processor."""
-    if train.precision == "fp16" and not torch.cuda.is_available():
-        raise GanscaleError(
-            "train.precision=fp16 needs a GPU; use bf16 or fp32 on a processor", every_rank=True
-        )
-    if train.sync_batch_norm and not torch.cuda.is_available():
-        raise GanscaleError(
-            "train.sync_batch_norm=true needs GPUs; set it to false", every_rank=True
-        )
-    # Precision is the experiment's, whatever the launcher's file says: the run follows from it.
-    return Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision=ACCELERATE_PRECISION[train.precision],
-        kwargs_handlers=[
-            # Two forwards before one backward: broadcasting buffers would write into BatchNorm's
-            # statistics between them.
-            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
-        ],
-    )
+from ganscale.config import Adam, DiscriminatorPlayer, Generator, Train
 
 
 class Player:
@@ -51,21 +26,26 @@ class Player:
 
     def __init__(
         self,
+        name: str,
+        accelerator: Accelerator,
         network: nn.Module,
-        adam: Adam,
+        options: Generator | DiscriminatorPlayer,
         train: Train,
-        clip_norm: float | None = None,
         lazy_interval: int = 1,
     ):
-        self.accelerator = make_accelerator(train)
-        self.device: torch.device = self.accelerator.device
-        self.clip_norm = clip_norm
+        self.name = name
+        self.accelerator = accelerator
+        self.device: torch.device = accelerator.device
+        self.clip_norm = options.clip_norm
         if train.sync_batch_norm:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         self.memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
         self.raw = network.to(self.device).to(memory_format=self.memory_format)
-        self._forward_float32 = self.raw.forward  # before Accelerate wraps it in autocast
-        optimizer = _adam(self.raw, adam, lazy_interval)
+        self._forward_float32 = self.raw.forward  # before it is wrapped in autocast
+        self._prepare(adam(self.raw, options.optimizer, lazy_interval), train)
+
+    def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
+        """Put the machinery around network and optimizer."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
             self.network, self.optimizer = self.accelerator.prepare(self.raw, optimizer)
@@ -112,14 +92,27 @@ class Player:
         self.optimizer.zero_grad()
         return norm
 
-    def averaged_state(self) -> dict[str, Tensor]:
-        """The network's state with BatchNorm's running statistics averaged over ranks.
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Around anything that reads the raw network's weights; every rank enters it.
+
+        Only an engine that divides the weights among ranks has something to do here.
+        """
+        yield
+
+    def state(self) -> dict[str, Tensor]:
+        """The network's weights, with BatchNorm's running statistics averaged over ranks.
 
         Every rank must call it: it communicates.
         """
-        state = dict(self.raw.state_dict())
+        with self.whole():
+            state = {name: value.clone() for name, value in self.raw.state_dict().items()}
         stacked = self._buffers_of_all_ranks()
         return state | {name: values.mean(0) for name, values in stacked.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take these weights."""
+        self.raw.load_state_dict(state)
 
     def training_state(self) -> dict[str, Any]:
         """What, besides weights, a later step depends on; every rank must call it.
@@ -127,22 +120,35 @@ class Player:
         The optimizer's moments, the gradient scale, and the running statistics of each rank: with
         them a run resumed at the same number of processes is the same to the last bit.
         """
-        scaler = self.accelerator.scaler
+        scaler = self._scaler()
         return {
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self._optimizer_state(),
             "scaler": scaler.state_dict() if scaler is not None else {},
             "buffers": {k: v.cpu() for k, v in self._buffers_of_all_ranks().items()},
         }
 
     def load_training_state(self, state: dict[str, Any]) -> None:
         """Take up where `training_state` left off, after the weights have been loaded."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler is not None and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self._load_optimizer_state(state["optimizer"])
+        scaler = self._scaler()
+        if scaler is not None and state["scaler"]:
+            scaler.load_state_dict(state["scaler"])
         own = dict(self.raw.named_buffers())
         for name, values in state["buffers"].items():
             if len(values) == self.accelerator.num_processes:
                 own[name].copy_(values[self.accelerator.process_index])
+
+    def _scaler(self) -> Any:
+        """The loss scaler under fp16; None otherwise."""
+        return self.accelerator.scaler
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        """`state`: for the number of each parameter its step and moments."""
+        return {"state": self.optimizer.state_dict()["state"]}
+
+    def _load_optimizer_state(self, state: dict[str, Any]) -> None:
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
 
     def _buffers_of_all_ranks(self) -> dict[str, Tensor]:
         """Floating-point buffers stacked over ranks: (world size, *shape)."""
@@ -153,10 +159,10 @@ class Player:
         }
 
 
-def _adam(network: nn.Module, adam: Adam, lazy_interval: int) -> torch.optim.Adam:
+def adam(network: nn.Module, options: Adam, lazy_interval: int) -> torch.optim.Adam:
     """Adam; a penalty every k-th step takes lr and betas of k/(k+1) (StyleGAN2, appendix B)."""
     ratio = lazy_interval / (lazy_interval + 1) if lazy_interval > 1 else 1.0
-    betas = (adam.betas[0] ** ratio, adam.betas[1] ** ratio)
+    betas = (options.betas[0] ** ratio, options.betas[1] ** ratio)
     return torch.optim.Adam(
-        network.parameters(), lr=adam.lr * ratio, betas=betas, eps=adam.eps, fused=True
+        network.parameters(), lr=options.lr * ratio, betas=betas, eps=options.eps, fused=True
     )

@@ -72,7 +72,8 @@ class GANStep:
             update = step * self.discriminator_steps + i
             self.update_discriminator(update, images, statistics, measure)
         self.update_generator(step, real[-1], statistics, measure)
-        self.average.update(images_seen=(step + 1) * self.batch_size)
+        with self.generator.whole():
+            self.average.update(images_seen=(step + 1) * self.batch_size)
         return statistics
 
     def update_discriminator(
