@@ -23,18 +23,20 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "ganscale", *arguments]
 
 
-def launched(processes: int, *arguments: str) -> list[str]:
-    """The same through `accelerate launch` and the shipped file for several CPU processes."""
+def launched(
+    processes: int, *arguments: str, engine: str = "cpu_ddp", module: str = "ganscale"
+) -> list[str]:
+    """The same through `accelerate launch` and one of the shipped files."""
     return [
         sys.executable,
         "-m",
         "accelerate.commands.launch",
         "--config_file",
-        str(ROOT / "launch" / "accelerate" / "cpu_ddp.yaml"),
+        str(ROOT / "launch" / "accelerate" / f"{engine}.yaml"),
         f"--num_processes={processes}",
         "--main_process_port=0",
         "-m",
-        "ganscale",
+        module,
         *arguments,
     ]
 

@@ -50,7 +50,7 @@ def test_two_processes_do_what_one_does(digits: Path, tmp_path: Path) -> None:
     one, done_one = start(digits, tmp_path, "one", 1)
     two, done_two = start(digits, tmp_path, "two", 2)
     assert done_one.returncode == done_two.returncode == 0
-    assert "2 processes on cpu" in done_two.stderr
+    assert "DDP, 2 processes on cpu" in done_two.stderr
     assert done_two.stderr.count("step 12 of 12") == 1  # rank 0 alone speaks
     for kind, calls in (("latents", 2 * STEPS), ("real", STEPS)):
         alone = recorded(tmp_path / "one-1", kind, 1)

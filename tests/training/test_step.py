@@ -1,73 +1,22 @@
 """One step, against the update written out by hand with plain torch."""
 
-import copy
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ganscale import randomness
 from ganscale.config import Experiment
-from ganscale.data.loader import Ranks
-from ganscale.data.source import BatchSource
-from ganscale.objectives.losses import LOSSES
-from ganscale.objectives.penalties import PENALTIES
 from ganscale.training.game import Game
 from ganscale.training.step import GANStep, Statistics
 from tests.conftest import tiny
-
-
-def real_batches(experiment: Experiment, first: int, number: int) -> list[Tensor]:
-    rows = range(experiment.train.batch_size)
-    source = BatchSource(experiment, Ranks(), rows, torch.device("cpu"))
-    return [batch.images for batch in source.batches(first, first + number)]
+from tests.reference import by_hand, real_batches
 
 
 def make(experiment: Experiment) -> tuple[Game, GANStep]:
     game = Game(experiment)
     rows = range(experiment.train.batch_size)
     return game, GANStep(experiment, game.generator, game.discriminator, game.average, rows)
-
-
-def by_hand(experiment: Experiment, steps: int) -> tuple[nn.Module, nn.Module]:
-    """The same game in one plain loop, without players, accumulation or freezing."""
-    game = Game(experiment)
-    generator = copy.deepcopy(game.generator.raw)
-    discriminator = copy.deepcopy(game.discriminator.raw)
-    adam = experiment.generator.optimizer
-    k = experiment.objective.lazy_interval
-    c = k / (k + 1) if k > 1 else 1
-    optimizer_g = torch.optim.Adam(generator.parameters(), adam.lr, adam.betas)
-    optimizer_d = torch.optim.Adam(
-        discriminator.parameters(), adam.lr * c, (adam.betas[0] ** c, adam.betas[1] ** c)
-    )
-    loss, seed = LOSSES[experiment.objective.loss], experiment.seed
-    rows, n = range(experiment.train.batch_size), experiment.discriminator.steps
-    for step in range(steps):
-        for update, images in enumerate(real_batches(experiment, step * n, n), step * n):
-            real = images / 127.5 - 1
-            z = randomness.latents(experiment.latent, seed, "discriminator", update, rows)
-            fake = generator(z).detach()
-            total = loss.discriminator(discriminator(real), discriminator(fake))
-            for penalty in experiment.objective.penalties:
-                draws = iter(range(1, 9))
-
-                def random(shape, kind=penalty.kind, update=update, draws=draws):  # type: ignore[no-untyped-def]
-                    purpose = f"penalty/{kind}/{next(draws)}"
-                    return randomness.uniform(seed, purpose, update, rows, shape)
-
-                if update % penalty.every == 0:
-                    value = PENALTIES[penalty.kind](discriminator, real, fake, random)
-                    total = total + penalty.every * penalty.weight * value
-            optimizer_d.zero_grad()
-            total.backward()
-            optimizer_d.step()
-        z = randomness.latents(experiment.latent, seed, "generator", step, rows)
-        optimizer_g.zero_grad()
-        loss.generator(discriminator(generator(z)), discriminator(real)).backward()
-        optimizer_g.step()
-    return generator, discriminator
 
 
 GAMES = {
@@ -78,6 +27,7 @@ GAMES = {
         "objective.penalties=[{kind: r1, weight: 3, every: 2}]",
         "discriminator.steps=2",
     ),
+    "clipped": ("generator.clip_norm=0.01", "discriminator.clip_norm=0.01"),
     "WGAN-GP accumulated": (
         "objective.loss=wasserstein",
         "objective.penalties=[{kind: wgan_gp, weight: 10}]",
@@ -98,7 +48,7 @@ def test_a_step_is_the_update_of_the_papers(digits: Path, tmp_path: Path, name: 
     n = experiment.discriminator.steps
     for k in range(4):
         step(k, real_batches(experiment, k * n, n), measure=k % 2 == 0)
-    generator, discriminator = by_hand(experiment, 4)
+    generator, discriminator, _ = by_hand(experiment, 4)
     for ours, theirs in ((game.generator.raw, generator), (game.discriminator.raw, discriminator)):
         for (name_, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
             assert torch.allclose(a, b, rtol=1e-4, atol=1e-6), name_
@@ -109,7 +59,7 @@ def test_batch_norm_judges_real_and_fake_apart(digits: Path, tmp_path: Path) -> 
     game, step = make(experiment)
     assert not step.judge_together
     step(0, real_batches(experiment, 0, 1), measure=True)
-    _, discriminator = by_hand(experiment, 1)
+    _, discriminator, _ = by_hand(experiment, 1)
     for a, b in zip(game.discriminator.raw.parameters(), discriminator.parameters(), strict=True):
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-5)
 

@@ -7,7 +7,7 @@ stage, another number of processes, or without DeepSpeed.
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -33,12 +33,28 @@ class DeepSpeedPlayer(Player):
         self.network, _ = self.accelerator.prepare(self.raw, optimizer)
         self.optimizer = self.network.optimizer
         self.stage: int = self.network.zero_optimization_stage()
+        self._accumulation = ExitStack()
+        self._accumulating = False
+
+    @property
+    def replicated(self) -> bool:
+        """Whether every rank holds all of the weights: not under stage 3."""
+        return self.stage < 3
 
     @contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
-        """Around the forward and backward of a micro-batch."""
+        """Around the forward and backward of a micro-batch: gradients are reduced in the last.
+
+        Left alone, stages 2 and 3 would reduce in each.
+        """
+        if self.stage > 0 and not last and not self._accumulating:
+            self._accumulation.enter_context(self.network.coalesce_grad_reduction())
+            self._accumulating = True
         self.network.set_gradient_accumulation_boundary(last)
         yield
+        if last:
+            self._accumulation.close()
+            self._accumulating = False
 
     def backward(self, loss: Tensor) -> None:
         """Add the loss's gradient, scaled under fp16."""

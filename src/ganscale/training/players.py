@@ -44,6 +44,11 @@ class Player:
         self._forward_float32 = self.raw.forward  # before it is wrapped in autocast
         self._prepare(adam(self.raw, options.optimizer, lazy_interval), train)
 
+    @property
+    def replicated(self) -> bool:
+        """Whether every rank holds all of the weights."""
+        return True
+
     def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
         """Put the machinery around network and optimizer."""
         with warnings.catch_warnings():

@@ -112,8 +112,9 @@ class GANStep:
         with self.discriminator.frozen() as discriminator:
             for rows, real, last in self.micro_batches(images):
                 with player.micro_batch(last):
+                    with torch.no_grad():
+                        real_logits = discriminator(real) if self.loss.paired else None
                     fake_logits = discriminator(player.network(self.noise("generator", step, rows)))
-                    real_logits = discriminator(real) if self.loss.paired else None
                     loss = self.loss.generator(fake_logits, real_logits)
                     player.backward(loss / self.accumulation)
                 if measure:

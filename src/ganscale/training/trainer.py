@@ -22,6 +22,7 @@ from ganscale.monitoring.progress import PhaseTimer, TrainingProgress, set_up_lo
 from ganscale.monitoring.report import write_report
 from ganscale.monitoring.trackers import Trackers
 from ganscale.training import checkpoint
+from ganscale.training.divergence import refuse_differing_ranks
 from ganscale.training.game import Game
 from ganscale.training.preemption import StopRequest
 from ganscale.training.run_folder import RunFolder
@@ -132,10 +133,11 @@ class Trainer:
         """Train until the last step or until all ranks agree to stop."""
         experiment, steps = self.experiment, self.experiment.train.steps
         log.info(
-            "%s: %s of %s steps done · %d process%s on %s · %s · batch %d",
+            "%s: %s of %s steps done · %s, %d process%s on %s · %s · batch %d",
             experiment.name,
             f"{self.step:,}",
             f"{steps:,}",
+            self.game.engine,
             self.ranks.world_size,
             "es" if self.ranks.world_size > 1 else "",
             self.device.type,
@@ -189,6 +191,8 @@ class Trainer:
         """Evaluation, pictures and checkpoint, where the step just done calls for them."""
         experiment = self.experiment
         metrics: dict[str, float] = {}
+        if self._is_due(experiment.train.compare_every, self.step):
+            refuse_differing_ranks(self.game, self.step)
         if self.evaluator is not None and self._is_due(experiment.evaluation.every, self.step):
             metrics = {"fid": self.evaluator.fid(self.game.sampled_network())}
             log.info("step %s · FID %.2f", f"{self.step:,}", metrics["fid"])
