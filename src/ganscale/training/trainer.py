@@ -42,9 +42,24 @@ def train(experiment: Experiment) -> int:
     trainer = Trainer(experiment)
     trainer.resume()
     with StopRequest(trainer.accelerator) as stop:
-        trainer.run(stop)
+        try:
+            trainer.run(stop)
+        except RuntimeError as error:
+            if not _is_loss_of_contact(error):
+                raise
+            raise GanscaleError(
+                f"lost contact with another process after step {trainer.step:,} "
+                f"({str(error).splitlines()[0]}). See that process's log for why it ended; started "
+                "again, the run goes on from its last checkpoint (accelerate launch --max_restarts "
+                "does so by itself)."
+            ) from error
     trainer.finish()
     return 128 + stop.signal if stop.signal else 0
+
+
+def _is_loss_of_contact(error: RuntimeError) -> bool:
+    """Whether a reduction failed: NCCL has a type for it, Gloo only a text."""
+    return isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error)
 
 
 class Trainer:
