@@ -24,9 +24,13 @@ def command(*arguments: str) -> list[str]:
 
 
 def launched(
-    processes: int, *arguments: str, engine: str = "cpu_ddp", module: str = "ganscale"
+    processes: int,
+    *arguments: str,
+    engine: str = "cpu_ddp",
+    launcher: tuple[str, ...] = (),
+    module: str = "ganscale",
 ) -> list[str]:
-    """The same through `accelerate launch` and one of the shipped files."""
+    """The same through `accelerate launch`, one of the shipped files and more of its options."""
     return [
         sys.executable,
         "-m",
@@ -35,6 +39,7 @@ def launched(
         str(ROOT / "launch" / "accelerate" / f"{engine}.yaml"),
         f"--num_processes={processes}",
         "--main_process_port=0",
+        *launcher,
         "-m",
         module,
         *arguments,

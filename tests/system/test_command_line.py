@@ -1,6 +1,8 @@
 """What a user types, right and wrong."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,7 +20,7 @@ from ganscale.training import checkpoint
 from ganscale.training.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.conftest import tiny
-from tests.system.processes import ROOT, environment, run
+from tests.system.processes import ROOT, environment, launched, run
 
 pytestmark = pytest.mark.system
 
@@ -198,3 +200,39 @@ def test_the_quickstart_from_a_fresh_clone(tmp_path: Path) -> None:
     for name in ("grid.png", "report.html", "checkpoints/step-00000060", "wandb"):
         assert (folder / name).exists(), name
         assert f"{folder.relative_to(clone)}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "message"),
+    [
+        (
+            {"zero_optimization": {"stage": 3}},
+            ["objective.penalties=[{kind: r1, weight: 1}]"],
+            "ZeRO stage 3 cannot differentiate twice .* objective.penalties .r1. needs",
+        ),
+        (
+            {"zero_optimization": {"stage": 1}, "gradient_clipping": 1},
+            [],
+            "sets gradient_clipping, which follows from generator.clip_norm",
+        ),
+        ({"zero_optimization": {"stage": 4}}, [], "zero_optimization.stage=4; it is 0, 1, 2 or 3"),
+    ],
+)
+def test_a_deepspeed_file_that_does_not_fit_says_so_once(
+    digits: Path, tmp_path: Path, config: dict[str, object], overrides: list[str], message: str
+) -> None:
+    path, file = tmp_path / "tiny.yaml", tmp_path / "deepspeed.json"
+    path.write_text(to_yaml(tiny(digits, tmp_path)))
+    file.write_text(json.dumps(config))
+    line = launched(
+        2,
+        "train",
+        str(path),
+        *overrides,
+        engine="deepspeed_zero1",
+        launcher=(f"--deepspeed_config_file={file}",),
+    )
+    done = run(line, ROOT)
+    assert done.returncode != 0
+    assert len(re.findall(message, done.stderr)) == 1
+    assert "ganscale/cli.py" not in done.stderr

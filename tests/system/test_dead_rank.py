@@ -20,9 +20,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """A run of two processes that does not end by itself, its output in `log`."""
     _, path = experiment_file(digits, folder, "mlp", "run")
-    line = launched(2, "train", str(path), *more)
-    at = line.index("--main_process_port=0")
-    line[at:at] = launcher
+    line = launched(2, "train", str(path), *more, launcher=launcher)
     with log.open("wb") as file:
         return subprocess.Popen(line, cwd=folder, env=environment(), stdout=file, stderr=file)
 

@@ -1,5 +1,6 @@
 """Killed at a moment that nobody chose, a run goes on and ends as if nothing had happened."""
 
+import os
 import random
 import signal
 import subprocess
@@ -7,13 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from ganscale.config import Experiment
+from ganscale.experiment import load, to_yaml
 from ganscale.training import checkpoint
 from ganscale.training.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.conftest import tiny
-from tests.system.processes import command, environment, run
+from tests.system.processes import ROOT, command, environment, launched, run
 from tests.training.test_trainer import metrics, same_checkpoint
 
 pytestmark = pytest.mark.system
@@ -31,8 +34,6 @@ NETWORKS = {
 
 
 def experiment_file(digits: Path, folder: Path, network: str, name: str) -> tuple[Experiment, Path]:
-    from ganscale.experiment import to_yaml
-
     values = tiny(digits, folder, f"name={name}").model_dump(mode="json")
     for player, options in NETWORKS[network].items():
         values[player]["network"] = options
@@ -51,6 +52,44 @@ def wait_for_checkpoint(process: subprocess.Popen[bytes], folder: Path) -> None:
         assert process.poll() is None, "training ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("engine", ["cpu_ddp", "deepspeed_zero2"])
+def test_killed_on_two_processes_is_uninterrupted_too(
+    digits: Path, tmp_path: Path, engine: str
+) -> None:
+    whole, path = experiment_file(digits, tmp_path, "dcgan", "whole")
+    less = ("train.steps=60", "checkpoint.every=10")
+    assert run(launched(2, "train", str(path), *less, engine=engine), ROOT).returncode == 0
+    killed, path = experiment_file(digits, tmp_path, "dcgan", "killed")
+    line = launched(2, "train", str(path), *less, engine=engine)
+    process = subprocess.Popen(line, cwd=ROOT, env=environment(), start_new_session=True)
+    folder = RunFolder.of(killed).checkpoints
+    wait_for_checkpoint(process, folder)
+    os.killpg(process.pid, signal.SIGKILL)  # launcher and both ranks at once
+    process.wait()
+    assert checkpoint.listed(folder)[-1].name != "step-00000060", "killed too late"
+    assert run(line, ROOT).returncode == 0
+    same_checkpoint(RunFolder.of(whole).checkpoints / "step-00000060", folder / "step-00000060")
+    assert metrics(whole) == metrics(killed)
+
+
+def test_a_run_goes_on_with_another_engine(digits: Path, tmp_path: Path) -> None:
+    """ZeRO-3 on two processes, then ZeRO-1 on one, then neither: each as if it had been all."""
+    whole, path = experiment_file(digits, tmp_path, "mlp", "whole")
+    none = ("objective.penalties=[]", "checkpoint.every=20")
+    whole = load(path, [*none, "train.steps=60"])
+    train(whole)
+    changed, path = experiment_file(digits, tmp_path, "mlp", "changed")
+    for steps, processes, engine in ((20, 2, "deepspeed_zero3"), (40, 1, "deepspeed_zero1")):
+        line = launched(processes, "train", str(path), *none, f"train.steps={steps}", engine=engine)
+        assert run(line, ROOT).returncode == 0
+    train(load(path, [*none, "train.steps=60"]))
+    folders = [RunFolder.of(e).checkpoints / "step-00000060" for e in (whole, changed)]
+    for part in ("generator", "discriminator", "ema"):
+        ours, theirs = (checkpoint.read_weights(folder, part) for folder in folders)
+        for name, value in ours.items():
+            assert torch.allclose(value, theirs[name], rtol=1e-3, atol=1e-6), f"{part} {name}"
 
 
 @pytest.mark.parametrize("network", NETWORKS)

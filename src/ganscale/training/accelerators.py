@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
@@ -53,6 +55,7 @@ class Accelerators(NamedTuple):
 def make_accelerators(experiment: Experiment) -> Accelerators:
     """Both Accelerators; a machine without a GPU trains on its processor."""
     _check_device(experiment)
+    _join_restarted_group(_timeout(experiment))
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         return _with_deepspeed(experiment)
 
@@ -84,6 +87,24 @@ def _check_device(experiment: Experiment) -> None:
         raise GanscaleError(
             "train.sync_batch_norm=true needs GPUs; set it to false", every_rank=True
         )
+
+
+def _join_restarted_group(timeout: timedelta) -> None:
+    """Form the process group under keys of this attempt's own, where torchrun has restarted us.
+
+    Its store outlives a restart, and the dead ranks' addresses in it would be taken for ours.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0" or torch.distributed.is_initialized():
+        return
+    store, rank, world_size = next(rendezvous("env://", timeout=timeout))
+    torch.distributed.init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo",
+        store=PrefixStore(f"attempt-{attempt}", store),
+        rank=rank,
+        world_size=world_size,
+        timeout=timeout,
+    )
 
 
 def _timeout(experiment: Experiment) -> timedelta:
