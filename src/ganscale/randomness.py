@@ -49,7 +49,8 @@ def _unit(seed: int, purpose: str, step: int, rows: range, columns: int) -> NDAr
     bits.advance(rows.start * counts)
     words = bits.random_raw(len(rows) * counts * WORDS_PER_COUNT)
     table = words.reshape(len(rows), counts * WORDS_PER_COUNT)[:, :columns]
-    unit: NDArray[np.float64] = (table >> np.uint64(11)) * 2.0**-53
+    unit: NDArray[np.float64] = (table >> np.uint64(11)).astype(np.float64)
+    unit *= 2.0**-53
     return unit
 
 
@@ -67,10 +68,12 @@ def normal(seed: int, purpose: str, step: int, rows: range, shape: tuple[int, ..
     columns = prod(shape)
     half = -(-columns // 2)
     unit = torch.from_numpy(_unit(seed, purpose, step, rows, 2 * half))
-    radius = torch.sqrt(-2 * torch.log1p(-unit[:, :half]))
-    angle = tau * unit[:, half:]
-    pairs = torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)
-    return pairs[:, :columns].float().reshape(len(rows), *shape)
+    radius = torch.neg(unit[:, :half]).log1p_().mul_(-2).sqrt_()
+    angle = unit[:, half:].mul_(tau)
+    pairs = torch.empty(len(rows), 2 * half)
+    torch.mul(radius, torch.cos(angle), out=pairs[:, :half])
+    torch.mul(radius, torch.sin(angle), out=pairs[:, half:])
+    return pairs[:, :columns].reshape(len(rows), *shape)
 
 
 def latents(latent: Latent, seed: int, purpose: str, step: int, rows: range) -> Tensor:

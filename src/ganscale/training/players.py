@@ -53,7 +53,8 @@ class Player:
         """Put the machinery around network and optimizer."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
-            self.network, self.optimizer = self.accelerator.prepare(self.raw, optimizer)
+            self.network, _ = self.accelerator.prepare(self.raw, optimizer)
+        self.optimizer: Any = optimizer
 
     def float32(self, images: Tensor) -> Tensor:
         """The raw network in float32, whatever the precision of the rest: for penalties."""
@@ -93,7 +94,13 @@ class Player:
         if self.clip_norm is not None or measure:
             limit = self.clip_norm if self.clip_norm is not None else float("inf")
             norm = self.accelerator.clip_grad_norm_(self.raw.parameters(), limit)
-        self.optimizer.step()
+        # As Accelerate's wrapper does, which looks for other libraries at every step.
+        scaler = self._scaler()
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
         self.optimizer.zero_grad()
         return norm
 

@@ -168,9 +168,7 @@ class Trainer:
                 images = next(real)
                 self.timer.lap("data")
                 measured = self._is_due(experiment.monitoring.log_every, self.step + 1)
-                # Dropout and the like draw from torch's own generator.
-                purpose = f"network/rank{self.ranks.rank}"
-                torch.manual_seed(randomness.torch_seed(experiment.seed, purpose, self.step))
+                self._seed_networks()
                 statistics = self.gan_step(self.step, images, measured)
                 self.step += 1
                 if measured:
@@ -183,6 +181,15 @@ class Trainer:
                 if stopping:
                     log.info("stopped by signal %d after step %s", stop.signal, f"{self.step:,}")
                     return
+
+    def _seed_networks(self) -> None:
+        """Dropout and the like draw from torch's own generators."""
+        purpose = f"network/rank{self.ranks.rank}"
+        seed = randomness.torch_seed(self.experiment.seed, purpose, self.step)
+        # torch.manual_seed would format a stack trace for each kind of device that is not there.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def finish(self) -> None:
         """Close the trackers and write the report."""
