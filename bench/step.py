@@ -119,8 +119,9 @@ def trainer(experiment: Experiment, steps: int) -> float:
             experiment.model_copy(update={"train": train, "monitoring": monitoring, "runs": runs})
         )
         run.resume()
-        with StopRequest(run.accelerator) as stop:
+        with StopRequest(run.accelerator, run.folder.path) as stop:
             run.run(stop)
+        run.folder.release()
         lines = (run.folder.path / "metrics.jsonl").read_text().splitlines()
     return float(json.loads(lines[-1])["images/s"])  # the first includes the warm-up
 

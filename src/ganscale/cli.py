@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("experiment", type=Path, help="experiment file")
     train.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. train.steps=2000")
 
+    for function in (_stop, _save):
+        command(function).add_argument("run", type=Path, help="run folder")
+
     config = command(_config)
     config.add_argument("experiment", type=Path, nargs="?", help="default: all defaults")
     config.add_argument("overrides", nargs="*", metavar="key=value")
@@ -137,6 +140,24 @@ def _train(options: argparse.Namespace) -> int:
     from ganscale.training.trainer import train
 
     return train(experiment)
+
+
+def _stop(options: argparse.Namespace) -> None:
+    """Ask a run, wherever its processes are, to save and end."""
+    from ganscale.training.preemption import STOP
+    from ganscale.training.run_folder import RunFolder
+
+    RunFolder(options.run).ask(STOP)
+    print(f"{options.run}: asked to save and end")
+
+
+def _save(options: argparse.Namespace) -> None:
+    """Ask a run, wherever its processes are, to write a checkpoint now."""
+    from ganscale.training.preemption import SAVE
+    from ganscale.training.run_folder import RunFolder
+
+    RunFolder(options.run).ask(SAVE)
+    print(f"{options.run}: asked for a checkpoint")
 
 
 def _config(options: argparse.Namespace) -> None:

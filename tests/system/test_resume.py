@@ -1,5 +1,6 @@
 """Killed at a moment that nobody chose, a run goes on and ends as if nothing had happened."""
 
+import functools
 import os
 import random
 import signal
@@ -130,3 +131,35 @@ def test_a_signal_saves_and_the_same_command_goes_on(digits: Path, tmp_path: Pat
         str(tmp_path) + "/", ""
     )
     assert checkpoint.listed(folder)[-1].name == f"step-{step + 5:08d}"
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_saves_and_stops_when_asked_and_lets_no_second_in(
+    digits: Path, tmp_path: Path, processes: int
+) -> None:
+    _, path = experiment_file(digits, tmp_path, "mlp", "asked")
+    more = ("train.steps=1000000", "checkpoint.every=1000000", "monitoring.log_every=1000")
+    line = (command if processes == 1 else functools.partial(launched, processes))(
+        "train", str(path), *more
+    )
+    run_folder = tmp_path / "runs" / "asked"
+    process = subprocess.Popen(
+        line, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (run_folder / "samples" / "step-00000000.png").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert run(command("save", str(run_folder)), tmp_path).returncode == 0
+    wait_for_checkpoint(process, run_folder / "checkpoints")  # type: ignore[arg-type]
+    second = run(command("train", str(path), *more), tmp_path)
+    assert second.returncode == 1
+    assert "is training this run now" in second.stderr
+    assert run(command("stop", str(run_folder)), tmp_path).returncode == 0
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 0, log
+    assert "stopped by ganscale stop after step" in log
+    done = run(command("stop", str(run_folder)), tmp_path)
+    assert done.returncode == 1
+    assert "no process is training this run" in done.stderr

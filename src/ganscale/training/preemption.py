@@ -1,23 +1,41 @@
-"""Stopping in good order: a signal asks, and all ranks stop after the same step."""
+"""Stopping and saving in good order: all ranks do it after the same step.
+
+A signal asks (a scheduler's, or Ctrl-C), or a file in the run folder (`ganscale stop`, `ganscale
+save`). Files reach a run whose processes nobody can signal, on whatever machines they are.
+"""
 
 import signal
+import time
+from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 AGREE_EVERY = 10  # steps; asking all ranks costs a reduction and a wait for the device
+LOOK_EVERY_S = 1.0  # a shared file system is slow to ask
+STOP, SAVE = "stop", "save"
+
+
+class Agreement(NamedTuple):
+    """What all ranks do after a step."""
+
+    stop: bool = False
+    save: bool = False
 
 
 class StopRequest:
-    """Remembers a signal until the step is done, as a context around training.
+    """Remembers what was asked until the step is done, as a context around training.
 
     The second SIGINT is let through: someone at the keyboard means it.
     """
 
-    def __init__(self, accelerator: Accelerator):
+    def __init__(self, accelerator: Accelerator, folder: Path):
         self._accelerator = accelerator
+        self._folder = folder
+        self._looked = 0.0
         self._old: dict[int, object] = {}
         self.signal = 0
 
@@ -34,13 +52,31 @@ class StopRequest:
             raise KeyboardInterrupt
         self.signal = number
 
-    def agreed(self, step: int) -> bool:
-        """Whether the run stops after `step`: the same answer on every rank."""
-        if self._accelerator.num_processes == 1:
-            return self.signal != 0
-        if step % AGREE_EVERY:
-            return False
-        asked = torch.tensor(self.signal, device=self._accelerator.device)
-        torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-        self.signal = int(asked)
-        return self.signal != 0
+    def agreed(self, step: int) -> Agreement:
+        """What happens after `step`: the same answer on every rank."""
+        alone = self._accelerator.num_processes == 1
+        if not alone and step % AGREE_EVERY:
+            return Agreement()
+        stop, save = self._found()
+        if not alone:
+            asked = torch.tensor([self.signal, stop, save], device=self._accelerator.device)
+            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+            self.signal, stop, save = asked.tolist()
+        return Agreement(bool(stop or self.signal), bool(save))
+
+    def _found(self) -> tuple[bool, bool]:
+        """Whether a file asks to stop, to save; rank 0 looks, now and then, and removes it."""
+        now = time.monotonic()
+        if not self._accelerator.is_main_process or now - self._looked < LOOK_EVERY_S:
+            return False, False
+        self._looked = now
+        return _taken(self._folder / STOP), _taken(self._folder / SAVE)
+
+
+def _taken(path: Path) -> bool:
+    """Whether the file was there; it no longer is."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    return True

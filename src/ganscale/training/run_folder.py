@@ -1,12 +1,17 @@
 """The folder of a run, and whether it is this experiment's."""
 
+import os
+import socket
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ganscale import experiment as experiment_file
 from ganscale.config import Experiment
 from ganscale.data.manifest import write_atomically
 from ganscale.errors import GanscaleError
 from ganscale.training import checkpoint
+from ganscale.training.preemption import SAVE, STOP
 
 EXPERIMENT = "experiment.yaml"
 
@@ -19,6 +24,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
         self.report = self.path / "report.html"
+        self._lock = FileLock(self.path / ".lock", timeout=0)
 
     @classmethod
     def of(cls, experiment: Experiment) -> "RunFolder":
@@ -33,8 +39,14 @@ class RunFolder:
         return experiment_file.load(path)
 
     def claim(self, experiment: Experiment) -> None:
-        """Make the folder this experiment's; refuse where another one has trained in it."""
+        """Make the folder this experiment's and this process's, as long as that lives.
+
+        Refuses where another experiment has trained in it, or another process is training.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        for name in (STOP, SAVE):  # asked of a run that had ended
+            (self.path / name).unlink(missing_ok=True)
         if checkpoint.listed(self.checkpoints):
             changed = experiment_file.differences(self.experiment(), experiment)
             if changed:
@@ -46,3 +58,31 @@ class RunFolder:
                 )
         text = experiment_file.to_yaml(experiment)
         write_atomically(self.path / EXPERIMENT, text.encode())
+
+    def _take_lock(self) -> None:
+        """The system gives the lock back when the process ends, however it ends."""
+        holder = self.path / ".holder"
+        try:
+            self._lock.acquire()
+        except Timeout:
+            who = holder.read_text().strip() if holder.is_file() else "another process"
+            raise GanscaleError(
+                f"{self.path}: {who} is training this run now; wait for it, stop it "
+                f"(ganscale stop {self.path}) or give this run another name (name=…)"
+            ) from None
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+
+    def ask(self, name: str) -> None:
+        """Leave the file that asks the process that trains here to stop or to save."""
+        self.experiment()  # it is a run folder at all
+        try:
+            self._lock.acquire()
+        except Timeout:
+            (self.path / name).touch()
+            return
+        self._lock.release()
+        raise GanscaleError(f"{self.path}: no process is training this run")
+
+    def release(self) -> None:
+        """Let another process train here."""
+        self._lock.release()

@@ -37,23 +37,26 @@ log = logging.getLogger("ganscale")
 def train(experiment: Experiment) -> int:
     """Train until `train.steps`, going on from the newest checkpoint; returns the exit code.
 
-    0 when the steps are done, 128 + the signal's number where a signal stopped the run.
+    0 when the steps are done or `ganscale stop` was asked, 128 + the number of a signal that
+    stopped the run.
     """
     trainer = Trainer(experiment)
-    trainer.resume()
-    with StopRequest(trainer.accelerator) as stop:
-        try:
+    try:
+        trainer.resume()
+        with StopRequest(trainer.accelerator, trainer.folder.path) as stop:
             trainer.run(stop)
-        except RuntimeError as error:
-            if not _is_loss_of_contact(error):
-                raise
-            raise GanscaleError(
-                f"lost contact with another process after step {trainer.step:,} "
-                f"({str(error).splitlines()[0]}). See that process's log for why it ended; started "
-                "again, the run goes on from its last checkpoint (accelerate launch --max_restarts "
-                "does so by itself)."
-            ) from error
-    trainer.finish()
+        trainer.finish()
+    except RuntimeError as error:
+        if not _is_loss_of_contact(error):
+            raise
+        raise GanscaleError(
+            f"lost contact with another process after step {trainer.step:,} "
+            f"({str(error).splitlines()[0]}). See that process's log for why it ended; started "
+            "again, the run goes on from its last checkpoint (accelerate launch --max_restarts "
+            "does so by itself)."
+        ) from error
+    finally:
+        trainer.folder.release()
     return 128 + stop.signal if stop.signal else 0
 
 
@@ -175,11 +178,12 @@ class Trainer:
                     self._log(progress, statistics)
                 self.timer.lap("step")
                 progress.advance(self.step)
-                stopping = stop.agreed(self.step)
-                self._phases_between_steps(stopping)
+                asked = stop.agreed(self.step)
+                self._phases_between_steps(save=any(asked))
                 self.timer.lap("between steps")
-                if stopping:
-                    log.info("stopped by signal %d after step %s", stop.signal, f"{self.step:,}")
+                if asked.stop:
+                    by = f"signal {stop.signal}" if stop.signal else "ganscale stop"
+                    log.info("stopped by %s after step %s", by, f"{self.step:,}")
                     return
 
     def _seed_networks(self) -> None:
@@ -209,7 +213,7 @@ class Trainer:
         while True:
             yield [next(stream).images for _ in range(updates)]
 
-    def _phases_between_steps(self, stopping: bool) -> None:
+    def _phases_between_steps(self, save: bool) -> None:
         """Evaluation, pictures and checkpoint, where the step just done calls for them."""
         experiment = self.experiment
         metrics: dict[str, float] = {}
@@ -221,7 +225,7 @@ class Trainer:
             self._track(metrics)
         if self._is_due(experiment.monitoring.pictures_every, self.step):
             self._picture()
-        if stopping or metrics or self._is_due(experiment.checkpoint.every, self.step):
+        if save or metrics or self._is_due(experiment.checkpoint.every, self.step):
             self._save(metrics)
 
     def _is_due(self, every: int | None, step: int) -> bool:

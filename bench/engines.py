@@ -1,0 +1,32 @@
+"""The table of docs/engines.md: how far each engine ends from the game in float64 by hand.
+
+    PYTHONPATH=. python bench/engines.py
+
+Plays the cases of tests/system/engine_cases.py on every engine, on two processes of this machine.
+"""
+
+import tempfile
+from pathlib import Path
+
+from ganscale.data.pack import Packing, pack
+from ganscale.data.sources import digits_source
+from tests.system.test_engines import ENGINES, play, rows
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as work:
+        digits = Path(work) / "digits"
+        pack(digits_source(), digits, Packing(size=28, samples_per_shard=400), 1, lambda *_: None)
+        print("| engine | game | precision | weights | gradient norms |\n|---|---|---|---|---|")
+        for engine in ENGINES:
+            play(engine, digits, Path(work) / engine)
+            for row in rows(engine, digits, Path(work) / engine):
+                print(
+                    f"| {row.engine} | {row.case} | {row.precision} "
+                    f"| {row.weights:.1e} | {row.gradient_norms:.1e} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
