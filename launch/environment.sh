@@ -1,9 +1,10 @@
 # Makes and enters the environment `.venv` of this clone; sourced by the scripts beside it.
 # Outside the clone nothing is touched but package caches.
 # Set PYTHON to choose an interpreter (3.10 or newer).
+# shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cd "$root"
+cd "$root" || exit
 python=${PYTHON:-python3}
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then

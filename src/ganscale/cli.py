@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("experiment", type=Path, nargs="?", help="default: all defaults")
     config.add_argument("overrides", nargs="*", metavar="key=value")
     config.add_argument("--schema", action="store_true", help="print the JSON schema instead")
+    config.add_argument("--folder", action="store_true", help="print the run folder's path instead")
 
     sample = command(_sample)
     sample.add_argument("run", type=Path, help="run folder")
@@ -167,8 +168,14 @@ def _config(options: argparse.Namespace) -> None:
     path, overrides = options.experiment, options.overrides
     if path is not None and "=" in str(path):  # overrides alone, over the defaults
         path, overrides = None, [str(path), *overrides]
-    text = json_schema() if options.schema else to_yaml(load(path, overrides))
-    sys.stdout.write(text)
+    if options.schema:
+        sys.stdout.write(json_schema())
+        return
+    experiment = load(path, overrides)
+    if options.folder:
+        print(Path(experiment.runs) / experiment.name)
+    else:
+        sys.stdout.write(to_yaml(experiment))
 
 
 def _sample(options: argparse.Namespace) -> None:

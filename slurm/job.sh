@@ -1,0 +1,93 @@
+# What the batch scripts share; sourced by them from the clone's folder.
+# shellcheck shell=bash
+
+GANSCALE_ENGINE=${GANSCALE_ENGINE:-ddp}
+GANSCALE_PREFIX=${GANSCALE_PREFIX:-}
+GANSCALE_SRUN=${GANSCALE_SRUN:-}
+GANSCALE_MAX_REQUEUES=${GANSCALE_MAX_REQUEUES:-100}
+RESEND_S=15 # a signal that meets a process while it starts is lost
+
+say() { echo "$(date +%H:%M:%S) slurm: $*"; }
+
+# The clone's .venv, if there is one, and the site's own settings.
+enter_environment() {
+    if [ -z "$GANSCALE_PREFIX" ] && [ -f .venv/bin/activate ]; then
+        # shellcheck disable=SC1091
+        . .venv/bin/activate
+    fi
+    if [ -f slurm/site.sh ]; then
+        # shellcheck disable=SC1091
+        . slurm/site.sh
+    fi
+    if [ "$GANSCALE_ENGINE" != ddp ] && [ ! -f "configs/deepspeed/$GANSCALE_ENGINE.json" ]; then
+        echo "slurm: GANSCALE_ENGINE=$GANSCALE_ENGINE: it is ddp or one of $(cd configs/deepspeed && echo *.json | sed 's/\.json//g')" >&2
+        exit 2
+    fi
+}
+
+# Where the processes meet. The port follows from the job's number, so that two jobs on a node
+# differ; the address is the first node's as Slurm knows it, which need not be a name in DNS.
+set_rendezvous() {
+    local first
+    first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+    MASTER_ADDR=$(scontrol show node "$first" | grep -o 'NodeAddr=[^ ]*' | cut -d= -f2)
+    MASTER_PORT=$((10000 + SLURM_JOB_ID % 20000))
+    TASKS_PER_NODE=${SLURM_GPUS_ON_NODE:-1}
+    WORLD_SIZE=$((SLURM_JOB_NUM_NODES * TASKS_PER_NODE))
+    export MASTER_ADDR MASTER_PORT WORLD_SIZE TASKS_PER_NODE GANSCALE_ENGINE GANSCALE_PREFIX
+    GANSCALE_LOGS=slurm-$SLURM_JOB_NAME-$SLURM_JOB_ID
+    mkdir -p "$GANSCALE_LOGS"
+    export GANSCALE_LOGS
+}
+
+print_environment() {
+    say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST; every node's log is in $GANSCALE_LOGS"
+    [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || env | grep -E '^(MASTER|WORLD|TASKS|GANSCALE|NCCL|GLOO|OMP|SLURM_(JOB|GPUS|CPUS))' | sort
+}
+
+# srun of `ganscale "$@"` on all nodes, until it ends. `stopped` says whether Slurm warned us of the
+# time limit, `code` how it ended. Of several processes' codes srun returns the highest.
+run_until_signalled() {
+    stopped=
+    # shellcheck disable=SC2086 # several options in one variable
+    srun --ntasks="$WORLD_SIZE" --ntasks-per-node="$TASKS_PER_NODE" --overcommit --cpu-bind=none \
+        --kill-on-bad-exit=1 $GANSCALE_SRUN bash slurm/rank.sh "$@" &
+    step=$!
+    trap 'stopped=1; say "the time limit is near: asking all processes to save and end"' USR1
+    trap 'say "asked to end"; kill -TERM "$step" 2>/dev/null' TERM
+    code=0
+    while kill -0 "$step" 2>/dev/null; do
+        # srun hands the signal to every process.
+        [ -z "$stopped" ] || kill -USR1 "$step" 2>/dev/null || true
+        sleep "$RESEND_S" &
+        wait -n "$step" $! && code=0 || code=$?
+        kill $! 2>/dev/null || true
+    done
+    wait "$step" && code=0 || code=$?
+}
+
+# After a signal the job goes back into the queue, as long as it gets further from start to start;
+# after an error of its own, or where a user has cancelled it, it does not.
+requeue_or_end() {
+    local run=$1 newest state
+    say "the processes ended with code $code"
+    if [ "$code" -lt 128 ]; then exit "$code"; fi
+    state=$(squeue --noheader --jobs "$SLURM_JOB_ID" --states all --format %T || true)
+    if [ "$state" != RUNNING ]; then
+        say "the job is $state: Slurm decides what becomes of it"
+        exit "$code"
+    fi
+    newest=$(find "$run/checkpoints" -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -n 1)
+    if [ -z "$newest" ] || [ "$newest" = "$(cat "$GANSCALE_LOGS/newest" 2>/dev/null)" ]; then
+        say "no checkpoint since the job last started: not requeued"
+        exit "$code"
+    fi
+    echo "$newest" >"$GANSCALE_LOGS/newest"
+    if [ "${SLURM_RESTART_COUNT:-0}" -ge "$GANSCALE_MAX_REQUEUES" ]; then
+        say "requeued $SLURM_RESTART_COUNT times already (GANSCALE_MAX_REQUEUES): not again"
+        exit "$code"
+    fi
+    say "requeued; it goes on from $newest"
+    scontrol requeue "$SLURM_JOB_ID"
+    sleep 60 # until Slurm ends this start
+}

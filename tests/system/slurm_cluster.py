@@ -1,0 +1,154 @@
+"""A real Slurm cluster of several nodes on this machine, for as long as a test session."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.system.processes import ROOT
+
+NODES = 2
+CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
+CredType=cred/munge
+MpiDefault=none
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+MailProg=/bin/true
+ReturnToService=2
+KillWait=5
+SlurmdParameters=config_overrides
+NodeName=DEFAULT CPUs=4
+NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first_port}-{last_port}]
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE OverSubscribe=FORCE:8 State=UP
+"""
+
+
+def is_installed() -> bool:
+    """Whether a cluster can be started: the daemons are there, and we may start them."""
+    return os.geteuid() == 0 and all(shutil.which(d) for d in ("munged", "slurmctld", "slurmd"))
+
+
+class Cluster:
+    """munged, slurmctld and a slurmd for each node, in `folder`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._daemons: list[subprocess.Popen[bytes]] = []
+        (folder / "state").mkdir()
+        key = folder / "munge.key"
+        key.write_bytes(os.urandom(128))
+        key.chmod(0o400)
+        ports = _free_ports(NODES + 1)
+        (folder / "slurm.conf").write_text(
+            CONFIGURATION.format(
+                folder=folder,
+                host=socket.gethostname(),
+                nodes=NODES,
+                controller_port=ports[-1],
+                first_port=ports[0],
+                last_port=ports[NODES - 1],
+            )
+        )
+        self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+        self._start(
+            "munged",
+            "--foreground",
+            "--force",
+            f"--key-file={key}",
+            f"--socket={folder}/munge.socket",
+            f"--pid-file={folder}/munged.pid",
+            f"--log-file={folder}/munged.log",
+            f"--seed-file={folder}/munged.seed",
+        )
+        _wait_for(lambda: (folder / "munge.socket").exists(), "munged", 10)
+        self._start("slurmctld", "-D")
+        for node in range(1, NODES + 1):
+            self._start("slurmd", "-D", "-N", f"n{node}")
+        try:
+            _wait_for(lambda: self.run("sinfo", "-h", "-o", "%T").strip() == "idle", "nodes", 60)
+        except TimeoutError:
+            self.stop()
+            raise
+
+    def _start(self, *line: str) -> None:
+        log = (self.folder / f"{line[0]}-{len(self._daemons)}.out").open("wb")
+        daemon = subprocess.Popen(
+            line, env=self.environment, stdout=log, stderr=log, start_new_session=True
+        )
+        self._daemons.append(daemon)
+
+    def stop(self) -> None:
+        """Cancel what runs and end the daemons that were started, last first."""
+        self.run("scancel", "--user=root")
+        time.sleep(1)
+        for daemon in reversed(self._daemons):
+            daemon.terminate()
+            try:
+                daemon.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+                daemon.wait()
+
+    def run(self, *line: str, **more: str) -> str:
+        """Run a command of Slurm in the clone; its output."""
+        done = subprocess.run(
+            line, env={**self.environment, **more}, cwd=ROOT, capture_output=True, text=True
+        )
+        return done.stdout + done.stderr
+
+    def state(self, job: str) -> str:
+        """The state of a job, also after its end, in Slurm's own word."""
+        shown = self.run("scontrol", "show", "job", job)
+        return shown.partition("JobState=")[2].split()[0] if "JobState=" in shown else shown
+
+    def wait(self, job: str, seconds: float) -> str:
+        """Wait until a job has ended; its last state."""
+        waiting = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "SUSPENDED"}
+        _wait_for(lambda: self.state(job) not in waiting, f"job {job}", seconds)
+        return self.state(job)
+
+
+def _wait_for(condition: Callable[[], bool], what: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds} s")
+        time.sleep(0.2)
+
+
+def _free_ports(number: int) -> list[int]:
+    """Ports one after another that nothing listens on."""
+    for first in range(17_000 + os.getpid() % 500 * 10, 30_000, number):
+        sockets = []
+        try:
+            for port in range(first, first + number):
+                sockets.append(socket.create_server(("127.0.0.1", port)))
+            return list(range(first, first + number))
+        except OSError:
+            continue
+        finally:
+            for opened in sockets:
+                opened.close()
+    raise RuntimeError("no free ports")
