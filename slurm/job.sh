@@ -88,6 +88,7 @@ requeue_or_end() {
         exit "$code"
     fi
     say "requeued; it goes on from $newest"
+    trap '' TERM
     scontrol requeue "$SLURM_JOB_ID"
     sleep 60 # until Slurm ends this start
 }

@@ -2,12 +2,14 @@
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ganscale import __version__
 from ganscale.errors import GanscaleError
+from ganscale.submit import ENGINES
 
 DESCRIPTION = "Train GANs from one laptop to many nodes."
 EPILOG = (
@@ -60,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     pack.add_argument("--data-root", type=Path, help="folder that holds torchvision's sets")
     pack.add_argument("--split", choices=("train", "test"), default="train", help="of a known set")
+    pack.add_argument("--part", help="I/N: only every N-th shard; the last part to end merges all")
     pack.add_argument("--download", action="store_true", help="let torchvision fetch it")
 
     index = command(_index)
@@ -79,6 +82,26 @@ def _parser() -> argparse.ArgumentParser:
 
     for function in (_stop, _save):
         command(function).add_argument("run", type=Path, help="run folder")
+
+    submit = command(_submit)
+    submit.add_argument("experiment", type=Path, help="experiment file")
+    submit.add_argument("overrides", nargs="*", metavar="key=value")
+    submit.add_argument("--nodes", type=int, default=1)
+    submit.add_argument("--gpus-per-node", type=int, help="none: one process a node on processors")
+    submit.add_argument("--cpus-per-gpu", type=int)
+    submit.add_argument("--engine", choices=ENGINES, default="ddp")
+    submit.add_argument("--time", help="limit of one start, as sbatch takes it (4 hours)")
+    submit.add_argument("--partition")
+    submit.add_argument("--account")
+    submit.add_argument("--qos")
+    submit.add_argument("--sbatch", action="append", default=[], help="another option of sbatch")
+    submit.add_argument("--dry-run", action="store_true", help="print the script instead")
+
+    sweep = command(_sweep)
+    sweep.add_argument("grid", type=Path, help="grid file, e.g. configs/sweeps/mnist_lr.yaml")
+    sweep.add_argument("overrides", nargs="*", metavar="key=value", help="the same for all runs")
+    sweep.add_argument("--task", type=int, help="train this run, counted from 0")
+    sweep.add_argument("--folder", action="store_true", help="print that run's folder instead")
 
     config = command(_config)
     config.add_argument("experiment", type=Path, nargs="?", help="default: all defaults")
@@ -141,6 +164,33 @@ def _train(options: argparse.Namespace) -> int:
     from ganscale.training.trainer import train
 
     return train(experiment)
+
+
+def _submit(options: argparse.Namespace) -> None:
+    """Hand a training job to Slurm; it goes on by itself until its steps are done."""
+    from ganscale.submit import run
+
+    run(options)
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    """Train one run of a grid, or show how far all of them are."""
+    from ganscale.training.sweep import Sweep
+
+    sweep = Sweep.load(options.grid)
+    if options.task is not None:
+        experiment = sweep.run(options.task, options.overrides)
+        if options.folder:
+            print(Path(experiment.runs) / experiment.name)
+            return 0
+        from ganscale.training.trainer import train
+
+        return train(experiment)
+    from rich.console import Console
+
+    width = max(120, shutil.get_terminal_size().columns)
+    Console(width=width).print(sweep.table(options.overrides))
+    return 0
 
 
 def _stop(options: argparse.Namespace) -> None:

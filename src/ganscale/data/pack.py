@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import webdataset as wds
+from filelock import FileLock
 from PIL import Image, ImageOps
 
 from ganscale.data.manifest import (
@@ -70,9 +71,17 @@ class Account:
 
 
 def pack(
-    source: Source, folder: Path, packing: Packing, processes: int, progress: Progress
-) -> tuple[Manifest, Account]:
+    source: Source,
+    folder: Path,
+    packing: Packing,
+    processes: int,
+    progress: Progress,
+    part: tuple[int, int] = (0, 1),
+) -> tuple[Manifest | None, Account]:
     """Pack `source` into `folder`; returns the manifest and what was met on the way.
+
+    Of `part` (i, n) only shards i, i + n, … are written here, as several machines share the work.
+    Who finds all shards there at its end writes the manifest; the others return None.
 
     Raises `GanscaleError` where an image cannot be read (unless `on_error` is `skip`) or where
     the folder holds another set.
@@ -94,12 +103,17 @@ def pack(
     ]
     shards: dict[str, Shard] = {}
     account = Account()
-    finished = 0
-    for shard, met in _written(source, parts, shape, packing, processes):
+    own = parts[part[0] :: part[1]]
+    finished, total = 0, sum(len(rows) for _, rows in own)
+    for shard, met in _written(source, own, shape, packing, processes):
         shards[shard.name] = shard
         account.add(met)
         finished += shard.samples + len(met.skipped)
-        progress(finished, len(source))
+        progress(finished, total)
+    others = [path for path, _ in parts if path.name not in shards]
+    if not all(index_path(path).is_file() for path in others):
+        return None, account
+    shards |= {path.name: _described(path) for path in others}
     manifest = Manifest(
         source=source.description,
         classes=source.classes,
@@ -118,14 +132,16 @@ def _already_packed(folder: Path, plan: dict[str, object]) -> Manifest | None:
     """The finished set if this plan made it; writes the plan where the folder is new."""
     path = folder / PLAN
     text = json.dumps(plan, indent=2) + "\n"
-    if not path.is_file():
-        if folder.exists() and any(folder.iterdir()):
-            raise GanscaleError(
-                f"{folder}: not empty, and nothing packed by ganscale; choose another"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.encode())
-        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / ".lock"
+    with FileLock(lock):  # parts may start together
+        if not path.is_file():
+            if any(inside != lock for inside in folder.iterdir()):
+                raise GanscaleError(
+                    f"{folder}: not empty, and nothing packed by ganscale; choose another"
+                )
+            write_atomically(path, text.encode())
+            return None
     if path.read_text() != text:
         raise GanscaleError(
             f"{folder}: holds another packing ({path} says which); "
@@ -184,14 +200,18 @@ def _write_shard(
         account = _write_tar(source, temporary, order, shape, packing)
         temporary.replace(path)
         save_index(index_path(path), index_tar(path))
-    shard = Shard(
+    return _described(path), account
+
+
+def _described(path: Path) -> Shard:
+    """A finished shard as the manifest lists it."""
+    return Shard(
         name=path.name,
         samples=len(np.load(index_path(path))),
         bytes=path.stat().st_size,
         sha256=sha256(path),
         index_sha256=sha256(index_path(path)),
     )
-    return shard, account
 
 
 def _write_tar(

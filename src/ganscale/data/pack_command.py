@@ -44,10 +44,24 @@ def run(options: argparse.Namespace) -> None:
             folder,
             packing,
             options.processes,
-            lambda done, total: progress.update(task, completed=done),
+            lambda done, total: progress.update(task, completed=done, total=total),
+            _part(options.part),
         )
+    if manifest is None:
+        print("\n".join([f"part {options.part} of {folder} is packed", *_met(account)]))
+        return
     print("\n".join([*summary(str(folder), manifest, folder), *_met(account)]))
     print(f"contact sheet: {write_sheet(str(folder), manifest, folder)}")
+
+
+def _part(text: str | None) -> tuple[int, int]:
+    """`I/N`: part I, from 0, of N."""
+    if text is None:
+        return 0, 1
+    number, _, parts = text.partition("/")
+    if not (number.isdigit() and parts.isdigit() and int(number) < int(parts)):
+        raise GanscaleError(f"--part {text}: it is I/N, with I from 0 to N - 1")
+    return int(number), int(parts)
 
 
 def _met(account: Account) -> list[str]:

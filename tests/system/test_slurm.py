@@ -1,0 +1,198 @@
+"""The project's batch scripts, as they are, on a real Slurm cluster of two nodes."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ganscale.config import Experiment
+from ganscale.data.manifest import load_manifest
+from ganscale.experiment import load
+from ganscale.training import checkpoint
+from ganscale.training.run_folder import RunFolder
+from tests.system.processes import ROOT
+from tests.system.slurm_cluster import Cluster, is_installed
+from tests.system.test_resume import experiment_file
+from tests.training.test_trainer import same_checkpoint
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(not is_installed(), reason="no Slurm here (or not root): slurm-wlm, munge"),
+    pytest.mark.xdist_group("slurm"),
+]
+
+STEPS = 5000
+RARELY = ("checkpoint.every=1000000", "monitoring.log_every=500")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("slurm")
+    started = Cluster(folder)
+    yield started
+    started.stop()
+    for left in ROOT.glob("slurm-test-*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
+def submit(cluster: Cluster, script: str, *arguments: str, options: tuple[str, ...] = ()) -> str:
+    """The job's number."""
+    name = "--job-name=test-" + Path(script).stem
+    said = cluster.run(
+        "sbatch",
+        "--parsable",
+        name,
+        *options,
+        f"slurm/{script}",
+        *arguments,
+        OMP_NUM_THREADS="1",
+        CUDA_VISIBLE_DEVICES="",
+    )
+    assert said.strip().isdigit(), said
+    return said.strip()
+
+
+def log_of(job: str) -> str:
+    return "\n".join(path.read_text() for path in sorted(ROOT.glob(f"slurm-test-*-{job}*.log")))
+
+
+def run_of(digits: Path, folder: Path, name: str, *more: str) -> tuple[Experiment, list[str]]:
+    """An experiment of two processes, and how it is named to the script."""
+    _, path = experiment_file(digits, folder, "mlp", name)
+    overrides = [f"train.steps={STEPS}", *RARELY, *more]
+    return load(path, overrides), [str(path), *overrides]
+
+
+def wait_for(condition: str, job: str, times: int, seconds: float) -> None:
+    """Until the job's log says something that often."""
+    deadline = time.monotonic() + seconds
+    while log_of(job).count(condition) < times:
+        assert time.monotonic() < deadline, log_of(job)
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def whole(cluster: Cluster, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A run on two nodes that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    experiment, arguments = run_of(digits, folder, "whole")
+    job = submit(cluster, "train.sbatch", *arguments, options=("--nodes=2",))
+    assert cluster.wait(job, 240) == "COMPLETED", log_of(job)
+    log = log_of(job)
+    assert "DDP, 2 processes on cpu" in log
+    assert log.count("step 5,000 of 5,000") == 1
+    assert "MASTER_PORT=" in log
+    assert (ROOT / f"slurm-test-train-{job}" / "n1.log").is_file()
+    assert (ROOT / f"slurm-test-train-{job}" / "n2.log").is_file()
+    return experiment
+
+
+def is_the_whole(experiment: Experiment, whole: Experiment) -> None:
+    last = f"step-{STEPS:08d}"
+    same_checkpoint(
+        RunFolder.of(whole).checkpoints / last, RunFolder.of(experiment).checkpoints / last
+    )
+
+
+def test_a_time_limit_requeues_until_the_steps_are_done(
+    cluster: Cluster, digits: Path, tmp_path: Path, whole: Experiment
+) -> None:
+    experiment, arguments = run_of(digits, tmp_path, "limited")
+    limit = ("--nodes=2", "--time=1", "--signal=B:USR1@45")
+    job = submit(cluster, "train.sbatch", *arguments, options=limit)
+    assert cluster.wait(job, 600) == "COMPLETED", log_of(job)
+    log = log_of(job)
+    assert log.count("slurm: requeued; it goes on from") >= 2, log
+    assert log.count("going on from") == log.count("slurm: requeued; it goes on from"), log
+    is_the_whole(experiment, whole)
+
+
+def test_requeued_by_hand_and_killed_in_the_middle_it_goes_on(
+    cluster: Cluster, digits: Path, tmp_path: Path, whole: Experiment
+) -> None:
+    experiment, arguments = run_of(digits, tmp_path, "killed", "checkpoint.every=100")
+    job = submit(cluster, "train.sbatch", *arguments, options=("--nodes=2",))
+    wait_for("checkpoint /", job, 1, 120)
+    cluster.run("scontrol", "requeue", job)
+    wait_for("going on from", job, 1, 180)
+    wait_for("checkpoint /", job, 3, 120)
+    kill(job, "ganscale train", "SLURM_PROCID", "1")
+    wait_for("going on from", job, 2, 180)
+    wait_for("checkpoint /", job, 5, 120)
+    kill(job, "slurmstepd", None, f"{job}.0")
+    assert cluster.wait(job, 300) == "COMPLETED", log_of(job)
+    assert log_of(job).count("going on from") >= 3, log_of(job)
+    is_the_whole(experiment, whole)
+
+
+def kill(job: str, program: str, variable: str | None, value: str) -> None:
+    """SIGKILL to one process of a job: by a variable of its environment, or by its name."""
+    for process in psutil.process_iter():
+        try:
+            line = " ".join(process.cmdline())
+            found = (
+                value in line
+                if variable is None
+                else "ganscale" in line
+                and process.environ().get("SLURM_JOB_ID") == job
+                and process.environ().get(variable) == value
+                and "python" in process.name()
+            )
+        except psutil.Error:
+            continue
+        if found and (variable is not None or program in line):
+            os.kill(process.pid, signal.SIGKILL)
+            return
+    raise AssertionError(f"no {program} of job {job}")
+
+
+def test_a_run_that_fails_of_itself_is_not_requeued(
+    cluster: Cluster, digits: Path, tmp_path: Path
+) -> None:
+    _, arguments = run_of(digits, tmp_path, "failing", "data.path=/nowhere")
+    job = submit(cluster, "train.sbatch", *arguments, options=("--nodes=2",))
+    assert cluster.wait(job, 120) == "FAILED"
+    assert "Restarts=0" in cluster.run("scontrol", "show", "job", job)
+    assert "error: /nowhere" in log_of(job)
+
+
+def test_a_cancelled_run_stays_cancelled(cluster: Cluster, digits: Path, tmp_path: Path) -> None:
+    _, arguments = run_of(digits, tmp_path, "cancelled", "checkpoint.every=50")
+    job = submit(cluster, "train.sbatch", *arguments, "train.steps=1000000")
+    wait_for("checkpoint /", job, 1, 120)
+    cluster.run("scancel", job)
+    assert cluster.wait(job, 60) == "CANCELLED"
+    time.sleep(3)
+    assert cluster.state(job) == "CANCELLED", log_of(job)
+
+
+def test_a_sweep_of_four_with_one_failing(cluster: Cluster, digits: Path, tmp_path: Path) -> None:
+    _, path = experiment_file(digits, tmp_path, "mlp", "base")
+    grid = tmp_path / "grid.yaml"
+    grid.write_text(
+        f"experiment: {path}\nname: sweep\n"
+        "grid:\n  train.batch_size: [8, 16]\n  train.accumulation: [1, 16]\n"
+    )
+    arguments = (str(grid), "train.steps=20", *RARELY)
+    job = submit(cluster, "sweep.sbatch", *arguments, options=("--array=0-3",))
+    ends = [cluster.wait(f"{job}_{task}", 300) for task in range(4)]
+    assert ends == ["COMPLETED", "FAILED", "COMPLETED", "COMPLETED"], log_of(job)
+    done = checkpoint.listed(tmp_path / "runs" / "sweep-003" / "checkpoints")
+    assert done[-1].name == "step-00000020"
+    assert log_of(job).count("20 of 20") >= 4  # three runs in the last table, and before
+    assert "train.batch_size=8" in log_of(job)  # what is wrong with the second
+
+
+def test_packing_spread_over_an_array(cluster: Cluster, tmp_path: Path) -> None:
+    packed, alone = tmp_path / "packed", tmp_path / "alone"
+    shards = ("--size", "16", "--samples-per-shard", "200")
+    job = submit(cluster, "pack.sbatch", "digits", str(packed), *shards, options=("--array=0-2",))
+    ends = {cluster.wait(f"{job}_{task}", 180) for task in range(3)}
+    assert ends == {"COMPLETED"}, log_of(job)
+    done = cluster.run("ganscale", "pack", "digits", str(alone), *shards)
+    assert load_manifest(packed) == load_manifest(alone), done
