@@ -5,7 +5,12 @@ set -euo pipefail
 # shellcheck source=launch/environment.sh
 . "$(dirname "$0")/environment.sh"
 
+if command -v shellcheck >/dev/null; then
+    shellcheck --external-sources .ci/run docker/*.sh launch/*.sh slurm/*.sh slurm/*.sbatch
+else
+    echo "test: shellcheck is not installed; shell scripts are not checked"
+fi
 ruff check .
 ruff format --check .
 mypy
-python -m pytest -n auto --dist worksteal "$@"
+python -m pytest -n auto --dist loadgroup "$@"

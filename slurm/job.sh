@@ -5,7 +5,8 @@ GANSCALE_ENGINE=${GANSCALE_ENGINE:-ddp}
 GANSCALE_PREFIX=${GANSCALE_PREFIX:-}
 GANSCALE_SRUN=${GANSCALE_SRUN:-}
 GANSCALE_MAX_REQUEUES=${GANSCALE_MAX_REQUEUES:-100}
-RESEND_S=15 # a signal that meets a process while it starts is lost
+RESEND_S=15   # a signal that meets a process while it starts is lost
+LAST_CALL_S=30 # before the time limit, after which nothing can be requeued
 
 say() { echo "$(date +%H:%M:%S) slurm: $*"; }
 
@@ -56,9 +57,15 @@ run_until_signalled() {
     trap 'stopped=1; say "the time limit is near: asking all processes to save and end"' USR1
     trap 'say "asked to end"; kill -TERM "$step" 2>/dev/null' TERM
     code=0
+    local end
+    end=$(date -d "$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %e)" +%s 2>/dev/null || echo 0)
     while kill -0 "$step" 2>/dev/null; do
         # srun hands the signal to every process.
         [ -z "$stopped" ] || kill -USR1 "$step" 2>/dev/null || true
+        if [ -n "$stopped" ] && [ "$end" -gt 0 ] && [ "$(date +%s)" -ge $((end - LAST_CALL_S)) ]; then
+            say "srun hears nothing from a node: not waiting for it any longer"
+            kill -KILL "$step" 2>/dev/null || true
+        fi
         sleep "$RESEND_S" &
         wait -n "$step" $! && code=0 || code=$?
         kill $! 2>/dev/null || true

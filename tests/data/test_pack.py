@@ -176,3 +176,13 @@ def test_lossless_and_lossy_formats(tmp_path: Path) -> None:
         for sample in dataset.decode("rgb8"):
             same = np.array_equal(sample[kind], noise[int(sample["__key__"])])
             assert same == (kind != "jpg")
+
+
+def test_parts_make_the_set_that_one_packing_makes(tmp_path: Path) -> None:
+    source, packing = digits_source(), Packing(samples_per_shard=400)
+    whole, _ = pack(source, tmp_path / "whole", packing, 1, quiet)
+    made = [pack(source, tmp_path / "parts", packing, 1, quiet, (i, 3))[0] for i in (1, 0, 2)]
+    assert made == [None, None, whole]
+    for name in ("shard-000003.tar", "manifest.json"):
+        parts, one = (tmp_path / "parts" / name), (tmp_path / "whole" / name)
+        assert parts.read_bytes() == one.read_bytes()

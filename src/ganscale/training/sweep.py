@@ -63,7 +63,11 @@ class Sweep(BaseModel):
         """Each run's values, how far it is, its best score and where it lies."""
         table = Table("run", *self.grid, "steps done", "best FID", "folder", title=self.name)
         for number, values in enumerate(self.combinations()):
-            experiment = self.run(number, more)
+            try:
+                experiment = self.run(number, more)
+            except GanscaleError:
+                table.add_row(str(number), *map(str, values.values()), "not valid", "-", "-")
+                continue
             folder = RunFolder.of(experiment)
             known = checkpoint.listed(folder.checkpoints)
             done = checkpoint.read_state(known[-1]).step if known else 0
