@@ -1,6 +1,9 @@
 """The run does not depend on how many processes do it."""
 
+import os
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ from ganscale.config import Experiment
 from ganscale.experiment import to_yaml
 from ganscale.training.run_folder import RunFolder
 from tests.conftest import tiny
-from tests.system.processes import command, launched, run
+from tests.system.processes import ROOT, command, environment, launched, run
 from tests.training.test_trainer import metrics
 
 pytestmark = pytest.mark.system
@@ -90,3 +93,32 @@ def test_a_batch_that_does_not_divide_says_so_once(digits: Path, tmp_path: Path)
     assert done.returncode != 0
     assert done.stderr.count("train.batch_size=9 is not divisible by 2 processes") == 1
     assert "ganscale/cli.py" not in done.stderr  # the launcher's traceback, and none of ours
+
+
+@pytest.mark.parametrize("kind", ["cpu_ddp", "deepspeed_zero1"])
+def test_two_machines_find_each_other(digits: Path, tmp_path: Path, kind: str) -> None:
+    """Two launchers of one process each, as on two machines."""
+    path = tmp_path / "two.yaml"
+    path.write_text(to_yaml(tiny(digits, tmp_path)))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    machines = [
+        subprocess.Popen(
+            [ROOT / "launch" / "node.sh", kind, str(path)],
+            env=environment(
+                MACHINES="2",
+                MACHINE_RANK=str(rank),
+                MAIN_ADDRESS="127.0.0.1",
+                MAIN_PORT=str(port),
+                PROCESSES="1",
+                PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            ),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    logs = [machine.communicate(timeout=200)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], logs
+    assert "2 processes on cpu" in logs[0]
+    assert "step 10 of 10" in logs[0]
