@@ -1,5 +1,6 @@
 import logging
 import shutil
+import threading
 from itertools import islice
 from pathlib import Path
 
@@ -51,6 +52,27 @@ def test_both_readers_give_the_same_batches_for_any_workers(digits: Path) -> Non
         for ours, theirs in zip(got, expected, strict=True):
             assert torch.equal(ours.images, theirs.images)
             assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_large_images_come_from_threads_in_the_same_order(
+    digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganscale.data.loader.THREADED_BYTES", 28 * 28)
+    images = ImageSet(data(digits))
+    dataset = BatchDataset(images.reader(), images.order(0), 64, range(64))
+    expected = [dataset[k] for k in range(20, 60)]  # across an epoch's end
+    main = threading.get_ident()
+    seen: set[int] = set()
+    read = dataset.reader.read
+    monkeypatch.setattr(
+        dataset.reader, "read", lambda i: (seen.add(threading.get_ident()), read(i))[1]
+    )
+    got = list(batches(dataset, 20, 60, data(digits, workers=3)))
+    assert len(got) == 40
+    for ours, theirs in zip(got, expected, strict=True):
+        assert torch.equal(ours.images, theirs.images)
+    assert seen
+    assert main not in seen
 
 
 def test_auto_says_why(digits: Path) -> None:

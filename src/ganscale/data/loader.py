@@ -3,8 +3,11 @@
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +18,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from ganscale.config import Data
 from ganscale.data.image_set import ImageSet
-from ganscale.data.order import Order
+from ganscale.data.order import Indices, Order
 from ganscale.data.prefetch import Prefetcher
 from ganscale.data.reader import Batch, Reader, ResidentReader, decode_all
 from ganscale.data.storage import is_remote
 from ganscale.errors import GanscaleError
 
 HANDED_OVER_BYTES = 1 << 20  # about what a worker process gives at a time
+THREADED_BYTES = 1 << 15  # decoded images from this size on are decoded by threads
 RESIDENT_SHARE = 0.25  # of the free memory that a set may take before `auto` leaves it on disk
 
 
@@ -69,23 +73,51 @@ class BatchDataset(Dataset[Batch]):
 
     def __getitem__(self, k: int | range) -> Batch:
         """This rank's rows of global batch `k`, or those of several batches one after another."""
+        return self.reader.read(self.indices(k))
+
+    def indices(self, k: int | range) -> Indices:
+        """Which samples those are; has the next block fetched."""
         wanted = range(k, k + 1) if isinstance(k, int) else k
         if self._fetch is not None:
             if self._prefetcher is None:  # a thread does not cross into a worker process
                 self._prefetcher = Prefetcher(self._fetch)
             self._prefetcher.want(self.order.next_shards(wanted[-1], self.batch_size, self.rows))
         parts = [self.order.batch(i, self.batch_size, self.rows) for i in wanted]
-        return self.reader.read(np.concatenate(parts))
+        return np.concatenate(parts)
 
 
 def batches(dataset: BatchDataset, first: int, last: int, data: Data) -> Iterator[Batch]:
     """This rank's part of batches first … last - 1."""
     if isinstance(dataset.reader, ResidentReader):
         return (dataset[k] for k in range(first, last))
-    return _decoded_ahead(dataset, first, last, data)
+    if data.workers and data.channels * data.resolution**2 >= THREADED_BYTES:
+        return _decoded_by_threads(dataset, first, last, data.workers)
+    return _decoded_by_processes(dataset, first, last, data)
 
 
-def _decoded_ahead(dataset: BatchDataset, first: int, last: int, data: Data) -> Iterator[Batch]:
+def _decoded_by_threads(
+    dataset: BatchDataset, first: int, last: int, workers: int
+) -> Iterator[Batch]:
+    """Batches from threads: large images spend their time in the decoder, which needs no Python.
+
+    Worker processes would copy each batch once more to hand it over.
+    """
+    with ThreadPoolExecutor(workers, "decode") as pool:
+        # The order is not for several threads; decoding is.
+        batches = (pool.submit(dataset.reader.read, dataset.indices(k)) for k in range(first, last))
+        ahead = deque(islice(batches, 2 * workers))
+        try:
+            while ahead:
+                images, labels = ahead.popleft().result()
+                ahead.extend(islice(batches, 1))
+                yield Batch(images.pin_memory() if torch.cuda.is_available() else images, labels)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _decoded_by_processes(
+    dataset: BatchDataset, first: int, last: int, data: Data
+) -> Iterator[Batch]:
     """Batches from worker processes, several at a time where they are small.
 
     Handing a tensor to another process costs the same for one kilobyte and for a thousand.

@@ -9,6 +9,7 @@ import mmap
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -63,10 +64,14 @@ class IndexedReader:
         self._skip = skip
         self._ends = np.cumsum([shard.samples for shard in manifest.shards])
         self._open_shards: dict[int, OpenShard] = {}
+        self._opening = Lock()
         self.skipped = 0
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_open_shards": {}}
+        return {**self.__dict__, "_open_shards": {}, "_opening": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__ = {**state, "_opening": Lock()}
 
     def read(self, indices: Indices) -> Batch:
         """Decode the samples; a corrupt one raises `GanscaleError`, or its successor stands in."""
@@ -128,11 +133,14 @@ class IndexedReader:
 
     def _open(self, shard: int) -> "OpenShard":
         """The shard's bytes and index, mapped at first use, which must be those of the manifest."""
-        if shard not in self._open_shards:
-            if len(self._open_shards) >= MOST_OPEN_SHARDS:
-                del self._open_shards[next(iter(self._open_shards))]
-            self._open_shards[shard] = self._map(shard)
-        return self._open_shards[shard]
+        opened = self._open_shards.get(shard)
+        if opened is None:
+            with self._opening:
+                opened = self._open_shards.get(shard) or self._map(shard)
+                if len(self._open_shards) >= MOST_OPEN_SHARDS:
+                    del self._open_shards[next(iter(self._open_shards))]
+                self._open_shards[shard] = opened
+        return opened
 
     def _map(self, shard: int) -> "OpenShard":
         about = self.manifest.shards[shard]
