@@ -8,6 +8,10 @@ GANSCALE_MAX_REQUEUES=${GANSCALE_MAX_REQUEUES:-100}
 RESEND_S=15   # a signal that meets a process while it starts is lost
 LAST_CALL_S=30 # before the time limit, after which nothing can be requeued
 
+# The signal may come before the processes are started, which are then asked at once.
+stopped=
+trap 'stopped=1' USR1
+
 say() { echo "$(date +%H:%M:%S) slurm: $*"; }
 
 # The clone's .venv, if there is one, and the site's own settings.
@@ -38,6 +42,7 @@ set_rendezvous() {
     export MASTER_ADDR MASTER_PORT WORLD_SIZE TASKS_PER_NODE GANSCALE_ENGINE GANSCALE_PREFIX
     GANSCALE_LOGS=slurm-$SLURM_JOB_NAME-$SLURM_JOB_ID
     mkdir -p "$GANSCALE_LOGS"
+    rm -f "$GANSCALE_LOGS/failed"
     export GANSCALE_LOGS
 }
 
@@ -49,16 +54,15 @@ print_environment() {
 # srun of `ganscale "$@"` on all nodes, until it ends. `stopped` says whether Slurm warned us of the
 # time limit, `code` how it ended. Of several processes' codes srun returns the highest.
 run_until_signalled() {
-    stopped=
+    local end
+    end=$(date -d "$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %e)" +%s 2>/dev/null || echo 0)
     # shellcheck disable=SC2086 # several options in one variable
     srun --ntasks="$WORLD_SIZE" --ntasks-per-node="$TASKS_PER_NODE" --overcommit --cpu-bind=none \
         --kill-on-bad-exit=1 $GANSCALE_SRUN bash slurm/rank.sh "$@" &
     step=$!
     trap 'stopped=1; say "the time limit is near: asking all processes to save and end"' USR1
-    trap 'say "asked to end"; kill -TERM "$step" 2>/dev/null' TERM
+    trap 'say "asked to end"; kill -TERM "$step" 2>/dev/null || true' TERM
     code=0
-    local end
-    end=$(date -d "$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %e)" +%s 2>/dev/null || echo 0)
     while kill -0 "$step" 2>/dev/null; do
         # srun hands the signal to every process.
         [ -z "$stopped" ] || kill -USR1 "$step" 2>/dev/null || true
@@ -73,12 +77,16 @@ run_until_signalled() {
     wait "$step" && code=0 || code=$?
 }
 
-# After a signal the job goes back into the queue, as long as it gets further from start to start;
-# after an error of its own, or where a user has cancelled it, it does not.
+# After a signal or a loss of contact the job goes back into the queue, as long as it gets further
+# from start to start; after an error of its own, or where a user has cancelled it, it does not.
 requeue_or_end() {
     local run=$1 newest state
     say "the processes ended with code $code"
-    if [ "$code" -lt 128 ]; then exit "$code"; fi
+    if [ -s "$GANSCALE_LOGS/failed" ]; then
+        say "$(head -n 1 "$GANSCALE_LOGS/failed"): not requeued"
+        exit 1
+    fi
+    if [ "$code" -lt 128 ] && [ "$code" -ne 75 ]; then exit "$code"; fi
     state=$(squeue --noheader --jobs "$SLURM_JOB_ID" --states all --format %T || true)
     if [ "$state" != RUNNING ]; then
         say "the job is $state: Slurm decides what becomes of it"

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         who = "ganscale" if rank == 0 else f"ganscale (rank {rank})"
         if rank == 0 or not error.every_rank:
             print(f"{who}: error: {error}", file=sys.stderr, flush=True)
-        return 1
+        return error.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`

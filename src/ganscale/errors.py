@@ -6,9 +6,13 @@ class GanscaleError(Exception):
 
     The command line prints it without a traceback and ends with a non-zero exit code. Anything
     else that escapes is a fault of this program and keeps its traceback. `every_rank` says that
-    all processes of a run meet it alike, so that rank 0 alone need speak.
+    all processes of a run meet it alike, so that rank 0 alone need speak. `temporary` says that
+    the same command, started again, may well succeed; its exit code is then 75, else 1.
     """
 
-    def __init__(self, message: str, *, every_rank: bool = False):
+    TEMPORARY = 75  # EX_TEMPFAIL of sysexits.h
+
+    def __init__(self, message: str, *, every_rank: bool = False, temporary: bool = False):
         super().__init__(message)
         self.every_rank = every_rank
+        self.exit_code = self.TEMPORARY if temporary else 1

@@ -168,6 +168,25 @@ def test_a_run_that_fails_of_itself_is_not_requeued(
     assert "error: /nowhere" in log_of(job)
 
 
+def test_an_error_of_one_rank_alone_is_not_requeued(
+    cluster: Cluster, digits: Path, whole: Experiment
+) -> None:
+    """Rank 0 finds another experiment's checkpoints; srun kills the other one for it."""
+    folder = Path(whole.runs).parent
+    job = submit(
+        cluster,
+        "train.sbatch",
+        str(folder / "whole.yaml"),
+        f"train.steps={STEPS + 10}",
+        "seed=1",
+        options=("--nodes=2",),
+    )
+    assert cluster.wait(job, 120) == "FAILED", log_of(job)
+    assert "Restarts=0" in cluster.run("scontrol", "show", "job", job)
+    assert "holds a run of another experiment" in log_of(job)
+    assert "rank 0 ended with code 1: not requeued" in log_of(job)
+
+
 def test_a_cancelled_run_stays_cancelled(cluster: Cluster, digits: Path, tmp_path: Path) -> None:
     _, arguments = run_of(digits, tmp_path, "cancelled", "checkpoint.every=50")
     job = submit(cluster, "train.sbatch", *arguments, "train.steps=1000000")

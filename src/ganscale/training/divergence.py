@@ -36,6 +36,7 @@ def refuse_differing_ranks(game: Game, step: int) -> None:
             "A faulty device or memory is the usual cause (see the nodes' logs); start again and "
             "the run goes on from its last checkpoint.",
             every_rank=True,
+            temporary=True,
         )
 
 

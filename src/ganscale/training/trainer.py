@@ -53,7 +53,8 @@ def train(experiment: Experiment) -> int:
             f"lost contact with another process after step {trainer.step:,} "
             f"({str(error).splitlines()[0]}). See that process's log for why it ended; started "
             "again, the run goes on from its last checkpoint (accelerate launch --max_restarts "
-            "does so by itself)."
+            "does so by itself).",
+            temporary=True,
         ) from error
     finally:
         trainer.folder.release()
