@@ -50,7 +50,7 @@ class Data(Section):
     resident_on: Literal["auto", "host", "device"] = "auto"
     """Where the resident reader keeps the set; `auto` takes a GPU's memory where it fits."""
     workers: NonNegativeInt = 2
-    """Processes a rank that decode ahead (`indexed` and `streaming`)."""
+    """Processes a rank that decode ahead (`indexed` and `streaming`); threads for large images."""
     block_shards: PositiveInt = 8
     """Shards whose samples are shuffled together. More mixes better and holds more files open."""
     partitions: PositiveInt = 1
