@@ -13,4 +13,4 @@ fi
 ruff check .
 ruff format --check .
 mypy
-python -m pytest -n auto --dist loadgroup "$@"
+python -m pytest -n auto --dist loadfile "$@"

@@ -38,6 +38,10 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("objective.loss=relativistic", "train.accumulation=2"),
     ),
     "DCGAN, lazy R1": ("dcgan", ("objective.penalties=[{kind: r1, weight: 1, every: 4}]",)),
+    "MLP, DRAGAN and R2": (
+        "mlp",
+        ("objective.penalties=[{kind: dragan, weight: 5},{kind: r2, weight: 1, every: 2}]",),
+    ),
     "DCGAN, WGAN-GP, 3 D steps, accumulated": (
         "dcgan",
         (

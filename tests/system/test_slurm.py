@@ -23,7 +23,6 @@ from tests.training.test_trainer import same_checkpoint
 pytestmark = [
     pytest.mark.system,
     pytest.mark.skipif(not is_installed(), reason="no Slurm here (or not root): slurm-wlm, munge"),
-    pytest.mark.xdist_group("slurm"),
 ]
 
 STEPS = 5000
