@@ -13,4 +13,5 @@ fi
 ruff check .
 ruff format --check .
 mypy
+# By file: its tests share what is dear to start, such as a Slurm cluster.
 python -m pytest -n auto --dist loadfile "$@"
