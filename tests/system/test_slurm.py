@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(not is_installed(), reason="no Slurm here (or not root): slurm-wlm, munge"),
 ]
 
-STEPS = 5000
+STEPS = 7000
 RARELY = ("checkpoint.every=1000000", "monitoring.log_every=500")
 
 
