@@ -5,8 +5,8 @@ GANSCALE_ENGINE=${GANSCALE_ENGINE:-ddp}
 GANSCALE_PREFIX=${GANSCALE_PREFIX:-}
 GANSCALE_SRUN=${GANSCALE_SRUN:-}
 GANSCALE_MAX_REQUEUES=${GANSCALE_MAX_REQUEUES:-100}
-RESEND_S=15   # a signal that meets a process while it starts is lost
-LAST_CALL_S=30 # before the time limit, after which nothing can be requeued
+RESEND_S=5     # a signal that meets a process while it starts is lost
+LAST_CALL_S=15 # before the time limit, after which nothing can be requeued
 
 # The signal may come before the processes are started, which are then asked at once.
 stopped=

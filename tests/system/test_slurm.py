@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.skipif(not is_installed(), reason="no Slurm here (or not root): slurm-wlm, munge"),
 ]
 
-STEPS = 7000
+STEPS = 5000
 RARELY = ("checkpoint.every=1000000", "monitoring.log_every=500")
 
 
@@ -84,7 +84,7 @@ def whole(cluster: Cluster, digits: Path, tmp_path_factory: pytest.TempPathFacto
     assert cluster.wait(job, 240) == "COMPLETED", log_of(job)
     log = log_of(job)
     assert "DDP, 2 processes on cpu" in log
-    assert log.count("step 7,000 of 7,000") == 1
+    assert log.count("step 5,000 of 5,000") == 1
     assert "MASTER_PORT=" in log
     assert (ROOT / f"slurm-test-train-{job}" / "n1.log").is_file()
     assert (ROOT / f"slurm-test-train-{job}" / "n2.log").is_file()
@@ -102,10 +102,12 @@ def test_a_time_limit_requeues_until_the_steps_are_done(
     cluster: Cluster, digits: Path, tmp_path: Path, whole: Experiment
 ) -> None:
     experiment, arguments = run_of(digits, tmp_path, "limited")
-    # Some 35 s of two minutes, of which the processes take 10 to 25 to start.
-    limit = ("--nodes=2", "--time=2", "--signal=B:USR1@85")
+    limit = ("--nodes=2", "--time=1", "--signal=B:USR1@45")
     job = submit(cluster, "train.sbatch", *arguments, options=limit)
-    assert cluster.wait(job, 900) == "COMPLETED", log_of(job)
+    wait_for("slurm: requeued; it goes on from", job, 2, 300)
+    # Twice is enough: a loaded machine needs most of such a start for imports.
+    cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=20")
+    assert cluster.wait(job, 400) == "COMPLETED", log_of(job)
     log = log_of(job)
     assert log.count("slurm: requeued; it goes on from") >= 2, log
     assert log.count("going on from") == log.count("slurm: requeued; it goes on from"), log
