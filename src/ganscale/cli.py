@@ -181,7 +181,7 @@ def _sweep(options: argparse.Namespace) -> int:
     if options.task is not None:
         experiment = sweep.run(options.task, options.overrides)
         if options.folder:
-            print(Path(experiment.runs) / experiment.name)
+            print(experiment.folder)
             return 0
         from ganscale.training.trainer import train
 
@@ -223,7 +223,7 @@ def _config(options: argparse.Namespace) -> None:
         return
     experiment = load(path, overrides)
     if options.folder:
-        print(Path(experiment.runs) / experiment.name)
+        print(experiment.folder)
     else:
         sys.stdout.write(to_yaml(experiment))
 

@@ -4,6 +4,7 @@ Each field says its unit and its meaning; the JSON schema that editors complete 
 the same lines. Reading a file, overrides and error messages are in ``experiment.py``.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
@@ -313,6 +314,11 @@ class Experiment(Section):
     checkpoint: Checkpoint = Checkpoint()
     evaluation: Evaluation = Evaluation()
     monitoring: Monitoring = Monitoring()
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.runs) / self.name
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -32,10 +32,11 @@ def run(options: argparse.Namespace) -> None:
     if done.returncode:
         raise GanscaleError(f"sbatch refused the job: {done.stderr.strip()}")
     job = done.stdout.strip().partition(";")[0]
-    folder = Path(experiment.runs) / experiment.name
     print(f"job {job}")
     print(f"watch it:  tail -F slurm-{experiment.name}-{job}.log    squeue --job {job}")
-    print(f"its run:   {folder}    (ganscale stop {folder} saves and ends it)")
+    print(
+        f"its run:   {experiment.folder}    (ganscale stop {experiment.folder} saves and ends it)"
+    )
 
 
 def command(options: argparse.Namespace, name: str) -> list[str]:

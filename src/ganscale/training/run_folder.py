@@ -29,7 +29,7 @@ class RunFolder:
     @classmethod
     def of(cls, experiment: Experiment) -> "RunFolder":
         """The folder that an experiment names."""
-        return cls(Path(experiment.runs) / experiment.name)
+        return cls(experiment.folder)
 
     def experiment(self) -> Experiment:
         """The experiment that the run was last started with."""
