@@ -214,6 +214,9 @@ def main() -> None:
     torch.save(game.weights(), folder / f"rank-{rank}")
     save("traffic", {"engine": game.engine, **traffic(counter, digits, folder)})
     save("diverged", diverged(digits, folder))
+    # Left to the interpreter's end, Gloo's threads sometimes abort the process.
+    game.generator.accelerator.wait_for_everyone()
+    game.generator.accelerator.end_training()
 
 
 if __name__ == "__main__":
