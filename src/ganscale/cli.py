@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--checkpoint", default="latest", help="latest, best, or a step's name")
     sample.add_argument("--weights", choices=("ema", "generator"), default="ema")
     sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--class", type=int, dest="label", help="only this one, counted from 0")
     sample.add_argument("--num", type=int, help="images in --out (10,000) or --grid (64)")
     sample.add_argument("--out", type=Path, help="FILE.npz: uint8, N×H×W×C")
     sample.add_argument("--grid", type=Path, help="FILE.png: one picture of many")
@@ -123,6 +124,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", type=Path, help="run folder")
     evaluate.add_argument("--checkpoint", default="latest", help="latest, best, or a step's name")
     evaluate.add_argument("--num", type=int, help="generated images (default: the experiment's)")
+    evaluate.add_argument("--features", choices=("auto", "classifier", "inception"))
+    evaluate.add_argument("--inception-weights", help="file (default: fetched at need)")
 
     report = command(_report)
     report.add_argument("run", type=Path, help="run folder")
@@ -236,7 +239,7 @@ def _sample(options: argparse.Namespace) -> None:
         )
     from ganscale.training.sampling import Sampler
 
-    sampler = Sampler(options.run, options.checkpoint, options.weights, options.seed)
+    sampler = Sampler(options.run, options.checkpoint, options.weights, options.seed, options.label)
     if options.out:
         print(sampler.save_npz(options.num or 10_000, options.out))
     if options.grid:
@@ -249,8 +252,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     """Score a checkpoint: FID on features of a classifier of the set."""
     from ganscale.training.evaluation import evaluate
 
-    name, fid, samples = evaluate(options.run, options.checkpoint, options.num)
-    print(f"{name}: FID {fid:.2f} ({samples:,} samples, features of the set's own classifier)")
+    given = {
+        "samples": options.num,
+        "features": options.features,
+        "inception_weights": options.inception_weights,
+    }
+    changed = {key: value for key, value in given.items() if value is not None}
+    name, scores = evaluate(options.run, options.checkpoint, changed)
+    print(f"{name}: {scores}")
 
 
 def _report(options: argparse.Namespace) -> None:

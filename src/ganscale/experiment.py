@@ -8,26 +8,28 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 from yaml import YAMLError, safe_dump
 
 from ganscale.config import Experiment
+from ganscale.config.networks import ARCHITECTURES
 from ganscale.errors import GanscaleError
+
+BASE = "base"
 
 
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment file, put `key=value` overrides over it and check the result.
 
-    Without a path the defaults are what is overridden. Raises `GanscaleError` with one message
+    A file may say `base: other.yaml` and give only what differs from that one. Without a path the
+    defaults are what is overridden. Raises `GanscaleError` with one message
     that names every key at fault, its value and what is allowed.
     """
     source = str(path) if path is not None else "the defaults"
     try:
-        base = OmegaConf.load(path) if path is not None else OmegaConf.create({})
-        if not OmegaConf.is_dict(base):
-            raise GanscaleError(f"{source}: an experiment file holds `key: value` pairs")
+        base = _read(Path(path)) if path is not None else OmegaConf.create({})
         for override in overrides:
             if "=" not in override:
                 raise GanscaleError(
@@ -35,8 +37,8 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
                 )
         merged = OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides)))
         values = OmegaConf.to_container(merged, resolve=True)
-    except FileNotFoundError:
-        raise GanscaleError(f"{source}: no such experiment file") from None
+    except FileNotFoundError as error:
+        raise GanscaleError(f"{error.filename}: no such experiment file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise GanscaleError(f"{source}: cannot be read ({error})") from None
     except (YAMLError, OmegaConfBaseException) as error:
@@ -48,6 +50,22 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
         raise GanscaleError(f"{source} is not a valid experiment:\n{lines}") from None
 
 
+def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
+    """The values of a file, over those of the file that it names as its base."""
+    if path in readers:
+        raise GanscaleError(f"{path}: `base` leads round in a circle")
+    values = OmegaConf.load(path)
+    if not isinstance(values, DictConfig):
+        raise GanscaleError(f"{path}: an experiment file holds `key: value` pairs")
+    base = values.pop(BASE, None)
+    if base is None:
+        return values
+    below = _read(path.parent / str(base), (*readers, path))
+    merged = OmegaConf.merge(below, values)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
 def to_yaml(experiment: Experiment) -> str:
     """The whole experiment, defaults included, as YAML that `load` reads back."""
     return safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
@@ -55,7 +73,10 @@ def to_yaml(experiment: Experiment) -> str:
 
 def json_schema() -> str:
     """The JSON schema from which editors complete and check experiment files."""
-    return json.dumps(Experiment.model_json_schema(), indent=2, ensure_ascii=False) + "\n"
+    schema = Experiment.model_json_schema()
+    description = "Another experiment file, beside this one, that this one differs from."
+    schema["properties"][BASE] = {"type": "string", "description": description}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def differences(ours: Experiment, theirs: Experiment) -> list[tuple[str, Any, Any]]:
@@ -84,7 +105,7 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 def _explain(error: Any) -> str:
     """One line for one pydantic error: the key, the value, what is allowed."""
     # Union tags are no keys of the file: they are dropped from the path.
-    location = [part for part in error["loc"] if part not in ("mlp", "dcgan", "custom")]
+    location = [part for part in error["loc"] if part not in (*ARCHITECTURES, "custom")]
     key = ".".join(str(part) for part in location)
     value = error["input"]
     kind = error["type"]
@@ -100,8 +121,8 @@ def _explain(error: Any) -> str:
         return str(error["ctx"]["error"])
     if kind == "union_tag_invalid":
         name = error["ctx"]["tag"]
-        allowed = "mlp, dcgan, or a class of your own as path/to/file.py:ClassName"
-        return f"{key}.architecture={name}: use {allowed}"
+        own = "a class of your own as path/to/file.py:ClassName"
+        return f"{key}.architecture={name}: use {', '.join(ARCHITECTURES)}, or {own}"
     message = error["msg"][0].lower() + error["msg"][1:]
     return f"{key}={value!r}: {message}"
 

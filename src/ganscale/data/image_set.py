@@ -56,6 +56,16 @@ class ImageSet:
         """The same for the same data, wherever it lies."""
         return "-".join(manifest.fingerprint for manifest in self.manifests)
 
+    @property
+    def description(self) -> str:
+        """Where its images came from."""
+        return " and ".join(manifest.source for manifest in self.manifests)
+
+    def order_of_all(self) -> Order:
+        """Every sample of every set once an epoch, whatever the config says of mixing."""
+        sizes = [shard.samples for manifest in self.manifests for shard in manifest.shards]
+        return ShuffledOrder(0, sizes, self._data.block_shards)
+
     def reader(self) -> Reader:
         """Reads any sample by its number, decoding it."""
         if len(self._readers) == 1:

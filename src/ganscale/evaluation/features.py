@@ -1,89 +1,78 @@
-"""A small classifier trained on the set's own labels, whose last hidden layer is the features.
+"""What an image is compared by: features, and logits, of a network that knows images.
 
-It stands in where Inception is too large for the images (28-pixel digits) or its weights cannot
-be had. Its scores compare runs on the same set; they are no Inception FID.
+`open_features` gives the small classifier trained on the set's own labels (`classifier.py`) or
+Inception v3 (`inception.py`).
 """
 
-from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ganscale.data.order import Order
+from ganscale.config import Experiment
+from ganscale.data.image_set import ImageSet
+from ganscale.data.loader import Ranks
 from ganscale.data.reader import Reader
-from ganscale.randomness import torch_seed
-
-FEATURES = 128
-BATCH_SIZE = 128
-EPOCHS = 3
-LEAST_STEPS, MOST_STEPS = 300, 3000
-HELD_OUT = 10  # every tenth sample judges the classifier
+from ganscale.errors import GanscaleError
+from ganscale.evaluation.cache import Cache
 
 
-class Classifier(nn.Module):
-    """Uint8 images (N, C, H, W) to features (N, 128); `classify` goes on to class logits."""
+class Features(NamedTuple):
+    """Of a batch of images."""
 
-    num_features = FEATURES  # torchmetrics asks for it
-
-    def __init__(self, image_shape: tuple[int, int, int], classes: int):
-        super().__init__()
-        channels, side, _ = image_shape
-        layers: list[nn.Module] = []
-        width = 32
-        while side > 4:
-            layers += [
-                nn.Conv2d(channels, width, 3, 2, 1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            ]
-            channels, width, side = width, min(2 * width, 256), -(-side // 2)
-        self.body = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(channels * side * side, FEATURES), nn.ReLU()
-        )
-        self.head = nn.Linear(FEATURES, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features."""
-        features: Tensor = self.body(images.float() / 127.5 - 1)
-        return features
-
-    def classify(self, images: Tensor) -> Tensor:
-        """Class logits."""
-        logits: Tensor = self.head(self(images))
-        return logits
+    features: Tensor
+    """(N, width) float32."""
+    logits: Tensor
+    """(N, classes) float32: the set's own classes, or ImageNet's."""
 
 
-def train_classifier(
+class FeatureNetwork(Protocol):
+    """Gives the features of uint8 images (N, C, H, W)."""
+
+    key: str
+    """Names it in file names."""
+    knows_the_set: bool
+    """Whether its logits are those of the set's own classes."""
+
+    @property
+    def description(self) -> str:
+        """Names it to people, with how far it can be trusted."""
+
+    def measure(self, images: Tensor) -> Features:
+        """Features and logits, on the images' device."""
+
+
+def open_features(
+    experiment: Experiment,
+    images: ImageSet,
     reader: Reader,
-    order: Order,
-    image_shape: tuple[int, int, int],
-    classes: int,
     device: torch.device,
-    report: Callable[[str], None],
-) -> Classifier:
-    """Train on nine tenths of the set; reports the accuracy on the rest."""
-    steps = min(max(EPOCHS * order.samples // BATCH_SIZE, LEAST_STEPS), MOST_STEPS)
-    report(f"training the feature classifier on the set's {classes} classes, {steps:,} steps")
-    with torch.random.fork_rng():
-        torch.manual_seed(torch_seed(0, "classifier"))
-        classifier = Classifier(image_shape, classes).to(device)
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
-    for k in range(steps):
-        indices = order.batch(k, BATCH_SIZE)
-        images, labels = reader.read(indices[indices % HELD_OUT != 0])
-        loss = F.cross_entropy(classifier.classify(images.to(device)), labels.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    classifier.eval().requires_grad_(False)
-    held_out = reader.read(np.arange(0, order.samples, HELD_OUT)[:5000])
-    right = 0
-    for images, labels in zip(held_out.images.split(500), held_out.labels.split(500), strict=True):
-        predicted = classifier.classify(images.to(device)).argmax(1).cpu()
-        right += int((predicted == labels).sum())
-    report(f"feature classifier: {right / len(held_out.labels):.1%} right on held-out images")
-    return classifier
+    ranks: Ranks,
+    cache: Cache,
+) -> FeatureNetwork:
+    """The network that the experiment's `evaluation.features` names."""
+    from ganscale.evaluation.classifier import cached_classifier
+    from ganscale.evaluation.inception import Inception
+
+    wanted, labelled = experiment.evaluation.features, len(images.classes) >= 2
+    if wanted == "inception" or (wanted == "auto" and not labelled):
+        weights = experiment.evaluation.inception_weights
+        try:
+            return Inception(Path(weights) if weights else None).to(device)
+        except GanscaleError as error:
+            if wanted == "auto":
+                raise GanscaleError(
+                    f"{experiment.data.path} has no labels to train a classifier on, so that FID "
+                    f"needs Inception: {error}; or leave evaluation.every empty",
+                    every_rank=True,
+                ) from None
+            raise
+    if not labelled:
+        raise GanscaleError(
+            f"evaluation.features=classifier: {experiment.data.path} has no labels; pack it from "
+            "class folders, or set evaluation.features=inception",
+            every_rank=True,
+        )
+    order = images.order_of_all()
+    return cached_classifier(reader, order, images, device, ranks, cache)

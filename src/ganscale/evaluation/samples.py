@@ -1,6 +1,6 @@
 """Images out of a generator: seeded, in pixels, a batch at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -22,10 +22,19 @@ def pixels(images: Tensor) -> NDArray[np.uint8]:
     return array
 
 
+def cycled_labels(classes: int | None, rows: range) -> tuple[Tensor, ...]:
+    """Class i mod `classes` for sample i: what a conditional generator is called with."""
+    if classes is None:
+        return ()
+    return (torch.arange(rows.start, rows.stop) % classes,)
+
+
 @torch.no_grad()
-def images_of(generator: nn.Module, latents: Tensor, device: torch.device) -> Tensor:
-    """Uint8 images (N, C, H, W) of latents (N, dim), on the host."""
-    return to_uint8(generator(latents.to(device)))
+def images_of(
+    generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], device: torch.device
+) -> Tensor:
+    """Uint8 images (N, C, H, W) of latents (N, dim), and classes (N,) if any, on the host."""
+    return to_uint8(generator(latents.to(device), *(label.to(device) for label in labels)))
 
 
 def generate(
@@ -36,11 +45,14 @@ def generate(
     rows: range,
     batch_size: int,
     device: torch.device,
+    labels: Callable[[range], tuple[Tensor, ...]],
 ) -> Iterator[Tensor]:
     """Samples number `rows` of a purpose, in uint8 batches (N, C, H, W) on the host.
 
-    Sample i is the same whatever the rows it is asked for with.
+    `labels` gives some rows' classes, or nothing. Sample i is the same whatever the rows it is
+    asked for with.
     """
     for start in range(rows.start, rows.stop, batch_size):
         part = range(start, min(start + batch_size, rows.stop))
-        yield images_of(generator, randomness.latents(latent, seed, purpose, 0, part), device)
+        latents = randomness.latents(latent, seed, purpose, 0, part)
+        yield images_of(generator, latents, labels(part), device)

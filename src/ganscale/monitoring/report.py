@@ -9,14 +9,25 @@ from string import Template
 from typing import Any
 
 from ganscale.data.manifest import write_atomically
+from ganscale.evaluation.scores import described, read_evaluations
 from ganscale.monitoring.trackers import read_metrics
 
 MOST_PICTURES = 60  # a longer run shows every n-th
 PENALTY_KINDS = ("r1", "r2", "wgan_gp", "dragan")
+GALLERY = {
+    "samples.png": "Samples, not picked; a column a class where the generator is told classes",
+    "interpolation.gif": "A walk between latents",
+    "neighbours.png": "In each row a made image, then the real images nearest to it in features",
+}
 CHARTS: dict[str, tuple[str, ...]] = {
     "Losses": ("loss/discriminator", "loss/generator"),
     "Judgement: 1 is real": ("D(x)", "D(G(z))"),
+    "What D tells apart": ("D accuracy", "balance/accuracy"),
     "FID: lower is better": ("fid",),
+    "Precision, recall, coverage: higher is better": ("precision", "recall", "coverage"),
+    "Variety: 1 is that of the real set": ("diversity", "class_entropy"),
+    "Learning rates left by the balance": ("balance/generator", "balance/discriminator"),
+    "Probability of augmentation": ("augment/probability",),
     "Gradient norms": ("gradient_norm/discriminator", "gradient_norm/generator"),
     "Penalties before their weight": tuple(f"penalty/{kind}" for kind in PENALTY_KINDS),
     "Images a second": ("images/s",),
@@ -38,23 +49,41 @@ def write_report(run: Path, name: str, experiment: str, environment: dict[str, s
         for p in shown
     ]
     last = metrics[-1] if metrics else {}
-    scores = [line["fid"] for line in metrics if "fid" in line]
+    evaluations = read_evaluations(run)
     facts = {
         "steps": f"{last.get('step', 0):,}",
         "images seen": f"{last.get('images', 0):,}",
-        "best FID": f"{min(scores):.2f}" if scores else "not evaluated",
+        "scores": "not evaluated",
     }
+    if evaluations:
+        best = min(evaluations, key=lambda line: float(line["values"]["fid"]))
+        facts["scores"] = f"step {best['step']:,}: {described(best)}"
     page = Template(_PAGE).substitute(
         title=html.escape(name),
         facts=_table(facts),
         frames=json.dumps(frames),
         charts="\n".join(filter(None, charts)),
+        gallery=_gallery(run),
         experiment=html.escape(experiment),
         environment=_table(environment),
     )
     path = run / "report.html"
     write_atomically(path, page.encode())
     return path
+
+
+def _gallery(run: Path) -> str:
+    """The pictures drawn of the best checkpoint."""
+    figures = []
+    for name, caption in GALLERY.items():
+        path = run / "gallery" / name
+        if path.is_file():
+            data = base64.b64encode(path.read_bytes()).decode()
+            figures.append(
+                f'<figure><img alt="{caption}" src="data:image/{path.suffix[1:]};base64,{data}">'
+                f"<figcaption>{caption}</figcaption></figure>"
+            )
+    return "\n".join(figures)
 
 
 def _table(facts: dict[str, str]) -> str:
@@ -101,6 +130,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 1280px; margin: 2rem aut
        color: #222; background: #fff }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 1rem }
+figure { margin: 0 } figcaption { color: #666; font-size: 13px }
 .charts svg { width: 100%; height: auto }
 img { image-rendering: pixelated; width: min(100%, 640px) }
 table { border-collapse: collapse } th { text-align: left; font-weight: 500; color: #666 }
@@ -113,6 +143,9 @@ $facts
 <section id="pictures"><h2>Samples from the same noise, over training</h2>
 <img id="grid" alt="grid of samples"><input id="time" type="range" min="0" aria-label="step">
 <button id="play">play</button> <span id="step"></span></section>
+<h2>The best checkpoint</h2><div class="charts gallery">
+$gallery
+</div>
 <h2>Curves</h2><div class="charts">
 $charts
 </div>

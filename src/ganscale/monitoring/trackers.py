@@ -59,6 +59,7 @@ class Trackers:
         lines = JsonLinesTracker(run, step)
         self._logged_step = lines.logged_step
         self._all: list[GeneralTracker] = [lines]
+        self._wandb: WandBTracker | None = None
         self.wandb_id: str | None = None
         monitoring = experiment.monitoring
         if monitoring.tensorboard:
@@ -79,11 +80,21 @@ class Trackers:
                 tracker.log({**values, "images": images}, step=step)
 
     def picture(self, step: int, name: str, path: Path) -> None:
-        """Show a picture in W&B (the run folder has the file)."""
-        for tracker in self._all:
-            if isinstance(tracker, WandBTracker) and step > self._logged_step:
-                with Image.open(path) as image:
-                    tracker.log_images({name: [image.copy()]}, step=step)
+        """Show a picture, still or moving, in W&B (the run folder has the file)."""
+        if self._wandb is None or step <= self._logged_step:
+            return
+        if path.suffix == ".gif":
+            import wandb
+
+            self._wandb.log({name: wandb.Video(str(path), format="gif")}, step=step)
+        else:
+            with Image.open(path) as image:
+                self._wandb.log_images({name: [image.copy()]}, step=step)
+
+    def alert(self, title: str, text: str) -> None:
+        """Have W&B tell the user, by mail or chat as they have set it up."""
+        if self._wandb is not None:
+            self._wandb.run.alert(title=title, text=text)
 
     def finish(self) -> None:
         """Close them all; W&B uploads what is left."""

@@ -12,22 +12,50 @@ from ganscale.config import CustomNetworkOptions, Section
 from ganscale.errors import GanscaleError
 from ganscale.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ganscale.networks.mlp import MLPDiscriminator, MLPGenerator
+from ganscale.networks.r3gan import R3GANDiscriminator, R3GANGenerator
+from ganscale.networks.resnet import ResNetDiscriminator, ResNetGenerator
 
-GENERATORS: dict[str, type[nn.Module]] = {"mlp": MLPGenerator, "dcgan": DCGANGenerator}
-DISCRIMINATORS: dict[str, type[nn.Module]] = {"mlp": MLPDiscriminator, "dcgan": DCGANDiscriminator}
+GENERATORS: dict[str, type[nn.Module]] = {
+    "mlp": MLPGenerator,
+    "dcgan": DCGANGenerator,
+    "resnet": ResNetGenerator,
+    "r3gan": R3GANGenerator,
+}
+DISCRIMINATORS: dict[str, type[nn.Module]] = {
+    "mlp": MLPDiscriminator,
+    "dcgan": DCGANDiscriminator,
+    "resnet": ResNetDiscriminator,
+    "r3gan": R3GANDiscriminator,
+}
 
 
 def build_generator(
-    options: Section, latent_dim: int, image_shape: tuple[int, int, int]
+    options: Section,
+    latent_dim: int,
+    image_shape: tuple[int, int, int],
+    classes: int | None = None,
 ) -> nn.Module:
-    """A generator: called with latents (N, latent_dim), it returns images (N, *image_shape)."""
+    """A generator: called with latents (N, latent_dim), it returns images (N, *image_shape).
+
+    With `classes` it is also given labels (N,), int64.
+    """
     required = {"latent_dim": latent_dim, "image_shape": image_shape}
-    return _build(options, GENERATORS, required)
+    return _build(options, GENERATORS, required | _conditions(classes))
 
 
-def build_discriminator(options: Section, image_shape: tuple[int, int, int]) -> nn.Module:
-    """A discriminator: called with images (N, *image_shape), it returns logits (N,)."""
-    return _build(options, DISCRIMINATORS, {"image_shape": image_shape})
+def build_discriminator(
+    options: Section, image_shape: tuple[int, int, int], classes: int | None = None
+) -> nn.Module:
+    """A discriminator: called with images (N, *image_shape), it returns logits (N,).
+
+    With `classes` it is also given labels (N,), int64.
+    """
+    return _build(options, DISCRIMINATORS, {"image_shape": image_shape} | _conditions(classes))
+
+
+def _conditions(classes: int | None) -> dict[str, Any]:
+    """An unconditional network of the user's own need not know of classes."""
+    return {} if classes is None else {"classes": classes}
 
 
 def _build(

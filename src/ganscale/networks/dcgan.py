@@ -4,24 +4,28 @@ import itertools
 
 from torch import Tensor, nn
 
-from ganscale.networks.layers import LEAKY_SLOPE, initialise_dcgan, normalise_spectrally
+from ganscale.networks.attention import attend_at
+from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
+from ganscale.networks.layers import (
+    LEAKY_SLOPE,
+    base_side,
+    initialise_dcgan,
+    normalise_spectrally,
+)
 
 
 def _pyramid(resolution: int, width: int) -> tuple[int, list[int]]:
     """The smallest feature map's side, and the channels from it up to full resolution.
 
-    The side is 7 for 28 pixels and 4 otherwise; channels halve as the side doubles, from at most
-    8 times `width`, so that 64 pixels at width 64 are the sizes that the PyTorch tutorial uses.
+    Channels halve as the side doubles, from at most 8 times `width`, so that 64 pixels at width
+    64 are the sizes that the PyTorch tutorial uses.
     """
-    base = 7 if resolution % 7 == 0 else 4
-    stages = (resolution // base).bit_length() - 1
-    if stages < 1 or resolution != base << stages:
-        raise ValueError(f"resolution {resolution} is neither 4 nor 7 times a power of two")
-    return base, [width * min(2**i, 8) for i in reversed(range(stages))]
+    base, doublings = base_side(resolution)
+    return base, [width * min(2**i, 8) for i in reversed(range(doublings))]
 
 
 class DCGANGenerator(nn.Module):
-    """Latents (N, latent_dim) to images (N, C, H, W) in [-1, 1]."""
+    """Latents (N, latent_dim), labels (N,) if conditional, to images (N, C, H, W) in [-1, 1]."""
 
     def __init__(
         self,
@@ -29,10 +33,13 @@ class DCGANGenerator(nn.Module):
         image_shape: tuple[int, int, int],
         width: int = 64,
         norm: str = "batch",
+        attention: int | None = None,
+        classes: int | None = None,
     ):
         super().__init__()
         channels, resolution, _ = image_shape
-        base, widths = _pyramid(resolution, width)
+        side, widths = _pyramid(resolution, width)
+        self.embedding = ClassEmbedding(latent_dim, classes)
 
         def block(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:
             # BatchNorm has a bias of its own.
@@ -42,24 +49,32 @@ class DCGANGenerator(nn.Module):
                 nn.ReLU(inplace=True),
             )
 
-        self.layers = nn.Sequential(
-            block(latent_dim, widths[0], base, 1, 0),
-            *(block(i, o, 4, 2, 1) for i, o in itertools.pairwise(widths)),
-            nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False),
-            nn.Tanh(),
-        )
+        layers = [block(self.embedding.width, widths[0], side, 1, 0)]
+        layers += attend_at(side, attention, widths[0])
+        for inputs, outputs in itertools.pairwise(widths):
+            side *= 2
+            layers += [block(inputs, outputs, 4, 2, 1), *attend_at(side, attention, outputs)]
+        last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)
+        self.layers = nn.Sequential(*layers, last, nn.Tanh())
         initialise_dcgan(self)
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Make one image for each latent."""
-        images: Tensor = self.layers(latents[:, :, None, None])
+        images: Tensor = self.layers(self.embedding(latents, labels)[:, :, None, None])
         return images
 
 
 class DCGANDiscriminator(nn.Module):
-    """Images (N, C, H, W) to logits (N,); positive means real."""
+    """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
 
-    def __init__(self, image_shape: tuple[int, int, int], width: int = 64, norm: str = "batch"):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        width: int = 64,
+        norm: str = "batch",
+        attention: int | None = None,
+        classes: int | None = None,
+    ):
         super().__init__()
         channels, resolution, _ = image_shape
         base, widths = _pyramid(resolution, width)
@@ -72,17 +87,26 @@ class DCGANDiscriminator(nn.Module):
                 nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
             )
 
-        self.layers = nn.Sequential(
+        side = resolution // 2
+        layers: list[nn.Module] = [
             nn.Conv2d(channels, widths[0], 4, 2, 1, bias=False),  # the paper: no norm here
             nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
-            *(block(i, o) for i, o in itertools.pairwise(widths)),
-            nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False),
-        )
+            *attend_at(side, attention, widths[0]),
+        ]
+        for inputs, outputs in itertools.pairwise(widths):
+            side //= 2
+            layers += [block(inputs, outputs), *attend_at(side, attention, outputs)]
+        self.layers = nn.Sequential(*layers)
+        self.logit = nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False)
+        self.projection = ClassProjection(widths[-1], classes)
         initialise_dcgan(self)
         if norm == "spectral":
             normalise_spectrally(self)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge each image."""
-        logits: Tensor = self.layers(images)
-        return logits.flatten()
+        features = self.layers(images)
+        logits: Tensor = self.logit(features).flatten() + self.projection(
+            features.mean((2, 3)), labels
+        )
+        return logits

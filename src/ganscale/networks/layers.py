@@ -1,5 +1,7 @@
 """What several networks share: activations, normalisation, initialisation."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 LEAKY_SLOPE = 0.2  # DCGAN, section 3
@@ -20,6 +22,25 @@ def initialise_dcgan(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def initialise_residual(network: nn.Module) -> None:
+    """Weights by Xavier's rule, twice as strong inside a block; biases zero (SNGAN's own code)."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            gain = 2**0.5 if name.endswith(("conv1", "conv2")) else 1.0
+            nn.init.xavier_uniform_(module.weight, gain)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def base_side(resolution: int) -> tuple[int, int]:
+    """Side of the smallest feature map and the doublings from it: 7 for 28 pixels, 4 otherwise."""
+    base = 7 if resolution % 7 == 0 else 4
+    doublings = (resolution // base).bit_length() - 1
+    if doublings < 1 or resolution != base << doublings:
+        raise ValueError(f"resolution {resolution} is neither 4 nor 7 times a power of two")
+    return base, doublings
+
+
 def normalise_spectrally(network: nn.Module) -> None:
     """Hold each layer's largest singular value at 1 (Miyato et al. 2018); after initialising."""
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
@@ -32,8 +53,10 @@ def has_batch_norm(network: nn.Module) -> bool:
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
 
 
-def standing_statistics(network: nn.Module, batches: list[Tensor]) -> None:
+def standing_statistics(network: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> None:
     """Set BatchNorm's running statistics to their plain average over `batches`, in place.
+
+    A batch is what the network is called with: latents, and labels if it is conditional.
 
     The weights of an average of networks have no running statistics of their own; these are
     what sampling with fixed statistics needs (BigGAN, appendix C.1). Leaves the network in
@@ -47,7 +70,7 @@ def standing_statistics(network: nn.Module, batches: list[Tensor]) -> None:
             norm.momentum = None  # cumulative average
         network.train()
         for batch in batches:
-            network(batch)
+            network(*batch)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
     network.eval()

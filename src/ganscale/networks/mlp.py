@@ -5,6 +5,7 @@ from math import prod
 
 from torch import Tensor, nn
 
+from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
 from ganscale.networks.layers import activation as activation_layer
 
 
@@ -17,7 +18,7 @@ def _hidden_layers(inputs: int, hidden: Sequence[int], activation: str) -> list[
 
 
 class MLPGenerator(nn.Module):
-    """Latents (N, latent_dim) to images (N, C, H, W) in [-1, 1]."""
+    """Latents (N, latent_dim), labels (N,) if conditional, to images (N, C, H, W) in [-1, 1]."""
 
     def __init__(
         self,
@@ -25,40 +26,45 @@ class MLPGenerator(nn.Module):
         image_shape: tuple[int, int, int],
         hidden: Sequence[int] = (784, 256),
         activation: str = "relu",
+        classes: int | None = None,
     ):
         super().__init__()
         self.image_shape = image_shape
-        last = hidden[-1] if hidden else latent_dim
+        self.embedding = ClassEmbedding(latent_dim, classes)
+        inputs = self.embedding.width
+        last = hidden[-1] if hidden else inputs
         self.layers = nn.Sequential(
-            *_hidden_layers(latent_dim, hidden, activation),
+            *_hidden_layers(inputs, hidden, activation),
             nn.Linear(last, prod(image_shape)),
             nn.Tanh(),
         )
 
-    def forward(self, latents: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Make one image for each latent."""
-        images: Tensor = self.layers(latents)
+        images: Tensor = self.layers(self.embedding(latents, labels))
         return images.view(-1, *self.image_shape)
 
 
 class MLPDiscriminator(nn.Module):
-    """Images (N, C, H, W) to logits (N,); positive means real."""
+    """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
 
     def __init__(
         self,
         image_shape: tuple[int, int, int],
         hidden: Sequence[int] = (256,),
         activation: str = "relu",
+        classes: int | None = None,
     ):
         super().__init__()
         last = hidden[-1] if hidden else prod(image_shape)
         self.layers = nn.Sequential(
-            nn.Flatten(),
-            *_hidden_layers(prod(image_shape), hidden, activation),
-            nn.Linear(last, 1),
+            nn.Flatten(), *_hidden_layers(prod(image_shape), hidden, activation)
         )
+        self.logit = nn.Linear(last, 1)
+        self.projection = ClassProjection(last, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge each image."""
-        logits: Tensor = self.layers(images)
-        return logits.squeeze(1)
+        features = self.layers(images)
+        logits: Tensor = self.logit(features).squeeze(1) + self.projection(features, labels)
+        return logits

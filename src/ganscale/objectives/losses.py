@@ -15,18 +15,21 @@ from torch import Tensor
 class Loss:
     """What the two players minimise.
 
-    `discriminator(real_logits, fake_logits)` and `generator(fake_logits, real_logits)` return
-    scalars; logits have shape (N,). `paired`: the generator's loss looks at real logits too.
+    `discriminator(real_logits, fake_logits, real_target)` and `generator(fake_logits,
+    real_logits)` return scalars; logits have shape (N,). `real_target` is 1, or less where labels
+    are smoothed (Salimans et al. 2016, section 3.4); losses without a target take no notice of
+    it. `paired`: the generator's loss looks at real logits too.
     """
 
-    discriminator: Callable[[Tensor, Tensor], Tensor]
+    discriminator: Callable[[Tensor, Tensor, float], Tensor]
     generator: Callable[[Tensor, Tensor | None], Tensor]
     paired: bool = False
 
 
-def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
-    """-E log D(x) - E log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1)."""
-    return F.softplus(-real).mean() + F.softplus(fake).mean()
+def _cross_entropy(real: Tensor, fake: Tensor, target: float = 1.0) -> Tensor:
+    """-E[t log D(x) + (1 - t) log(1 - D(x))] - E log(1 - D(G(z))) (Goodfellow 2014, eq. 1; t=1)."""
+    on_real = F.softplus(-real) if target == 1 else F.softplus(real) - target * real
+    return on_real.mean() + F.softplus(fake).mean()
 
 
 def _minimax_generator(fake: Tensor, real: Tensor | None = None) -> Tensor:
@@ -39,9 +42,9 @@ def _non_saturating_generator(fake: Tensor, real: Tensor | None = None) -> Tenso
     return F.softplus(-fake).mean()
 
 
-def _least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """½E(D(x) - 1)² + ½E D(G(z))², D the raw output (Mao et al. 2017, eq. 9: a=0, b=c=1)."""
-    return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
+def _least_squares_discriminator(real: Tensor, fake: Tensor, target: float = 1.0) -> Tensor:
+    """½E(D(x) - t)² + ½E D(G(z))², D the raw output (Mao et al. 2017, eq. 9: a=0, b=c=t=1)."""
+    return 0.5 * (real - target).square().mean() + 0.5 * fake.square().mean()
 
 
 def _least_squares_generator(fake: Tensor, real: Tensor | None = None) -> Tensor:
@@ -49,7 +52,7 @@ def _least_squares_generator(fake: Tensor, real: Tensor | None = None) -> Tensor
     return 0.5 * (fake - 1).square().mean()
 
 
-def _wasserstein_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+def _wasserstein_discriminator(real: Tensor, fake: Tensor, target: float = 1.0) -> Tensor:
     """E D(G(z)) - E D(x): minus the critic's estimate (Arjovsky et al. 2017, eq. 3)."""
     return fake.mean() - real.mean()
 
@@ -59,12 +62,12 @@ def _wasserstein_generator(fake: Tensor, real: Tensor | None = None) -> Tensor:
     return -fake.mean()
 
 
-def _hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+def _hinge_discriminator(real: Tensor, fake: Tensor, target: float = 1.0) -> Tensor:
     """E max(0, 1 - D(x)) + E max(0, 1 + D(G(z))) (Lim & Ye 2017; Miyato et al. 2018, eq. 16)."""
     return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
 
-def _relativistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+def _relativistic_discriminator(real: Tensor, fake: Tensor, target: float = 1.0) -> Tensor:
     """E softplus(-(D(x) - D(G(z)))) over pairs: RpGAN (Jolicoeur-Martineau 2018; R3GAN 2024)."""
     return F.softplus(fake - real).mean()
 

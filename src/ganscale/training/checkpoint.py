@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ganscale.data.manifest import sha256
 from ganscale.errors import GanscaleError
+from ganscale.evaluation.scores import is_better
 
 STATE = "state.json"
 SUMS = "SHA256SUMS"
@@ -113,15 +114,21 @@ def latest(folder: Path) -> Path | None:
     return None
 
 
-def best(folder: Path) -> Path | None:
-    """The checkpoint with the lowest FID; None where none was evaluated."""
-    scored = [(read_state(p).metrics.get("fid", float("inf")), p) for p in listed(folder)]
-    scored = [(fid, path) for fid, path in scored if fid < float("inf")]
-    return min(scored)[1] if scored else None
+def best(folder: Path, score: str = "fid") -> Path | None:
+    """The checkpoint with the best of that score; None where none was evaluated."""
+    found: tuple[float, Path] | None = None
+    for path in listed(folder):
+        value = read_state(path).metrics.get(score)
+        if value is not None and (found is None or is_better(score, value, found[0])):
+            found = value, path
+    return found[1] if found else None
 
 
-def find(folder: Path, name: str) -> Path:
-    """The checkpoint called `latest`, `best`, or by its own name (`step-00012000` or `12000`)."""
+def find(folder: Path, name: str, score: str = "fid") -> Path:
+    """The checkpoint called `latest`, `best`, or by its own name (`step-00012000` or `12000`).
+
+    `best` is meant by that score.
+    """
     known = listed(folder)
     if not known:
         raise GanscaleError(f"{folder}: no checkpoints in it")
@@ -129,7 +136,7 @@ def find(folder: Path, name: str) -> Path:
     if name == "latest":
         found = next((p for p in reversed(known) if is_sound(p)), None)
     elif name == "best":
-        found = best(folder)
+        found = best(folder, score)
     else:
         wanted = f"step-{int(name):08d}" if name.isdigit() else name
         found = next((p for p in known if p.name == wanted), None)
@@ -142,12 +149,12 @@ def find(folder: Path, name: str) -> Path:
     return found
 
 
-def prune(folder: Path, keep: int) -> None:
+def prune(folder: Path, keep: int, score: str = "fid") -> None:
     """Remove all but the newest `keep` and the best, and what a crash left half written."""
     for leftover in folder.glob(PARTIAL + "*"):
         shutil.rmtree(leftover, ignore_errors=True)
     known = listed(folder)
-    kept = {*known[-keep:], best(folder)}
+    kept = {*known[-keep:], best(folder, score)}
     for path in known:
         if path not in kept:
             shutil.rmtree(path)

@@ -1,6 +1,6 @@
 """The exponential moving average of the generator's weights."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +39,8 @@ class MovingAverage:
         torch._foreach_lerp_(self._ours, self._theirs, 1 - self.decay(images_seen))
 
     @torch.no_grad()
-    def snapshot(self, batches: Iterable[Tensor]) -> nn.Module:
-        """The network to sample from: buffers copied, BatchNorm's from these latents.
+    def snapshot(self, batches: Sequence[tuple[Tensor, ...]]) -> nn.Module:
+        """The network to sample from: buffers copied, BatchNorm's from these calls of it.
 
         Running statistics belong to the weights that they were gathered with, so those of the
         average are computed anew, once for all who ask between two updates.
@@ -50,6 +50,6 @@ class MovingAverage:
         pairs = zip(self.network.buffers(), self._followed.buffers(), strict=True)
         for ours, theirs in pairs:
             ours.copy_(theirs)
-        standing_statistics(self.network, list(batches))
+        standing_statistics(self.network, batches)
         self._snapshot_is_current = True
         return self.network

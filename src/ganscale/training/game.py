@@ -8,12 +8,15 @@ from torch import Tensor, nn
 
 from ganscale import randomness
 from ganscale.config import Experiment
+from ganscale.evaluation.samples import cycled_labels
 from ganscale.networks import build_discriminator, build_generator
 from ganscale.training import checkpoint
 from ganscale.training.accelerators import make_accelerators
+from ganscale.training.augmentation import Augmentation
 from ganscale.training.deepspeed_player import DeepSpeedPlayer
 from ganscale.training.ema import MovingAverage
 from ganscale.training.players import Player
+from ganscale.training.rates import LearningRates
 
 STANDING_BATCHES, STANDING_BATCH_SIZE = 16, 128  # latents behind the average's BatchNorm statistics
 
@@ -29,7 +32,7 @@ class Game:
         self.generator: Player = player(
             "generator",
             accelerators.generator,
-            _generator(experiment),
+            first_generator(experiment),
             experiment.generator,
             experiment.train,
         )
@@ -42,25 +45,24 @@ class Game:
             experiment.objective.lazy_interval,
         )
         self.average = MovingAverage(
-            _generator(experiment).to(self.generator.device),
+            first_generator(experiment).to(self.generator.device),
             self.generator.raw,
             experiment.ema,
             experiment.train.batch_size,
         )
+        self.augmentation = Augmentation(experiment, accelerators.generator)
+        self.rates = LearningRates(experiment, self.generator, self.discriminator)
 
     def sampled_network(self) -> nn.Module:
         """The averaged generator, ready to sample from: the same on every rank."""
-        latents = (
-            randomness.latents(
-                self._experiment.latent,
-                self._experiment.seed,
-                "standing",
-                i,
-                range(STANDING_BATCH_SIZE),
-            ).to(self.generator.device)
-            for i in range(STANDING_BATCHES)
-        )
-        return self.average.snapshot(latents)
+        experiment, rows = self._experiment, range(STANDING_BATCH_SIZE)
+        device = self.generator.device
+        labels = [label.to(device) for label in cycled_labels(experiment.data.classes, rows)]
+        batches = []
+        for i in range(STANDING_BATCHES):
+            latents = randomness.latents(experiment.latent, experiment.seed, "standing", i, rows)
+            batches.append((latents.to(device), *labels))
+        return self.average.snapshot(batches)
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
         """What sampling and other programs read; every rank calls it."""
@@ -75,6 +77,8 @@ class Game:
         return {
             "generator": self.generator.training_state(),
             "discriminator": self.discriminator.training_state(),
+            "augmentation": self.augmentation.state(),
+            "rates": self.rates.state(),
         }
 
     def restore(self, path: Path) -> None:
@@ -84,14 +88,19 @@ class Game:
             player.load_state(checkpoint.read_weights(path, part))
             player.load_training_state(training[part])
         self.average.network.load_state_dict(checkpoint.read_weights(path, "ema"))
+        self.augmentation.load_state(training["augmentation"])
+        self.rates.load_state(training["rates"])
 
 
-def _generator(experiment: Experiment) -> nn.Module:
+def first_generator(experiment: Experiment) -> nn.Module:
     """The generator with its first weights: the same at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(randomness.torch_seed(experiment.seed, "weights/generator"))
         return build_generator(
-            experiment.generator.network, experiment.latent.dim, experiment.image_shape
+            experiment.generator.network,
+            experiment.latent.dim,
+            experiment.image_shape,
+            experiment.data.classes,
         )
 
 
@@ -99,4 +108,6 @@ def _discriminator(experiment: Experiment) -> nn.Module:
     """The discriminator with its first weights."""
     with torch.random.fork_rng():
         torch.manual_seed(randomness.torch_seed(experiment.seed, "weights/discriminator"))
-        return build_discriminator(experiment.discriminator.network, experiment.image_shape)
+        return build_discriminator(
+            experiment.discriminator.network, experiment.image_shape, experiment.data.classes
+        )

@@ -43,6 +43,7 @@ class Player:
         self.raw = network.to(self.device).to(memory_format=self.memory_format)
         self._forward_float32 = self.raw.forward  # before it is wrapped in autocast
         self._prepare(adam(self.raw, options.optimizer, lazy_interval), train)
+        self._base_rates = [group["lr"] for group in self.optimizer.param_groups]
 
     @property
     def replicated(self) -> bool:
@@ -56,10 +57,10 @@ class Player:
             self.network, _ = self.accelerator.prepare(self.raw, optimizer)
         self.optimizer: Any = optimizer
 
-    def float32(self, images: Tensor) -> Tensor:
+    def float32(self, images: Tensor, *labels: Tensor) -> Tensor:
         """The raw network in float32, whatever the precision of the rest: for penalties."""
         with torch.autocast(self.device.type, enabled=False):
-            output: Tensor = self._forward_float32(images.float())
+            output: Tensor = self._forward_float32(images.float(), *labels)
             return output
 
     @contextmanager
@@ -103,6 +104,11 @@ class Player:
             scaler.update()
         self.optimizer.zero_grad()
         return norm
+
+    def scale_rate(self, factor: float) -> None:
+        """Let the learning rate be `factor` times the one it was built with."""
+        for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
+            group["lr"] = base * factor
 
     @contextmanager
     def whole(self) -> Iterator[None]:

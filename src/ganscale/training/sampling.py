@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.samples import generate, images_of, pixels
+from ganscale.evaluation.samples import cycled_labels, generate, images_of, pixels
 from ganscale.monitoring.pictures import grid, save_grid
-from ganscale.networks import build_generator
 from ganscale.training import checkpoint
+from ganscale.training.game import first_generator
 from ganscale.training.run_folder import RunFolder
 
 INTERPOLATION_STEPS = 12
@@ -25,28 +25,53 @@ Between = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Sampler:
-    """A generator out of a checkpoint, in evaluation mode."""
+    """A generator out of a checkpoint, in evaluation mode.
 
-    def __init__(self, run: str | Path, name: str, network: str = "ema", seed: int = 0):
+    A conditional one makes all its classes in turn, or only `label`.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        name: str,
+        network: str = "ema",
+        seed: int = 0,
+        label: int | None = None,
+    ):
         self.folder = RunFolder(run)
         self.experiment: Experiment = self.folder.experiment()
-        self.checkpoint = checkpoint.find(self.folder.checkpoints, name)
+        self.checkpoint = checkpoint.find(
+            self.folder.checkpoints, name, self.experiment.evaluation.best
+        )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.seed = seed
-        self.generator: nn.Module = build_generator(
-            self.experiment.generator.network,
-            self.experiment.latent.dim,
-            self.experiment.image_shape,
-        )
+        self.classes = self.experiment.data.classes
+        if label is not None and not (self.classes and 0 <= label < self.classes):
+            known = f"classes 0 … {self.classes - 1}" if self.classes else "no classes"
+            raise GanscaleError(f"{run}: cannot make class {label}; its generator knows {known}")
+        self._label = label
+        self.generator = first_generator(self.experiment)
         self.generator.load_state_dict(checkpoint.read_weights(self.checkpoint, network))
         self.generator.to(self.device).eval()
 
     def batches(self, number: int, batch_size: int = 500) -> Iterator[Tensor]:
         """Samples 0 … number - 1 of the seed, in uint8 batches (N, C, H, W)."""
-        latent = self.experiment.latent
         return generate(
-            self.generator, latent, self.seed, "sample", range(number), batch_size, self.device
+            self.generator,
+            self.experiment.latent,
+            self.seed,
+            "sample",
+            range(number),
+            batch_size,
+            self.device,
+            self.labels,
         )
+
+    def labels(self, rows: range) -> tuple[Tensor, ...]:
+        """The classes of these samples, if the generator is told one."""
+        if self._label is not None:
+            return (torch.full((len(rows),), self._label),)
+        return cycled_labels(self.classes, rows)
 
     def save_npz(self, number: int, path: Path) -> Path:
         """Write samples as `images`: uint8, N×H×W×C."""
@@ -57,12 +82,16 @@ class Sampler:
 
     def save_grid(self, number: int, path: Path) -> Path:
         """Write a grid of the first samples."""
-        return save_grid(pixels(torch.cat(list(self.batches(number)))), path)
+        columns = self.classes if self._label is None else None  # a column a class
+        return save_grid(pixels(torch.cat(list(self.batches(number)))), path, columns)
 
     def save_interpolation(self, path: Path) -> Path:
         """Paths between latents: a strip of rows as PNG, or a loop as GIF."""
         frames = torch.stack(
-            [images_of(self.generator, z, self.device) for z in self._latent_path(path)]
+            [
+                images_of(self.generator, z, self.labels(range(len(z))), self.device)
+                for z in self._latent_path(path)
+            ]
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() == ".gif":

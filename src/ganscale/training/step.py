@@ -2,23 +2,26 @@
 
 Update the discriminator `discriminator_steps` times, each on new real images and new noise, then
 the generator once, then the moving average of its weights. Each update is one loss, one backward
-a micro-batch, one optimizer step.
+a micro-batch, one optimizer step. In a conditional game a made image has the class of the real
+one in its row; otherwise `labels` is empty.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Experiment, Penalty
+from ganscale.data.reader import Batch
 from ganscale.networks.layers import has_batch_norm
 from ganscale.objectives.losses import LOSSES
 from ganscale.objectives.penalties import PENALTIES
-from ganscale.training.ema import MovingAverage
-from ganscale.training.players import Player
+from ganscale.training.game import Game
 
 REAL_SCALE = 127.5  # pixels 0 … 255 are -1 … 1 to the networks
 
@@ -40,96 +43,125 @@ class Statistics:
         return {name: torch.stack(values).mean() for name, values in self.values.items()}
 
 
+class MicroBatch(NamedTuple):
+    """A part of this rank's part of a batch."""
+
+    rows: range
+    """Which rows of the global batch these are."""
+    real: Tensor
+    """Images (N, C, H, W) in [-1, 1] on the device."""
+    labels: tuple[Tensor, ...]
+    """Their classes (N,), if the game is conditional."""
+    last: bool
+    """Gradients are reduced after this one."""
+
+
 class GANStep:
     """One step of the run; `rows` is this rank's part of the global batch."""
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        generator: Player,
-        discriminator: Player,
-        average: MovingAverage,
-        rows: range,
-    ):
+    def __init__(self, experiment: Experiment, game: Game, rows: range):
         self.seed = experiment.seed
+        self.conditional = experiment.data.classes is not None
         self.latent = experiment.latent
         self.batch_size = experiment.train.batch_size
         self.accumulation = experiment.train.accumulation
         self.discriminator_steps = experiment.discriminator.steps
         self.loss = LOSSES[experiment.objective.loss]
+        self.real_target = 1 - experiment.objective.label_smoothing
         self.penalties = experiment.objective.penalties
-        self.generator = generator
-        self.discriminator = discriminator
-        self.average = average
+        self.generator = game.generator
+        self.discriminator = game.discriminator
+        self.average = game.average
+        self.seen = game.augmentation
         self.rows = rows
         # BatchNorm would let real and made images see each other's statistics.
-        self.judge_together = not has_batch_norm(discriminator.raw)
+        self.judge_together = not has_batch_norm(game.discriminator.raw)
 
-    def __call__(self, step: int, real: Sequence[Tensor], measure: bool) -> Statistics:
+    def __call__(self, step: int, batches: Sequence[Batch], measure: bool) -> Statistics:
         """Step number `step` on one batch of real uint8 images for each discriminator update."""
         statistics = Statistics()
-        for i, images in enumerate(real):
+        self.seen.begin(step)
+        for i, batch in enumerate(batches):
             update = step * self.discriminator_steps + i
-            self.update_discriminator(update, images, statistics, measure)
-        self.update_generator(step, real[-1], statistics, measure)
+            self.update_discriminator(update, batch, statistics, measure)
+        self.update_generator(step, batches[-1], statistics, measure)
         with self.generator.whole():
             self.average.update(images_seen=(step + 1) * self.batch_size)
+        self.seen.adjust(step + 1)
         return statistics
 
     def update_discriminator(
-        self, update: int, images: Tensor, statistics: Statistics, measure: bool
+        self, update: int, batch: Batch, statistics: Statistics, measure: bool
     ) -> None:
         """Tell real from made; the made ones carry no graph through the generator."""
         player = self.discriminator
-        for rows, real, last in self.micro_batches(images):
+        for rows, real, labels, last in self.micro_batches(batch):
             with torch.no_grad():
-                fake = self.generator.raw(self.noise("discriminator", update, rows))
+                fake = self.generator.raw(self.noise("discriminator", update, rows), *labels)
+            real = self.seen(real, "real", update, rows)
+            fake = self.seen(fake, "fake", update, rows)
             with player.micro_batch(last):
-                real_logits, fake_logits = self.judge(real, fake)
-                loss = self.loss.discriminator(real_logits, fake_logits)
+                real_logits, fake_logits = self.judge(real, fake, labels)
+                loss = self.loss.discriminator(real_logits, fake_logits, self.real_target)
                 for penalty in self.penalties:
                     due = update % penalty.every == 0
                     if due or measure:  # a lazy one is seldom due when it is to be logged
-                        value = self.penalty(penalty, update, rows, real, fake)
+                        value = self.penalty(penalty, update, rows, real, fake, labels)
                         loss = loss + penalty.weight * penalty.every * value if due else loss
                         statistics.add(**{f"penalty/{penalty.kind}": value})
                 player.backward(loss / self.accumulation)
+            self.seen.observe(real_logits)
             if measure:
                 statistics.add(
                     **{
                         "loss/discriminator": loss,
                         "D(x)": torch.sigmoid(real_logits),
                         "D(G(z))": torch.sigmoid(fake_logits),
+                        "D accuracy": (real_logits > fake_logits).float(),
                     }
                 )
         statistics.add(**{"gradient_norm/discriminator": player.step(measure)})
 
     def update_generator(
-        self, step: int, images: Tensor, statistics: Statistics, measure: bool
+        self, step: int, batch: Batch, statistics: Statistics, measure: bool
     ) -> None:
         """Make what the discriminator, frozen and unwrapped, takes for real."""
         player = self.generator
         with self.discriminator.frozen() as discriminator:
-            for rows, real, last in self.micro_batches(images):
+            for rows, real, labels, last in self.micro_batches(batch):
                 with player.micro_batch(last):
-                    with torch.no_grad():
-                        real_logits = discriminator(real) if self.loss.paired else None
-                    fake_logits = discriminator(player.network(self.noise("generator", step, rows)))
-                    loss = self.loss.generator(fake_logits, real_logits)
+                    real_logits = None
+                    if self.loss.paired:
+                        with torch.no_grad():
+                            shown = self.seen(real, "real of generator", step, rows)
+                            real_logits = discriminator(shown, *labels)
+                    fake = player.network(self.noise("generator", step, rows), *labels)
+                    shown = self.seen(fake, "fake of generator", step, rows)
+                    loss = self.loss.generator(discriminator(shown, *labels), real_logits)
                     player.backward(loss / self.accumulation)
                 if measure:
                     statistics.add(**{"loss/generator": loss})
         statistics.add(**{"gradient_norm/generator": player.step(measure)})
 
-    def judge(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    def judge(
+        self, real: Tensor, fake: Tensor, labels: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
         """The discriminator's logits of real and of made images."""
+        network = self.discriminator.network
         if self.judge_together:
-            real_logits, fake_logits = self.discriminator.network(torch.cat([real, fake])).chunk(2)
+            twice = tuple(label.repeat(2) for label in labels)
+            real_logits, fake_logits = network(torch.cat([real, fake]), *twice).chunk(2)
             return real_logits, fake_logits
-        return self.discriminator.network(real), self.discriminator.network(fake)
+        return network(real, *labels), network(fake, *labels)
 
     def penalty(
-        self, penalty: Penalty, update: int, rows: range, real: Tensor, fake: Tensor
+        self,
+        penalty: Penalty,
+        update: int,
+        rows: range,
+        real: Tensor,
+        fake: Tensor,
+        labels: tuple[Tensor, ...],
     ) -> Tensor:
         """A gradient penalty in float32, before its weight."""
         draws = 0
@@ -141,18 +173,22 @@ class GANStep:
             numbers = randomness.uniform(self.seed, purpose, update, rows, shape)
             return numbers.to(real.device, non_blocking=True)
 
-        function = PENALTIES[penalty.kind]
-        return function(self.discriminator.float32, real.float(), fake.float(), random)
+        def judge(images: Tensor) -> Tensor:
+            return self.discriminator.float32(images, *labels)
 
-    def micro_batches(self, images: Tensor) -> Iterator[tuple[range, Tensor, bool]]:
-        """Global rows, images in [-1, 1] on the device, and whether it is the last."""
-        size = len(images) // self.accumulation
+        return PENALTIES[penalty.kind](judge, real.float(), fake.float(), random)
+
+    def micro_batches(self, batch: Batch) -> Iterator[MicroBatch]:
+        """The parts of a batch, one after another."""
+        size = len(batch.images) // self.accumulation
+        to_device = partial(Tensor.to, device=self.generator.device, non_blocking=True)
         for i in range(self.accumulation):
-            part = images[i * size : (i + 1) * size]
+            part = slice(i * size, (i + 1) * size)
             start = self.rows.start + i * size
-            real = part.to(self.generator.device, non_blocking=True) / REAL_SCALE - 1
+            real = to_device(batch.images[part]) / REAL_SCALE - 1
             real = real.contiguous(memory_format=self.discriminator.memory_format)
-            yield range(start, start + size), real, i == self.accumulation - 1
+            labels = (to_device(batch.labels[part]),) if self.conditional else ()
+            yield MicroBatch(range(start, start + size), real, labels, i == self.accumulation - 1)
 
     def noise(self, purpose: str, step: int, rows: range) -> Tensor:
         """Latents (len(rows), dim) of those rows of the global batch."""

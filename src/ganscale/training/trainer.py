@@ -7,24 +7,20 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.data.loader import Ranks
+from ganscale.data.reader import Batch
 from ganscale.data.source import BatchSource
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.samples import images_of, pixels
-from ganscale.experiment import to_yaml
-from ganscale.monitoring.environment import environment
-from ganscale.monitoring.pictures import save_grid
 from ganscale.monitoring.progress import PhaseTimer, TrainingProgress, set_up_logging
-from ganscale.monitoring.report import write_report
-from ganscale.monitoring.trackers import Trackers
 from ganscale.training import checkpoint
+from ganscale.training.balance import HeldOut
 from ganscale.training.divergence import refuse_differing_ranks
 from ganscale.training.game import Game
 from ganscale.training.preemption import StopRequest
+from ganscale.training.recorder import Recorder
 from ganscale.training.run_folder import RunFolder
 from ganscale.training.step import GANStep, Statistics
 
@@ -89,9 +85,8 @@ class Trainer:
             self.accelerator.wait_for_everyone,
         )
         rows = self.ranks.rows(experiment.train.batch_size, experiment.train.accumulation)
-        self.gan_step = GANStep(
-            experiment, self.game.generator, self.game.discriminator, self.game.average, rows
-        )
+        self.gan_step = GANStep(experiment, self.game, rows)
+        self.held_out = HeldOut.of(experiment, self.game, self.ranks)
 
         # Data
         self.batch_source = BatchSource(experiment, self.ranks, rows, self.device)
@@ -101,7 +96,7 @@ class Trainer:
         # Where the run is
         self.step = 0
         self.logged_step = 0
-        self.trackers: Trackers | None = None
+        self.recorder: Recorder | None = None
         self.timer = PhaseTimer()
 
     # -- before the first step ---------------------------------------------------------------
@@ -112,7 +107,7 @@ class Trainer:
         if self.is_main:
             self.folder.claim(self.experiment)
             newest = checkpoint.latest(self.folder.checkpoints)
-            checkpoint.prune(self.folder.checkpoints, self.experiment.checkpoint.keep)
+            self._prune()
             found = [newest.name if newest else None]
         if self.ranks.world_size > 1:
             torch.distributed.broadcast_object_list(found)
@@ -131,7 +126,7 @@ class Trainer:
             wandb_id = state.wandb_id
             log.info("going on from %s", path)
         if self.is_main:
-            self.trackers = Trackers(self.experiment, self.folder.path, self.step, wandb_id)
+            self.recorder = Recorder(self.experiment, self.folder, self.step, wandb_id)
 
     def _make_evaluator(self) -> "Evaluator | None":
         if self.experiment.evaluation.every is None:
@@ -169,11 +164,13 @@ class Trainer:
                 self._picture()
             self.timer.restart()
             while self.step < steps:
-                images = next(real)
+                batches = next(real)
                 self.timer.lap("data")
                 measured = self._is_due(experiment.monitoring.log_every, self.step + 1)
                 self._seed_networks()
-                statistics = self.gan_step(self.step, images, measured)
+                self.game.rates.apply()
+                statistics = self.gan_step(self.step, batches, measured)
+                self.game.rates.advance()
                 self.step += 1
                 if measured:
                     self._log(progress, statistics)
@@ -197,22 +194,18 @@ class Trainer:
             torch.cuda.manual_seed(seed)
 
     def finish(self) -> None:
-        """Close the trackers and write the report."""
-        if self.trackers is not None:
-            self.trackers.finish()
-            write_report(
-                self.folder.path, self.experiment.name, to_yaml(self.experiment), environment()
-            )
-            log.info("samples %s · report %s", self.folder.samples, self.folder.report)
+        """Close the books."""
+        if self.recorder is not None:
+            self.recorder.finish(self.step, self.evaluator)
         self.accelerator.end_training()
 
-    def _real_batches(self) -> Iterator[list[Tensor]]:
-        """For each step still to do, a batch of images for each discriminator update."""
+    def _real_batches(self) -> Iterator[list[Batch]]:
+        """For each step still to do, a batch for each discriminator update."""
         updates = self.experiment.discriminator.steps
         first, last = self.step * updates, self.experiment.train.steps * updates
         stream = self.batch_source.batches(first, last)
         while True:
-            yield [next(stream).images for _ in range(updates)]
+            yield [next(stream) for _ in range(updates)]
 
     def _phases_between_steps(self, save: bool) -> None:
         """Evaluation, pictures and checkpoint, where the step just done calls for them."""
@@ -220,10 +213,13 @@ class Trainer:
         metrics: dict[str, float] = {}
         if self._is_due(experiment.train.compare_every, self.step):
             refuse_differing_ranks(self.game, self.step)
+        if self.held_out is not None and self._is_due(self.held_out.every, self.step):
+            self._rebalance(self.held_out.accuracy(self.step))
         if self.evaluator is not None and self._is_due(experiment.evaluation.every, self.step):
-            metrics = {"fid": self.evaluator.fid(self.game.sampled_network())}
-            log.info("step %s · FID %.2f", f"{self.step:,}", metrics["fid"])
-            self._track(metrics)
+            scores = self.evaluator.scores(self.game.sampled_network())
+            metrics = scores.values
+            if self.recorder is not None:
+                self.recorder.scores(self.step, scores)
         if self._is_due(experiment.monitoring.pictures_every, self.step):
             self._picture()
         if save or metrics or self._is_due(experiment.checkpoint.every, self.step):
@@ -247,13 +243,24 @@ class Trainer:
         images = (self.step - self.logged_step) * self.experiment.train.batch_size
         self.logged_step = self.step
         self._refuse_divergence([n for n, value in numbers.items() if not math.isfinite(value)])
+        if self.game.augmentation.is_adaptive:
+            numbers["augment/probability"] = self.game.augmentation.probability
         numbers["images/s"] = images / busy
         numbers["seconds/data"] = seconds.get("data", 0.0)
         numbers["seconds/step"] = seconds.get("step", 0.0)
         if self.device.type == "cuda":
             numbers["memory/GiB"] = torch.cuda.max_memory_allocated() / 2**30
-        self._track(numbers)
+        if self.recorder is not None:
+            self.recorder.numbers(self.step, numbers)
         progress.numbers(self.step, numbers)
+
+    def _rebalance(self, accuracy: float) -> None:
+        """Let the learning rates answer to how the discriminator does on held-out images."""
+        self.game.rates.rebalance(accuracy)
+        if self.recorder is not None:
+            shares = self.game.rates.shares.items()
+            numbers = {f"balance/{name}": share for name, share in shares}
+            self.recorder.numbers(self.step, {"balance/accuracy": accuracy, **numbers})
 
     def _refuse_divergence(self, not_finite: list[str]) -> None:
         """Stop where something is no number any more, before a checkpoint keeps it."""
@@ -266,22 +273,16 @@ class Trainer:
                 every_rank=True,
             )
 
-    def _track(self, numbers: dict[str, float]) -> None:
-        if self.trackers is not None:
-            self.trackers.log(self.step, self.step * self.experiment.train.batch_size, numbers)
-
     def _picture(self) -> None:
-        """A grid of the average's samples, always from the same noise."""
         network = self.game.sampled_network()
-        if self.trackers is None:
-            return
-        rows = range(self.experiment.monitoring.pictures)
-        latents = randomness.latents(
-            self.experiment.latent, self.experiment.seed, "pictures", 0, rows
+        if self.recorder is not None:
+            self.recorder.picture(self.step, network, self.device)
+
+    def _prune(self) -> None:
+        experiment = self.experiment
+        checkpoint.prune(
+            self.folder.checkpoints, experiment.checkpoint.keep, experiment.evaluation.best
         )
-        path = self.folder.samples / f"step-{self.step:08d}.png"
-        save_grid(pixels(images_of(network, latents, self.device)), path)
-        self.trackers.picture(self.step, "samples", path)
 
     def _save(self, metrics: dict[str, float]) -> None:
         """Write a checkpoint of this step; all ranks give their part, rank 0 writes."""
@@ -300,9 +301,9 @@ class Trainer:
             step=self.step,
             images=self.step * self.experiment.train.batch_size,
             data_fingerprint=self.batch_source.fingerprint,
-            wandb_id=self.trackers.wandb_id if self.trackers else None,
+            wandb_id=self.recorder.wandb_id if self.recorder else None,
             metrics=metrics,
         )
         path = checkpoint.write(self.folder.checkpoints, state, weights, training)
-        checkpoint.prune(self.folder.checkpoints, self.experiment.checkpoint.keep)
+        self._prune()
         log.info("checkpoint %s", path)

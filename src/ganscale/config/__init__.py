@@ -1,0 +1,32 @@
+"""The experiment's schema: everything that decides what a run computes, and how.
+
+Each field says its unit and its meaning; the JSON schema that editors complete from is made of
+the same lines. Reading a file, overrides and error messages are in `ganscale/experiment.py`.
+"""
+
+from ganscale.config.data import Data, WeightedSet
+from ganscale.config.experiment import Experiment
+from ganscale.config.networks import CustomNetworkOptions
+from ganscale.config.objective import EMA, Augment, Balance, Penalty
+from ganscale.config.players import Adam, DiscriminatorPlayer, Generator, Latent, Schedule
+from ganscale.config.running import Evaluation, Train
+from ganscale.config.section import Section
+
+__all__ = [
+    "EMA",
+    "Adam",
+    "Augment",
+    "Balance",
+    "CustomNetworkOptions",
+    "Data",
+    "DiscriminatorPlayer",
+    "Evaluation",
+    "Experiment",
+    "Generator",
+    "Latent",
+    "Penalty",
+    "Schedule",
+    "Section",
+    "Train",
+    "WeightedSet",
+]

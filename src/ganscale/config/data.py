@@ -1,0 +1,58 @@
+"""Which packed set is read, and how."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ganscale.config.section import NonNegativeInt, PositiveFloat, PositiveInt, Section
+
+
+class WeightedSet(Section):
+    """One set of a mixture."""
+
+    path: str
+    """Folder or URL of a packed set."""
+    weight: PositiveFloat = 1.0
+    """Its share of the samples, relative to the other weights."""
+
+
+class Data(Section):
+    """Which packed set is read, and how."""
+
+    path: str = "data/mnist"
+    """Folder or URL (http, https, s3, …) of a packed set: manifest.json, shards and their index.
+    With the streaming reader also shards themselves: `https://…/{0000..0999}.tar`."""
+    mixture: tuple[WeightedSet, ...] = ()
+    """Sets that are mixed by weight, instead of `path`."""
+    balance_classes: bool = False
+    """Every class equally often, however many samples it has."""
+    resolution: PositiveInt = 28
+    """Height and width of an image in pixels."""
+    channels: Literal[1, 3] = 1
+    """1 for grey, 3 for RGB."""
+    classes: Annotated[int, Field(ge=2)] | None = None
+    """Classes of the set that both networks are told of; empty for an unconditional game."""
+    reader: Literal["auto", "indexed", "resident", "streaming"] = "auto"
+    """`indexed` decodes from the shards as it goes; `resident` decodes once into memory; `auto`
+    takes `resident` where the set fits. These give the same batches. `streaming` reads shards one
+    after the other with replacement, for sets too large to index: its batches depend on the
+    number of processes and workers, and a resumed run draws other ones."""
+    resident_on: Literal["auto", "host", "device"] = "auto"
+    """Where the resident reader keeps the set; `auto` takes a GPU's memory where it fits."""
+    workers: NonNegativeInt = 2
+    """Processes a rank that decode ahead (`indexed` and `streaming`); threads for large images."""
+    block_shards: PositiveInt = 8
+    """Shards whose samples are shuffled together. More mixes better and holds more files open."""
+    partitions: PositiveInt = 1
+    """Parts that the shards are divided into, each read for its own rows of a batch: as many as
+    the most nodes you plan on, so that a node needs only its part. Divides the batch size."""
+    cache: str = "~/.cache/ganscale"
+    """Folder of this node where remote shards are kept; `none` reads past it (`streaming` only)."""
+    cache_gib: PositiveFloat = 100.0
+    """Largest size of that folder, in GiB; what was used longest ago makes room."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """A sample that cannot be decoded: stop and name it, or put a neighbour in its place."""
+    max_pixels: PositiveInt = 16_777_216
+    """An image of more pixels than this is refused before it is decoded."""
+    allow_pipe: bool = False
+    """Let a shard's address start with `pipe:`, which runs the rest as a command."""

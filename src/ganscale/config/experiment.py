@@ -1,0 +1,173 @@
+"""One run, whole: the parts, and the rules that hold between them."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, model_validator
+
+from ganscale.config.data import Data
+from ganscale.config.networks import PYRAMID_RESOLUTIONS, PYRAMIDS, R3GANOptions
+from ganscale.config.objective import ADA, EMA, Augment, Balance, Objective
+from ganscale.config.players import DiscriminatorPlayer, Generator, Latent
+from ganscale.config.running import Checkpoint, Evaluation, Monitoring, Train
+from ganscale.config.section import NonNegativeInt, Section
+
+
+class Experiment(Section):
+    """One run, whole."""
+
+    MACHINERY: ClassVar[tuple[str, ...]] = (
+        "runs",
+        "train.steps",
+        "train.accumulation",
+        "train.timeout",
+        "train.compare_every",
+        "data.path",
+        "data.reader",
+        "data.resident_on",
+        "data.workers",
+        "data.cache",
+        "data.cache_gib",
+        "checkpoint",
+        "evaluation",
+        "monitoring",
+    )
+    """Keys that may change when a run goes on: they do not alter what a step computes (of
+    accumulation: beyond floating-point order and BatchNorm's batch)."""
+
+    name: str = Field("mnist_mlp", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run, and of its folder."""
+    runs: str = "runs"
+    """Folder that holds the run folders."""
+    seed: NonNegativeInt = 0
+    """Every random draw follows from it."""
+    data: Data = Data()
+    latent: Latent = Latent()
+    generator: Generator = Generator()
+    discriminator: DiscriminatorPlayer = DiscriminatorPlayer()
+    objective: Objective = Objective()
+    augment: Augment = Augment()
+    balance: Balance | None = None
+    ema: EMA = EMA()
+    train: Train = Train()
+    checkpoint: Checkpoint = Checkpoint()
+    evaluation: Evaluation = Evaluation()
+    monitoring: Monitoring = Monitoring()
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.runs) / self.name
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        return (self.data.channels, self.data.resolution, self.data.resolution)
+
+    @model_validator(mode="after")
+    def _check_resolution(self) -> "Experiment":
+        for player in ("generator", "discriminator"):
+            architecture = getattr(self, player).network.architecture
+            if architecture in PYRAMIDS and self.data.resolution not in PYRAMID_RESOLUTIONS:
+                defined = ", ".join(map(str, PYRAMID_RESOLUTIONS))
+                raise ValueError(
+                    f"data.resolution={self.data.resolution}: {player}.network.architecture="
+                    f"{architecture} is defined at {defined} pixels; "
+                    "pack the set at one of these (ganscale pack --size)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_r3gan(self) -> "Experiment":
+        for player in ("generator", "discriminator"):
+            network = getattr(self, player).network
+            if not isinstance(network, R3GANOptions):
+                continue
+            stages = max(0, self.data.resolution // 4).bit_length()
+            if self.data.resolution != 4 << (len(network.widths) - 1):
+                raise ValueError(
+                    f"{player}.network.widths has {len(network.widths)} stages, which make "
+                    f"{4 << (len(network.widths) - 1)} pixels, and data.resolution="
+                    f"{self.data.resolution}; give {stages} widths, or pack at that size"
+                )
+            for width in network.widths:
+                if 2 * width % network.group:
+                    raise ValueError(
+                        f"{player}.network.widths: twice {width} is no multiple of "
+                        f"{player}.network.group={network.group}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _check_label_smoothing(self) -> "Experiment":
+        objective = self.objective
+        targets = ("minimax", "non_saturating", "least_squares")
+        if objective.label_smoothing and objective.loss not in targets:
+            raise ValueError(
+                f"objective.label_smoothing={objective.label_smoothing}: the loss "
+                f"{objective.loss} has no target to smooth; it goes with {', '.join(targets)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_augment(self) -> "Experiment":
+        augment = self.augment
+        if augment.adaptive is not None and not augment.policy:
+            raise ValueError(
+                f"augment.adaptive steers the probability of augment.policy, which is empty; "
+                f"ADA's is [{', '.join(ADA)}]"
+            )
+        if self.balance is not None and self.balance.band[0] >= self.balance.band[1]:
+            raise ValueError(f"balance.band={list(self.balance.band)}: the lower end comes first")
+        return self
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> "Experiment":
+        if self.train.batch_size % self.train.accumulation:
+            raise ValueError(
+                f"train.batch_size={self.train.batch_size} is not divisible by "
+                f"train.accumulation={self.train.accumulation}; choose a multiple"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_data(self) -> "Experiment":
+        data = self.data
+        if "pipe:" in data.path and not data.allow_pipe:
+            raise ValueError(
+                f"data.path={data.path}: a pipe: address runs a command; "
+                "set data.allow_pipe=true if you trust it"
+            )
+        special = {
+            "data.mixture": bool(data.mixture),
+            "data.balance_classes": data.balance_classes,
+            "data.partitions": data.partitions > 1,
+        }
+        chosen = [key for key, given in special.items() if given]
+        if len(chosen) > 1 or (chosen and data.reader == "streaming"):
+            other = chosen[1] if len(chosen) > 1 else "data.reader=streaming"
+            raise ValueError(f"{chosen[0]} does not go together with {other}; choose one")
+        if data.cache == "none" and data.reader != "streaming" and "://" in data.path:
+            raise ValueError(
+                "data.cache=none: only data.reader=streaming reads a remote set without a cache"
+            )
+        if self.train.batch_size % data.partitions:
+            raise ValueError(
+                f"train.batch_size={self.train.batch_size} is not divisible by "
+                f"data.partitions={data.partitions}; choose a multiple"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_penalties(self) -> "Experiment":
+        kinds = [p.kind for p in self.objective.penalties]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"objective.penalties names a kind twice: {', '.join(kinds)}")
+        if "wgan_gp" in kinds or "dragan" in kinds:
+            network = self.discriminator.network
+            if getattr(network, "norm", None) == "batch":
+                raise ValueError(
+                    "discriminator.network.norm=batch: this gradient penalty is defined for each "
+                    "image alone and BatchNorm mixes them; use discriminator.network.norm=none"
+                )
+        return self

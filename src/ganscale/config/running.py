@@ -1,0 +1,75 @@
+"""How long a run is, what it keeps, measures and shows."""
+
+from typing import Literal
+
+from ganscale.config.section import PositiveFloat, PositiveInt, Section
+
+
+class Train(Section):
+    """How long, how large, how precise."""
+
+    steps: PositiveInt = 20_000
+    """Generator updates of the whole run."""
+    batch_size: PositiveInt = 128
+    """Images of one update over all processes together."""
+    accumulation: PositiveInt = 1
+    """Micro-batches a process divides its part of a batch into, to save memory."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the networks; penalties, optimizer and EMA stay in float32."""
+    tf32: bool = True
+    """TensorFloat-32 matrix products where the GPU has them (with fp32)."""
+    channels_last: bool = False
+    """Memory order of images: faster for convolutions in bf16 and fp16."""
+    sync_batch_norm: bool = False
+    """BatchNorm over all processes' images (GPUs only)."""
+    timeout: PositiveFloat = 1_800
+    """Seconds that a process waits for the others before the run ends with an error."""
+    compare_every: PositiveInt | None = 1_000
+    """Steps between comparisons of the players' weights across processes; empty for none."""
+
+
+class Checkpoint(Section):
+    """When the run is saved, and what is kept."""
+
+    every: PositiveInt = 1_000
+    """Steps between checkpoints."""
+    keep: PositiveInt = 3
+    """How many of the newest are kept; the best is kept besides."""
+
+
+Score = Literal["fid", "kid", "inception_score", "precision", "recall", "density", "coverage"]
+
+
+class Evaluation(Section):
+    """Scoring the samples while training."""
+
+    every: PositiveInt | None = None
+    """Steps between evaluations, each followed by a checkpoint; empty for none before the end."""
+    samples: PositiveInt = 10_000
+    """Generated images of one evaluation (FID's real side is the whole set)."""
+    batch_size: PositiveInt = 250
+    """Images generated at once by each process."""
+    features: Literal["auto", "classifier", "inception"] = "auto"
+    """Whose features are compared: a small classifier trained on the set's own labels, or
+    Inception v3, whose scores papers give; `auto` takes the classifier where there are labels."""
+    inception_weights: str | None = None
+    """File of torch-fidelity's Inception weights; empty to fetch it at need."""
+    best: Score = "fid"
+    """The score that says which checkpoint is the best."""
+
+
+class Monitoring(Section):
+    """What is written while the run goes on."""
+
+    log_every: PositiveInt = 100
+    """Steps between lines of losses."""
+    pictures_every: PositiveInt = 1_000
+    """Steps between grids of samples."""
+    pictures: PositiveInt = 64
+    """Images of a grid."""
+    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
+    """`auto`: online where the user is logged in, else offline."""
+    wandb_project: str = "ganscale"
+    wandb_timeout: PositiveInt = 30
+    """Seconds to wait for W&B before going on offline."""
+    tensorboard: bool = True

@@ -1,0 +1,128 @@
+"""A small classifier trained on the set's own labels, whose last hidden layer is the features.
+
+It stands in where Inception is too large for the images (28-pixel digits) or its weights cannot
+be had. Its scores compare runs on the same set; they are no Inception FID.
+"""
+
+import logging
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganscale.data.image_set import ImageSet
+from ganscale.data.loader import Ranks
+from ganscale.data.order import Order
+from ganscale.data.reader import Reader
+from ganscale.errors import GanscaleError
+from ganscale.evaluation.cache import Cache
+from ganscale.evaluation.features import Features
+from ganscale.randomness import torch_seed
+
+WIDTH = 128  # features of an image
+BATCH_SIZE = 128
+EPOCHS = 3
+LEAST_STEPS, MOST_STEPS = 300, 3000
+HELD_OUT = 10  # every tenth sample judges the classifier
+
+log = logging.getLogger("ganscale")
+
+
+class Classifier(nn.Module):
+    """Uint8 images (N, C, H, W) to features (N, 128) and class logits."""
+
+    key = "classifier"
+    knows_the_set = True
+    accuracy: Tensor
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int):
+        super().__init__()
+        channels, side, _ = image_shape
+        layers: list[nn.Module] = []
+        width = 32
+        while side > 4:
+            layers += [
+                nn.Conv2d(channels, width, 3, 2, 1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+            channels, width, side = width, min(2 * width, 256), -(-side // 2)
+        self.body = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(channels * side * side, WIDTH), nn.ReLU()
+        )
+        self.head = nn.Linear(WIDTH, classes)
+        self.register_buffer("accuracy", torch.zeros(()))
+
+    @property
+    def description(self) -> str:
+        """With the share of held-out images that it classifies rightly."""
+        return f"classifier features ({100 * float(self.accuracy):.1f} % right)"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features."""
+        features: Tensor = self.body(images.float() / 127.5 - 1)
+        return features
+
+    @torch.no_grad()
+    def measure(self, images: Tensor) -> Features:
+        """Features and the set's class logits."""
+        features = self(images)
+        return Features(features, self.head(features))
+
+
+def cached_classifier(
+    reader: Reader,
+    order: Order,
+    images: ImageSet,
+    device: torch.device,
+    ranks: Ranks,
+    cache: Cache,
+) -> Classifier:
+    """The set's classifier; rank 0 trains it where there is none yet."""
+    shape, classes = images.image_shape, len(images.classes)
+    if ranks.rank == 0 and cache.read(Classifier.key) is None:
+        trained = train_classifier(reader, order, shape, classes, device)
+        cache.write(Classifier.key, trained.state_dict())
+    ranks.barrier()
+    weights = cache.read(Classifier.key)
+    if weights is None:
+        raise GanscaleError("the feature classifier cannot be read back from where it was written")
+    classifier = Classifier(shape, classes)
+    classifier.load_state_dict(weights)
+    return classifier.to(device).eval().requires_grad_(False)
+
+
+def train_classifier(
+    reader: Reader,
+    order: Order,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    device: torch.device,
+) -> Classifier:
+    """Train on nine tenths of the set; the rest gives its `accuracy`."""
+    steps = min(max(EPOCHS * order.samples // BATCH_SIZE, LEAST_STEPS), MOST_STEPS)
+    log.info("training the feature classifier on the set's %d classes, %s steps", classes, steps)
+    with torch.random.fork_rng():
+        torch.manual_seed(torch_seed(0, "classifier"))
+        classifier = Classifier(image_shape, classes).to(device)
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
+    for k in range(steps):
+        indices = order.batch(k, BATCH_SIZE)
+        images, labels = reader.read(indices[indices % HELD_OUT != 0])
+        logits = classifier.head(classifier(images.to(device)))
+        loss = F.cross_entropy(logits, labels.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    classifier.eval().requires_grad_(False)
+    held_out = reader.read(np.arange(0, order.samples, HELD_OUT)[:5000])
+    right = 0
+    for images, labels in zip(held_out.images.split(500), held_out.labels.split(500), strict=True):
+        predicted = classifier.measure(images.to(device)).logits.argmax(1).cpu()
+        right += int((predicted == labels).sum())
+    classifier.accuracy.fill_(right / len(held_out.labels))
+    log.info("feature classifier: %.1f %% right on held-out images", 100 * classifier.accuracy)
+    return classifier

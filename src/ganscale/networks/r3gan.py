@@ -1,0 +1,146 @@
+"""R3GAN's networks: a modern ResNet without any normalisation (Huang et al. 2024).
+
+Blocks are inverted bottlenecks with grouped 3×3 convolutions; sides change by bilinear resampling
+beside a 1×1 convolution; weights begin so that depth does not enlarge the variance (Fixup, Zhang
+et al. 2019). The generator and the discriminator mirror each other.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
+from ganscale.networks.layers import LEAKY_SLOPE
+
+EXPANSION = 2  # channels inside a block, as a multiple of those outside
+BASE = 4  # side of the smallest feature map, pixels
+
+
+def _initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
+    """Weights of variance gain²/fan-in, biases zero."""
+    fan_in = layer.weight[0].numel()
+    nn.init.normal_(layer.weight, 0.0, gain * fan_in**-0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Block(nn.Module):
+    """Features (N, C, H, W) plus a residual: 1×1 up, grouped 3×3, 1×1 down.
+
+    `depth` is how many blocks the network has: the residuals begin at zero, and what leads to
+    them is that much weaker the more of them there are.
+    """
+
+    def __init__(self, channels: int, group: int, depth: int):
+        super().__init__()
+        inner = EXPANSION * channels
+        relu = nn.init.calculate_gain("leaky_relu", LEAKY_SLOPE)
+        # Fixup: L to the power -1 / (2m - 2), m = 3 layers a block.
+        gain = relu * depth**-0.25
+        self.layers = nn.Sequential(
+            _initialised(nn.Conv2d(channels, inner, 1), gain),
+            nn.LeakyReLU(LEAKY_SLOPE),
+            _initialised(nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group), gain),
+            nn.LeakyReLU(LEAKY_SLOPE),
+            _initialised(nn.Conv2d(inner, channels, 1, bias=False), 0.0),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Add the residual."""
+        summed: Tensor = features + self.layers(features)
+        return summed
+
+
+class Transition(nn.Module):
+    """Features (N, inputs, H, W) to (N, outputs, …) at `scale` times the side."""
+
+    def __init__(self, inputs: int, outputs: int, scale: float):
+        super().__init__()
+        self.scale = scale
+        self.match = (
+            _initialised(nn.Conv2d(inputs, outputs, 1, bias=False))
+            if inputs != outputs
+            else nn.Identity()
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Resample, convolving on the smaller side."""
+        if self.scale > 1:
+            features = self.match(features)
+        # Halving with bilinear weights and antialiasing off is the mean of 2×2 pixels.
+        resampled = F.interpolate(
+            features, scale_factor=self.scale, mode="bilinear", align_corners=False
+        )
+        return resampled if self.scale > 1 else self.match(resampled)
+
+
+def _stage(width: int, blocks: int, group: int, depth: int) -> list[nn.Module]:
+    return [Block(width, group, depth) for _ in range(blocks)]
+
+
+class R3GANGenerator(nn.Module):
+    """Latents (N, latent_dim), and labels (N,) if conditional, to images (N, C, H, W), unbounded.
+
+    Pixels are -1 … 1 as everywhere, but no tanh bends what lies near the ends.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: tuple[int, int, int],
+        widths: Sequence[int] = (768, 768, 768, 768),
+        blocks: int = 2,
+        group: int = 16,
+        classes: int | None = None,
+    ):
+        super().__init__()
+        depth = blocks * len(widths)
+        self.embedding = ClassEmbedding(latent_dim, classes)
+        self.basis = nn.Parameter(torch.randn(widths[0], BASE, BASE))
+        self.modulation = _initialised(nn.Linear(self.embedding.width, widths[0], bias=False))
+        layers = _stage(widths[0], blocks, group, depth)
+        for inputs, outputs in itertools.pairwise(widths):
+            layers += [Transition(inputs, outputs, 2.0), *_stage(outputs, blocks, group, depth)]
+        self.layers = nn.Sequential(*layers)
+        self.pixels = _initialised(nn.Conv2d(widths[-1], image_shape[0], 1, bias=False))
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Make one image for each latent."""
+        modulation = self.modulation(self.embedding(latents, labels))
+        images: Tensor = self.pixels(self.layers(self.basis * modulation[:, :, None, None]))
+        return images
+
+
+class R3GANDiscriminator(nn.Module):
+    """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        widths: Sequence[int] = (768, 768, 768, 768),
+        blocks: int = 2,
+        group: int = 16,
+        classes: int | None = None,
+    ):
+        super().__init__()
+        depth = blocks * len(widths)
+        falling = list(reversed(widths))
+        self.pixels = _initialised(nn.Conv2d(image_shape[0], falling[0], 1, bias=False))
+        layers = _stage(falling[0], blocks, group, depth)
+        for inputs, outputs in itertools.pairwise(falling):
+            layers += [Transition(inputs, outputs, 0.5), *_stage(outputs, blocks, group, depth)]
+        last = falling[-1]
+        self.layers = nn.Sequential(*layers)
+        self.basis = _initialised(nn.Conv2d(last, last, BASE, groups=last, bias=False))
+        self.logit = _initialised(nn.Linear(last, 1, bias=False))
+        self.projection = ClassProjection(last, classes)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Judge each image."""
+        features = self.basis(self.layers(self.pixels(images))).flatten(1)
+        logits: Tensor = self.logit(features).squeeze(1) + self.projection(features, labels)
+        return logits

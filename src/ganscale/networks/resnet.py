@@ -1,0 +1,141 @@
+"""The residual networks of WGAN-GP and SNGAN (Gulrajani et al. 2017; Miyato et al. 2018).
+
+At 32 pixels the generator has three blocks that double the side and the discriminator two that
+halve it and two that do not, as in SNGAN's table 4; each doubling beyond adds a block on either
+side with half the channels.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ganscale.networks.attention import attend_at
+from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
+from ganscale.networks.layers import base_side, initialise_residual, normalise_spectrally
+
+WIDEST_SIDE = 32  # up to this side all maps of a generator have the full width
+NARROWEST = 8
+
+Resample = Callable[[Tensor], Tensor]
+double: Resample = partial(F.interpolate, scale_factor=2.0, mode="nearest")
+halve: Resample = partial(F.avg_pool2d, kernel_size=2)
+
+
+def _norm(name: str, channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels) if name == "batch" else nn.Identity()
+
+
+class UpBlock(nn.Module):
+    """Features (N, inputs, H, W) to (N, outputs, 2H, 2W)."""
+
+    def __init__(self, inputs: int, outputs: int, norm: str):
+        super().__init__()
+        self.norm1, self.norm2 = _norm(norm, inputs), _norm(norm, outputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Norm, ReLU, double, convolve, and again; add the shortcut."""
+        residual = self.conv1(double(F.relu(self.norm1(features))))
+        residual = self.conv2(F.relu(self.norm2(residual)))
+        # A 1×1 convolution and a nearest neighbour commute: the smaller map first.
+        doubled: Tensor = residual + double(self.shortcut(features))
+        return doubled
+
+
+class DownBlock(nn.Module):
+    """Features (N, inputs, H, W) to (N, outputs, H/2, W/2), or the same size where not `down`.
+
+    The `first` block of a discriminator sees pixels, which a ReLU would cut.
+    """
+
+    def __init__(self, inputs: int, outputs: int, down: bool, first: bool = False):
+        super().__init__()
+        self.first = first
+        self.resample: Resample = halve if down else nn.Identity()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        changed = down or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1) if changed else nn.Identity()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """ReLU, convolve, ReLU, convolve, halve; add the shortcut."""
+        residual = self.conv1(features if self.first else F.relu(features))
+        residual = self.resample(self.conv2(F.relu(residual)))
+        halved: Tensor = residual + self.shortcut(self.resample(features))
+        return halved
+
+
+class ResNetGenerator(nn.Module):
+    """Latents (N, latent_dim), labels (N,) if conditional, to images (N, C, H, W) in [-1, 1]."""
+
+    def __init__(
+        self,
+        latent_dim: int,
+        image_shape: tuple[int, int, int],
+        width: int = 256,
+        norm: str = "batch",
+        attention: int | None = None,
+        classes: int | None = None,
+    ):
+        super().__init__()
+        channels, resolution, _ = image_shape
+        self.side, doublings = base_side(resolution)
+        self.embedding = ClassEmbedding(latent_dim, classes)
+        self.first = nn.Linear(self.embedding.width, width * self.side**2)
+        side, inputs, blocks = self.side, width, attend_at(self.side, attention, width)
+        for _ in range(doublings):
+            side *= 2
+            outputs = max(NARROWEST, width * WIDEST_SIDE // max(side, WIDEST_SIDE))
+            blocks += [UpBlock(inputs, outputs, norm), *attend_at(side, attention, outputs)]
+            inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.last = nn.Sequential(
+            _norm(norm, inputs), nn.ReLU(), nn.Conv2d(inputs, channels, 3, padding=1), nn.Tanh()
+        )
+        initialise_residual(self)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Make one image for each latent."""
+        features = self.first(self.embedding(latents, labels))
+        features = features.unflatten(1, (-1, self.side, self.side))
+        images: Tensor = self.last(self.blocks(features))
+        return images
+
+
+class ResNetDiscriminator(nn.Module):
+    """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        width: int = 128,
+        norm: str = "spectral",
+        attention: int | None = None,
+        classes: int | None = None,
+    ):
+        super().__init__()
+        inputs, side, _ = image_shape
+        blocks: list[nn.Module] = []
+        while side > 8:
+            outputs = max(NARROWEST, width * WIDEST_SIDE // max(side, WIDEST_SIDE))
+            blocks.append(DownBlock(inputs, outputs, down=True, first=not blocks))
+            side //= 2
+            blocks += attend_at(side, attention, outputs)
+            inputs = outputs
+        blocks += [DownBlock(inputs, width, down=False), DownBlock(width, width, down=False)]
+        self.blocks = nn.Sequential(*blocks)
+        self.logit = nn.Linear(width, 1)
+        self.projection = ClassProjection(width, classes)
+        initialise_residual(self)
+        if norm == "spectral":
+            normalise_spectrally(self)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Judge each image by the sum of its features over all positions."""
+        features = F.relu(self.blocks(images)).sum((2, 3))
+        logits: Tensor = self.logit(features).squeeze(1) + self.projection(features, labels)
+        return logits

@@ -1,0 +1,75 @@
+"""How well the discriminator does on images that it has not been trained on."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganscale import randomness
+from ganscale.config import Balance, Experiment
+from ganscale.data.image_set import ImageSet
+from ganscale.data.loader import Ranks
+from ganscale.data.reader import Batch
+from ganscale.errors import GanscaleError
+from ganscale.training.game import Game
+from ganscale.training.step import REAL_SCALE
+
+CHUNK = 250  # images judged at once
+
+
+class HeldOut:
+    """This rank's part of some held-out real images, and a look at how they are judged."""
+
+    def __init__(self, experiment: Experiment, balance: Balance, game: Game, ranks: Ranks):
+        self._experiment = experiment
+        self._game = game
+        self.every = balance.every
+        """Steps between two looks."""
+        data = experiment.data.model_copy(
+            update={"path": balance.held_out, "mixture": (), "partitions": 1}
+        )
+        images = ImageSet(data)
+        if images.samples < ranks.world_size:
+            raise GanscaleError(
+                f"balance.held_out={balance.held_out} holds {images.samples} images, fewer than "
+                "there are processes",
+                every_rank=True,
+            )
+        number = min(balance.images, images.samples) // ranks.world_size * ranks.world_size
+        chosen = np.linspace(0, images.samples, number, endpoint=False).astype(np.int64)
+        part = number // ranks.world_size
+        self._rows = range(ranks.rank * part, (ranks.rank + 1) * part)
+        self._real: Batch = images.reader().read(chosen[self._rows.start : self._rows.stop])
+
+    @classmethod
+    def of(cls, experiment: Experiment, game: Game, ranks: Ranks) -> "HeldOut | None":
+        """What the experiment's `balance` names; None where it is off."""
+        balance = experiment.balance
+        return cls(experiment, balance, game, ranks) if balance is not None else None
+
+    @torch.no_grad()
+    def accuracy(self, step: int) -> float:
+        """Share of pairs, real and made, of which the real one gets the higher logit."""
+        game, device = self._game, self._game.generator.device
+        networks = (game.generator.raw, game.discriminator.raw)
+        # BatchNorm and spectral norm count forwards: a look leaves no trace.
+        kept = [(b, b.clone()) for network in networks for b in network.buffers()]
+        told_apart: list[Tensor] = []
+        with game.generator.whole(), game.discriminator.whole():
+            for start in range(0, len(self._real.images), CHUNK):
+                images, labels = (part[start : start + CHUNK].to(device) for part in self._real)
+                first = self._rows.start + start
+                latents = randomness.latents(
+                    self._experiment.latent,
+                    self._experiment.seed,
+                    "balance",
+                    step,
+                    range(first, first + len(images)),
+                ).to(device)
+                classes = (labels,) if self._experiment.data.classes is not None else ()
+                fake = networks[0](latents, *classes)
+                real = networks[1](images / REAL_SCALE - 1, *classes)
+                told_apart.append((real > networks[1](fake, *classes)).float())
+        for buffer, value in kept:
+            buffer.copy_(value)
+        mean: Tensor = game.generator.accelerator.reduce(torch.cat(told_apart).mean(), "mean")
+        return float(mean)

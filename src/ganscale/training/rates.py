@@ -1,0 +1,135 @@
+"""How large a step each player takes: schedules over the run, and the balance between the two."""
+
+import logging
+import warnings
+from typing import Any
+
+import torch
+
+from ganscale.config import Experiment, Schedule
+from ganscale.errors import GanscaleError
+from ganscale.training.players import Player
+
+log = logging.getLogger("ganscale")
+
+
+class Scheduled:
+    """The product of torch's schedulers, each over an imagined learning rate of 1."""
+
+    def __init__(self, key: str, schedules: tuple[Schedule, ...]):
+        """Raises `GanscaleError` naming `key` where a schedule does not take its options."""
+        self._optimizers, self._schedulers = [], []
+        for i, schedule in enumerate(schedules):
+            optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+            try:
+                kind = getattr(torch.optim.lr_scheduler, schedule.name)
+                scheduler = kind(optimizer, **schedule.options)
+            except (TypeError, ValueError) as error:
+                raise GanscaleError(
+                    f"{key}.{i}: {schedule.name} does not take options={schedule.options} "
+                    f"({error}); see torch.optim.lr_scheduler.{schedule.name}",
+                    every_rank=True,
+                ) from None
+            self._optimizers.append(optimizer)
+            self._schedulers.append(scheduler)
+
+    @property
+    def factor(self) -> float:
+        """What the learning rate is multiplied by now."""
+        product = 1.0
+        for optimizer in self._optimizers:
+            product *= optimizer.param_groups[0]["lr"]
+        return product
+
+    def advance(self) -> None:
+        """One step of the run has been done."""
+        for optimizer, scheduler in zip(self._optimizers, self._schedulers, strict=True):
+            optimizer.step()  # torch warns of a scheduler whose optimizer has not stepped
+            scheduler.step()
+
+    def state(self) -> list[dict[str, Any]]:
+        """Where the schedules are."""
+        return [
+            {"scheduler": scheduler.state_dict(), "lr": optimizer.param_groups[0]["lr"]}
+            for optimizer, scheduler in zip(self._optimizers, self._schedulers, strict=True)
+        ]
+
+    def load_state(self, state: list[dict[str, Any]]) -> None:
+        """Take up where `state` left off."""
+        for part, optimizer, scheduler in zip(
+            state, self._optimizers, self._schedulers, strict=True
+        ):
+            scheduler.load_state_dict(part["scheduler"])
+            optimizer.param_groups[0]["lr"] = part["lr"]
+
+
+class LearningRates:
+    """Both players' learning rates, set before each step."""
+
+    def __init__(self, experiment: Experiment, generator: Player, discriminator: Player):
+        self._players = {"generator": generator, "discriminator": discriminator}
+        self._scheduled = {
+            name: Scheduled(f"{name}.schedules", getattr(experiment, name).schedules)
+            for name in self._players
+        }
+        self._balance = experiment.balance
+        self.shares = {"generator": 1.0, "discriminator": 1.0}
+        """What the balance leaves each player of its learning rate."""
+        self._are_constant = experiment.balance is None and not (
+            experiment.generator.schedules or experiment.discriminator.schedules
+        )
+
+    def apply(self) -> None:
+        """Give the players the rates of the step that follows."""
+        if not self._are_constant:
+            for name, factor in self.factors().items():
+                self._players[name].scale_rate(factor)
+
+    def factors(self) -> dict[str, float]:
+        """What each player's learning rate is multiplied by."""
+        return {name: s.factor * self.shares[name] for name, s in self._scheduled.items()}
+
+    def advance(self) -> None:
+        """One step of the run has been done."""
+        for scheduled in self._scheduled.values():
+            scheduled.advance()
+
+    def rebalance(self, accuracy: float) -> None:
+        """Slow the player that runs away; first give back what the other one has lost.
+
+        `accuracy`: the share of pairs of a held-out real and a made image that the discriminator
+        tells apart; ½ is guessing.
+        """
+        assert self._balance is not None
+        low, high = self._balance.band
+        if low <= accuracy <= high:
+            return
+        ahead, behind = "discriminator", "generator"
+        if accuracy < low:
+            ahead, behind = behind, ahead
+        moved, factor = ahead, self._balance.factor
+        if self.shares[behind] < 1:
+            moved, factor = behind, 1 / factor
+        share = min(1.0, max(self._balance.least, self.shares[moved] * factor))
+        if share != self.shares[moved]:
+            log.info(
+                "balance: the discriminator tells %.0f %% of held-out pairs apart: "
+                "%s's learning rate to %.2f of its own",
+                100 * accuracy,
+                moved,
+                share,
+            )
+        self.shares[moved] = share
+
+    def state(self) -> dict[str, Any]:
+        """What a later step depends on."""
+        schedules = {name: scheduled.state() for name, scheduled in self._scheduled.items()}
+        return {"schedules": schedules, "shares": dict(self.shares)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take up where `state` left off."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            for name, scheduled in self._scheduled.items():
+                scheduled.load_state(state["schedules"][name])
+        self.shares = dict(state["shares"])

@@ -1,0 +1,75 @@
+"""What a run writes while it goes on: numbers, pictures, scores, warnings. Rank 0 has one."""
+
+import logging
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ganscale import randomness
+from ganscale.config import Experiment
+from ganscale.evaluation.samples import cycled_labels, images_of, pixels
+from ganscale.evaluation.scores import Scores
+from ganscale.experiment import to_yaml
+from ganscale.monitoring.environment import environment
+from ganscale.monitoring.health import Health
+from ganscale.monitoring.pictures import save_grid
+from ganscale.monitoring.report import write_report
+from ganscale.monitoring.trackers import Trackers
+from ganscale.training.gallery import draw_gallery
+from ganscale.training.run_folder import RunFolder
+from ganscale.training.sampling import Sampler
+
+if TYPE_CHECKING:
+    from ganscale.evaluation.evaluate import Evaluator
+
+log = logging.getLogger("ganscale")
+
+
+class Recorder:
+    """Writes into a run folder and to the trackers."""
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, step: int, wandb_id: str | None):
+        self._experiment = experiment
+        self._folder = folder
+        self._trackers = Trackers(experiment, folder.path, step, wandb_id)
+        self._health = Health()
+
+    @property
+    def wandb_id(self) -> str | None:
+        """By which W&B knows the run."""
+        return self._trackers.wandb_id
+
+    def numbers(self, step: int, numbers: dict[str, float]) -> None:
+        """Track what was measured at `step`, and warn of what it shows."""
+        self._trackers.log(step, step * self._experiment.train.batch_size, numbers)
+        for alert in self._health.observe(numbers):
+            log.warning("step %s · %s. %s", f"{step:,}", alert.title, alert.text)
+            self._trackers.alert(alert.title, alert.text)
+
+    def scores(self, step: int, scores: Scores) -> None:
+        """Keep and track the scores of `step`."""
+        log.info("step %s · %s", f"{step:,}", scores)
+        scores.record(self._folder.path, step, step * self._experiment.train.batch_size)
+        self.numbers(step, scores.values)
+
+    def picture(self, step: int, network: nn.Module, device: torch.device) -> None:
+        """A grid of samples, always from the same noise."""
+        experiment, classes = self._experiment, self._experiment.data.classes
+        rows = range(experiment.monitoring.pictures)
+        latents = randomness.latents(experiment.latent, experiment.seed, "pictures", 0, rows)
+        images = images_of(network, latents, cycled_labels(classes, rows), device)
+        path = self._folder.samples / f"step-{step:08d}.png"
+        save_grid(pixels(images), path, columns=classes)  # a column a class
+        self._trackers.picture(step, "samples", path)
+
+    def finish(self, step: int, evaluator: "Evaluator | None") -> None:
+        """Draw the best checkpoint, close the trackers, write the report."""
+        experiment, folder = self._experiment, self._folder
+        if step:
+            name = "latest" if evaluator is None else "best"
+            for path in draw_gallery(Sampler(folder.path, name), evaluator):
+                self._trackers.picture(step, f"gallery/{path.stem}", path)
+        self._trackers.finish()
+        write_report(folder.path, experiment.name, to_yaml(experiment), environment())
+        log.info("samples %s · report %s", folder.samples, folder.report)
