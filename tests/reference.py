@@ -1,6 +1,7 @@
 """The game written out by hand in plain torch: no players, no accumulation, nothing frozen."""
 
 import copy
+import functools
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.data.loader import Ranks
+from ganscale.data.reader import Batch
 from ganscale.data.source import BatchSource
 from ganscale.objectives.losses import LOSSES
 from ganscale.objectives.penalties import PENALTIES
@@ -16,11 +18,11 @@ from ganscale.training.game import Game
 
 def real_batches(
     experiment: Experiment, first: int, number: int, rows: range | None = None
-) -> list[Tensor]:
+) -> list[Batch]:
     """These rows of some global batches of real images; all of them by default."""
     rows = rows or range(experiment.train.batch_size)
     source = BatchSource(experiment, Ranks(), rows, torch.device("cpu"))
-    return [batch.images for batch in source.batches(first, first + number)]
+    return list(source.batches(first, first + number))
 
 
 def by_hand(
@@ -44,6 +46,10 @@ def by_hand(
     def latents(purpose: str, number: int) -> Tensor:
         return randomness.latents(experiment.latent, seed, purpose, number, rows).to(dtype)
 
+    def judged(labels: tuple[Tensor, ...], images: Tensor) -> Tensor:
+        logits: Tensor = discriminator(images, *labels)
+        return logits
+
     def update(name: str, network: nn.Module, optimizer: torch.optim.Adam, total: Tensor) -> None:
         optimizer.zero_grad()
         total.backward()
@@ -52,12 +58,15 @@ def by_hand(
         norms.setdefault(name, []).append(float(norm))
         optimizer.step()
 
+    target = 1 - experiment.objective.label_smoothing
     for step in range(steps):
         norms.clear()
-        for i, images in enumerate(real_batches(experiment, step * n, n), step * n):
-            real = images.to(dtype) / 127.5 - 1
-            fake = generator(latents("discriminator", i)).detach()
-            total = loss.discriminator(discriminator(real), discriminator(fake))
+        for i, batch in enumerate(real_batches(experiment, step * n, n), step * n):
+            real = batch.images.to(dtype) / 127.5 - 1
+            labels = (batch.labels,) if experiment.data.classes else ()
+            fake = generator(latents("discriminator", i), *labels).detach()
+            judge = functools.partial(judged, labels)
+            total = loss.discriminator(judge(real), judge(fake), target)
             for penalty in experiment.objective.penalties:
                 draws = iter(range(1, 9))
 
@@ -66,10 +75,10 @@ def by_hand(
                     return randomness.uniform(seed, purpose, i, rows, shape).to(dtype)
 
                 if i % penalty.every == 0:
-                    value = PENALTIES[penalty.kind](discriminator, real, fake, random)
+                    value = PENALTIES[penalty.kind](judge, real, fake, random)
                     total = total + penalty.every * penalty.weight * value
             update("discriminator", discriminator, optimizer_d, total)
-        fake_logits = discriminator(generator(latents("generator", step)))
-        total = loss.generator(fake_logits, discriminator(real))
+        fake_logits = judge(generator(latents("generator", step), *labels))
+        total = loss.generator(fake_logits, judge(real))
         update("generator", generator, optimizer_g, total)
     return generator, discriminator, {k: sum(v) / len(v) for k, v in norms.items()}

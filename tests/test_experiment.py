@@ -36,6 +36,33 @@ def test_the_resolved_file_reads_back_the_same(tmp_path: Path) -> None:
     assert load(path) == experiment
 
 
+def test_a_file_may_differ_from_another(tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text("name: first\ntrain: {steps: 5, batch_size: 32}\n")
+    (tmp_path / "second.yaml").write_text("base: first.yaml\nname: second\ntrain: {steps: 7}\n")
+    (tmp_path / "third.yaml").write_text("base: second.yaml\nseed: 4\n")
+    third = load(tmp_path / "third.yaml", ["train.batch_size=64"])
+    assert (third.name, third.seed, third.train.steps, third.train.batch_size) == (
+        "second",
+        4,
+        7,
+        64,
+    )
+    (tmp_path / "lost.yaml").write_text("base: nowhere.yaml\n")
+    with pytest.raises(GanscaleError, match=r"nowhere\.yaml: no such"):
+        load(tmp_path / "lost.yaml")
+    (tmp_path / "first.yaml").write_text("base: third.yaml\n")
+    with pytest.raises(GanscaleError, match="circle"):
+        load(tmp_path / "third.yaml")
+
+
+def test_label_smoothing_needs_a_target_and_r3gan_a_stage_for_each_doubling() -> None:
+    with pytest.raises(GanscaleError, match="has no target to smooth"):
+        load(None, ["objective.loss=hinge", "objective.label_smoothing=0.1"])
+    r3gan = "generator.network={architecture: r3gan, widths: [16, 16, 16], group: 8}"
+    with pytest.raises(GanscaleError, match="give 4 widths"):
+        load(None, [r3gan, "data.resolution=32"])
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -51,6 +78,12 @@ def test_the_resolved_file_reads_back_the_same(tmp_path: Path) -> None:
         ("objective.penalties=[{kind: r1}]", "objective.penalties.0.weight: required"),
         ("train.accumulation=3", "not divisible by train.accumulation=3"),
         ("name=../x", "name="),
+        ("data.classes=1", "greater than or equal to 2"),
+        ("augment.policy=[flip,blur]", "augment.policy.1='blur'"),
+        ("augment.adaptive={}", "augment.policy, which is empty"),
+        ("balance={held_out: x, band: [0.9, 0.1]}", "the lower end comes first"),
+        ("generator.schedules=[{name: Cosine}]", "generator.schedules.0.name='Cosine'"),
+        ("evaluation.best=fidd", "evaluation.best='fidd'"),
         ("steps", "write key=value"),
         ("seed=${nothing}", "nothing"),
     ],

@@ -127,6 +127,14 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--features", choices=("auto", "classifier", "inception"))
     evaluate.add_argument("--inception-weights", help="file (default: fetched at need)")
 
+    export = command(_export)
+    export.add_argument("run", type=Path, help="run folder")
+    export.add_argument("--checkpoint", default="latest", help="latest, best, or a step's name")
+    export.add_argument(
+        "--format", choices=("safetensors", "torch.export", "onnx"), default="safetensors"
+    )
+    export.add_argument("--out", type=Path, help="folder (default: exports/FORMAT in the run's)")
+
     report = command(_report)
     report.add_argument("run", type=Path, help="run folder")
 
@@ -249,7 +257,7 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    """Score a checkpoint: FID on features of a classifier of the set."""
+    """Score a checkpoint: FID, KID, IS, precision, recall, density, coverage."""
     from ganscale.training.evaluation import evaluate
 
     given = {
@@ -260,6 +268,14 @@ def _evaluate(options: argparse.Namespace) -> None:
     changed = {key: value for key, value in given.items() if value is not None}
     name, scores = evaluate(options.run, options.checkpoint, changed)
     print(f"{name}: {scores}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    """Write a run's generator for other programs, with a model card."""
+    from ganscale.training.export import export
+
+    folder = options.out or options.run / "exports" / options.format
+    print(export(options.run, options.checkpoint, options.format, folder))
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,9 +10,13 @@ from torch import nn
 from ganscale.config import CustomNetworkOptions
 from ganscale.errors import GanscaleError
 from ganscale.networks import build_discriminator, build_generator
+from ganscale.networks.attention import SelfAttention
+from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
 from ganscale.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ganscale.networks.layers import has_batch_norm, standing_statistics
 from ganscale.networks.mlp import MLPDiscriminator, MLPGenerator
+from ganscale.networks.r3gan import R3GANDiscriminator, R3GANGenerator
+from ganscale.networks.resnet import ResNetDiscriminator, ResNetGenerator
 
 MNIST = (1, 28, 28)
 
@@ -24,7 +30,9 @@ def dense(*widths: int) -> int:
 
 
 def layer_kinds(network: nn.Module) -> list[type]:
-    return [type(m) for m in network.modules() if not list(m.children())]
+    unused = ClassEmbedding | ClassProjection  # in a game without classes
+    leaves = [m for m in network.modules() if not list(m.children())]
+    return [type(m) for m in leaves if not isinstance(m, unused)]
 
 
 def test_the_textbook_pair() -> None:
@@ -94,7 +102,7 @@ def test_standing_statistics_are_the_plain_average() -> None:
     network = nn.Sequential(nn.BatchNorm1d(3))
     network(torch.randn(9, 3) + 50)  # leaves wrong running statistics
     batches = [torch.randn(32, 3) * 2 + 1 for _ in range(5)]
-    standing_statistics(network, batches)
+    standing_statistics(network, [(batch,) for batch in batches])
     norm = network[0]
     means = torch.stack([b.mean(0) for b in batches]).mean(0)
     variances = torch.stack([b.var(0) for b in batches]).mean(0)
@@ -102,6 +110,105 @@ def test_standing_statistics_are_the_plain_average() -> None:
     assert torch.allclose(norm.running_var, variances, atol=1e-4)
     assert norm.momentum == 0.1
     assert not network.training
+
+
+RGB = (3, 32, 32)
+PAIRS: dict[str, tuple[Callable[..., nn.Module], Callable[..., nn.Module]]] = {
+    "mlp": (
+        partial(MLPGenerator, hidden=(16,)),
+        partial(MLPDiscriminator, hidden=(16,)),
+    ),
+    "dcgan": (partial(DCGANGenerator, width=4), partial(DCGANDiscriminator, width=4)),
+    "dcgan attention": (
+        partial(DCGANGenerator, width=8, attention=16),
+        partial(DCGANDiscriminator, width=8, attention=16),
+    ),
+    "resnet": (partial(ResNetGenerator, width=8), partial(ResNetDiscriminator, width=8)),
+    "resnet attention": (
+        partial(ResNetGenerator, width=8, norm="none", attention=8),
+        partial(ResNetDiscriminator, width=8, norm="none", attention=16),
+    ),
+    "r3gan": (
+        partial(R3GANGenerator, widths=(16, 16, 8, 8), blocks=1, group=4),
+        partial(R3GANDiscriminator, widths=(16, 16, 8, 8), blocks=1, group=4),
+    ),
+}
+
+
+@pytest.mark.parametrize("classes", [None, 5])
+@pytest.mark.parametrize("name", PAIRS)
+def test_every_pair_plays_with_and_without_classes(name: str, classes: int | None) -> None:
+    make_generator, make_discriminator = PAIRS[name]
+    torch.manual_seed(0)
+    generator = make_generator(6, RGB, classes=classes).eval()
+    discriminator = make_discriminator(RGB, classes=classes).eval()
+    latents, labels = torch.randn(3, 6), torch.tensor([0, 1, 4])
+    told = (labels,) if classes else ()
+    images = generator(latents, *told)
+    assert images.shape == (3, *RGB)
+    logits = discriminator(images, *told)
+    assert logits.shape == (3,)
+    # Every parameter learns.
+    torch.nn.functional.softplus(-logits).mean().backward()
+    for network in (generator, discriminator):
+        for key, parameter in network.named_parameters():
+            assert parameter.grad is not None, key
+    if classes:
+        other = (labels.flip(0),)
+        assert not torch.allclose(generator(latents, *other), images)
+        assert not torch.allclose(discriminator(images, *other), logits)
+
+
+@pytest.mark.parametrize("name", [n for n in PAIRS if n != "dcgan"])
+def test_every_discriminator_without_batch_norm_takes_a_gradient_penalty(name: str) -> None:
+    torch.manual_seed(0)
+    discriminator = PAIRS[name][1](RGB)
+    images = torch.randn(2, *RGB, requires_grad=True)
+    (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
+    gradient.square().sum().backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in discriminator.parameters())
+
+
+def test_the_projection_is_the_papers_inner_product() -> None:
+    projection = ClassProjection(4, 3)
+    features, labels = torch.randn(5, 4), torch.tensor([0, 2, 1, 1, 0])
+    by_hand = [f @ projection.table.weight[y] for f, y in zip(features, labels, strict=True)]
+    assert torch.allclose(projection(features, labels), torch.stack(by_hand), atol=1e-6)
+
+
+def test_attention_begins_as_the_identity_and_mixes_positions() -> None:
+    attention = SelfAttention(8)
+    features = torch.randn(2, 8, 4, 4)
+    assert torch.equal(attention(features), features)
+    attention.gain.data.fill_(1)
+    changed = features.clone()
+    changed[:, :, 0, 0] += 1
+    difference = (attention(changed) - attention(features)).abs().sum(1)
+    assert (difference > 0).all()  # one position reaches all others
+
+
+def test_the_sngan_pair_has_the_sizes_of_the_paper() -> None:
+    def conv(inputs: int, outputs: int, side: int) -> int:
+        return inputs * outputs * side**2 + outputs
+
+    def block(inputs: int, outputs: int, shortcut: bool) -> int:
+        straight = conv(inputs, outputs, 3) + conv(outputs, outputs, 3)
+        return straight + (conv(inputs, outputs, 1) if shortcut else 0)
+
+    down = block(3, 128, True) + block(128, 128, True) + 2 * block(128, 128, False)
+    assert parameters(ResNetDiscriminator(RGB, 128)) == down + dense(128, 1)
+    norms = 2 * 256
+    up = 3 * (block(256, 256, True) + 2 * norms)
+    first, last = dense(128, 4 * 4 * 256), norms + conv(256, 3, 3)
+    assert parameters(ResNetGenerator(128, RGB, 256)) == first + up + last
+
+
+def test_r3gan_keeps_the_variance_whatever_its_depth() -> None:
+    torch.manual_seed(0)
+    for blocks in (1, 6):
+        generator = R3GANGenerator(32, RGB, (32, 32, 32, 32), blocks, 8)
+        images = generator(torch.randn(64, 32))
+        assert 0.2 < images.std().item() < 3
 
 
 CUSTOM = """

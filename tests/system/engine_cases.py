@@ -42,6 +42,10 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         "mlp",
         ("objective.penalties=[{kind: dragan, weight: 5},{kind: r2, weight: 1, every: 2}]",),
     ),
+    "DCGAN, conditional, hinge, accumulated": (
+        "dcgan",
+        ("data.classes=10", "objective.loss=hinge", "train.accumulation=2"),
+    ),
     "DCGAN, WGAN-GP, 3 D steps, accumulated": (
         "dcgan",
         (
@@ -72,7 +76,7 @@ def make(experiment: Experiment) -> tuple[Game, GANStep]:
     accelerator = game.generator.accelerator
     part = experiment.train.batch_size // accelerator.num_processes
     rows = range(accelerator.process_index * part, (accelerator.process_index + 1) * part)
-    return game, GANStep(experiment, game.generator, game.discriminator, game.average, rows)
+    return game, GANStep(experiment, game, rows)
 
 
 def play(experiment: Experiment, steps: int) -> tuple[Game, dict[str, float]]:

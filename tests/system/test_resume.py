@@ -41,6 +41,11 @@ def experiment_file(digits: Path, folder: Path, network: str, name: str) -> tupl
     values["train"]["steps"] = 400
     values["checkpoint"] = {"every": 20, "keep": 2}
     values["objective"]["penalties"] = [{"kind": "r1", "weight": 1.0, "every": 4}]
+    # Everything that keeps a state of its own.
+    values["augment"] = {"policy": ["flip", "shift"], "adaptive": {"every": 3, "images": 4000}}
+    values["balance"] = {"held_out": str(digits), "every": 7, "images": 50}
+    cosine = {"name": "CosineAnnealingLR", "options": {"T_max": 400}}
+    values["generator"]["schedules"] = [cosine]
     experiment = Experiment.model_validate(values)
     path = folder / f"{name}.yaml"
     path.write_text(to_yaml(experiment))

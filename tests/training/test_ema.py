@@ -36,7 +36,7 @@ def test_a_snapshot_has_batch_norm_statistics_of_its_own_weights() -> None:
         network[0].bias += 100
     network(torch.randn(64, 4))
     latents = [torch.randn(64, 4) for _ in range(4)]
-    sampled = moving.snapshot(latents)
+    sampled = moving.snapshot([(batch,) for batch in latents])
     assert abs(sampled(torch.cat(latents)).mean().item()) < 0.1
     assert not sampled.training
     assert not any(p.requires_grad for p in sampled.parameters())

@@ -16,7 +16,7 @@ from tests.reference import by_hand, real_batches
 def make(experiment: Experiment) -> tuple[Game, GANStep]:
     game = Game(experiment)
     rows = range(experiment.train.batch_size)
-    return game, GANStep(experiment, game.generator, game.discriminator, game.average, rows)
+    return game, GANStep(experiment, game, rows)
 
 
 GAMES = {
@@ -32,6 +32,14 @@ GAMES = {
         "objective.loss=wasserstein",
         "objective.penalties=[{kind: wgan_gp, weight: 10}]",
         "discriminator.steps=3",
+        "train.accumulation=2",
+    ),
+    "smoothed labels": ("objective.label_smoothing=0.1",),
+    "smoothed least squares": ("objective.loss=least_squares", "objective.label_smoothing=0.2"),
+    "conditional": (
+        "data.classes=10",
+        "objective.loss=hinge",
+        "objective.penalties=[{kind: wgan_gp, weight: 2}]",
         "train.accumulation=2",
     ),
     "DRAGAN and R2": (

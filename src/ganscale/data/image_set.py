@@ -34,6 +34,11 @@ class ImageSet:
             skip = data.on_error == "skip"
             reader = IndexedReader(manifest, storage, self.image_shape, data.max_pixels, skip)
             self._readers.append(reader)
+        if data.classes is not None and len(self.classes) != data.classes:
+            raise GanscaleError(
+                f"data.classes={data.classes}: {data.path} has {len(self.classes) or 'no'} classes",
+                every_rank=True,
+            )
 
     @property
     def manifests(self) -> list[Manifest]:

@@ -42,7 +42,7 @@ def stream(
         return draw + (info.id if info else 0)
 
     def decoded(sample: dict[str, Any]) -> tuple[torch.Tensor, int]:
-        return _decode(sample, image_shape, data.max_pixels)
+        return _decode(sample, image_shape, data)
 
     pipeline = wds.DataPipeline(
         wds.ResampledShards(urls, worker_seed=worker_seed, deterministic=True),
@@ -101,12 +101,15 @@ def _handler(data: Data) -> Callable[[Exception], bool]:
 
 
 def _decode(
-    sample: dict[str, Any], shape: tuple[int, int, int], max_pixels: int
+    sample: dict[str, Any], shape: tuple[int, int, int], data: Data
 ) -> tuple[torch.Tensor, int]:
     for member in IMAGE_MEMBERS:
         if member in sample:
-            image = decode_bytes(sample[member], shape, max_pixels, resize=True)
+            image = decode_bytes(sample[member], shape, data.max_pixels, resize=True)
             label = int(sample["cls"]) if "cls" in sample else -1
+            if data.classes is not None and not 0 <= label < data.classes:
+                known = f"0 … {data.classes - 1} (data.classes)"
+                raise ValueError(f"sample '{sample['__key__']}': class {label} is none of {known}")
             return image, label
     raise ValueError(f"sample '{sample['__key__']}' has no image ({', '.join(IMAGE_MEMBERS)})")
 
