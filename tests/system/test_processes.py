@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ganscale.config import Experiment
+from ganscale.evaluation.scores import read_evaluations
 from ganscale.experiment import to_yaml
 from ganscale.training.run_folder import RunFolder
 from tests.conftest import tiny
@@ -64,6 +65,36 @@ def test_two_processes_do_what_one_does(digits: Path, tmp_path: Path) -> None:
         for key in a:
             assert a[key] == pytest.approx(b[key], rel=1e-4), key
     assert (RunFolder.of(two).path / "report.html").is_file()
+
+
+def test_two_processes_score_and_steer_as_one_does(digits: Path, tmp_path: Path) -> None:
+    scores = []
+    for processes in (1, 2):
+        experiment = tiny(
+            digits,
+            tmp_path,
+            f"name=on{processes}",
+            "data.classes=10",
+            "augment.policy=[flip,color]",
+            "augment.adaptive={every: 2, images: 200}",
+            f"balance={{held_out: {digits}, every: 3, images: 100, band: [0.45, 0.55]}}",
+            "evaluation.every=10",
+            "evaluation.samples=501",  # no multiple of two
+            "evaluation.batch_size=64",
+        )
+        path = tmp_path / f"{processes}.yaml"
+        path.write_text(to_yaml(experiment))
+        line = ("train", str(path))
+        assert run(launched(processes, *line), tmp_path).returncode == 0
+        (evaluation,) = read_evaluations(experiment.folder)
+        steered = [m for m in metrics(experiment) if "balance/accuracy" in m]
+        scores.append((evaluation, steered, metrics(experiment)[-1]))
+    (one, steered_one, last_one), (two, steered_two, last_two) = scores
+    assert one["values"] == pytest.approx(two["values"], rel=1e-3, abs=1e-6)
+    assert len(steered_one) == len(steered_two) == 4
+    for a, b in zip(steered_one, steered_two, strict=True):
+        assert a == pytest.approx(b, abs=0.02)
+    assert last_one["fid"] == pytest.approx(last_two["fid"], rel=1e-3)
 
 
 def test_a_run_goes_on_with_other_processes_reader_and_workers(

@@ -30,9 +30,10 @@ class ExportedGenerator(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, latents: Tensor, *labels: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Make one image for each latent, clamped to the range of pixels."""
-        images: Tensor = self.generator(latents, *labels).clamp(-1, 1)
+        told = () if labels is None else (labels,)
+        images: Tensor = self.generator(latents, *told).clamp(-1, 1)
         return images
 
 
@@ -59,6 +60,12 @@ def _inputs(sampler: Sampler) -> tuple[Tensor, ...]:
     return (latents, *labels)
 
 
+def _any_number(inputs: tuple[Tensor, ...]) -> tuple[dict[int, torch.export.Dim], ...]:
+    """Says that the first size of each input is free, and the same for all."""
+    batch = torch.export.Dim("batch", min=1)
+    return tuple({0: batch} for _ in inputs)
+
+
 def _module(sampler: Sampler) -> nn.Module:
     return ExportedGenerator(sampler.generator.cpu()).eval().requires_grad_(False)
 
@@ -73,10 +80,8 @@ def _write_safetensors(sampler: Sampler, folder: Path) -> Path:
 
 def _write_torch_export(sampler: Sampler, folder: Path) -> Path:
     path = folder / "generator.pt2"
-    batch = torch.export.Dim("batch", min=1)
     inputs = _inputs(sampler)
-    shapes = ({0: batch}, tuple({0: batch} for _ in inputs[1:]))
-    program = torch.export.export(_module(sampler), inputs, dynamic_shapes=shapes)
+    program = torch.export.export(_module(sampler), inputs, dynamic_shapes=_any_number(inputs))
     torch.export.save(program, path)
     return path
 
@@ -89,15 +94,13 @@ def _write_onnx(sampler: Sampler, folder: Path) -> Path:
     path = folder / "generator.onnx"
     inputs = _inputs(sampler)
     names = ["latents", "labels"][: len(inputs)]
-    batch = torch.export.Dim("batch", min=1)
-    shapes = ({0: batch}, tuple({0: batch} for _ in inputs[1:]))
     torch.onnx.export(
         _module(sampler),
         inputs,
         path,
         input_names=names,
         output_names=["images"],
-        dynamic_shapes=shapes,
+        dynamic_shapes=_any_number(inputs),
         dynamo=True,
         external_data=False,
         verbose=False,
