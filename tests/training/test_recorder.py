@@ -42,11 +42,8 @@ def test_scores_pictures_and_the_best(
     kept = checkpoint.find(run / "checkpoints", "best", "recall")
     assert kept.name == f"step-{first_best:08d}"
     assert Sampler(run, "best").checkpoint == kept
-    for name, least_frames in (
-        ("samples.png", 1),
-        ("interpolation.gif", 20),
-        ("neighbours.png", 1),
-    ):
+    least = {"samples.png": 1, "interpolation.gif": 20, "neighbours.png": 1}
+    for name, frames in least.items():
         with Image.open(run / "gallery" / name) as picture:
             assert getattr(picture, "n_frames", 1) >= frames  # Pillow merges equal ones
     page = (run / "report.html").read_text()

@@ -1,4 +1,10 @@
-"""How networks are told the class: embedded beside the latent, projected on the features."""
+"""How networks are told the class.
+
+Generators with BatchNorm have gains and biases for each class: were the class put beside the
+latent, it would dominate the batch's variance that BatchNorm divides by, and the latent would be
+ignored (each class a single image; seen on digits). Generators without BatchNorm take an embedding
+beside the latent. Discriminators project their features on the class.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +25,50 @@ class ClassEmbedding(nn.Module):
         if self.table is None:
             return latents
         return torch.cat([latents, self.table(labels).to(latents.dtype)], 1)
+
+
+class TakesLabels(nn.Module):
+    """Called with features, and labels (N,) if the game is conditional."""
+
+
+class ClassBatchNorm(TakesLabels):
+    """BatchNorm of features (N, C, H, W), gain and bias by class (Dumoulin et al. 2017)."""
+
+    def __init__(self, channels: int, classes: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.gain = nn.Embedding(classes, channels)
+        self.bias = nn.Embedding(classes, channels)
+        nn.init.normal_(self.gain.weight, 1.0, 0.02)
+        nn.init.zeros_(self.bias.weight)
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Normalise over all classes together, then scale and shift by class."""
+        gain, bias = self.gain(labels), self.bias(labels)
+        normalised: Tensor = self.norm(features) * gain[:, :, None, None] + bias[:, :, None, None]
+        return normalised
+
+
+def norm_layer(name: str, channels: int, classes: int | None) -> nn.Module:
+    """`batch`, by class where there are classes; or `none`."""
+    if name == "none":
+        return nn.Identity()
+    return ClassBatchNorm(channels, classes) if classes else nn.BatchNorm2d(channels)
+
+
+class Conditioned(TakesLabels):
+    """Layers one after another; those that take labels are given them."""
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
+        """Pass features, and labels (N,) if any, through all layers."""
+        for layer in self.layers:
+            told = isinstance(layer, TakesLabels)
+            features = layer(features, labels) if told else layer(features)
+        return features
 
 
 class ClassProjection(nn.Module):

@@ -5,7 +5,12 @@ import itertools
 from torch import Tensor, nn
 
 from ganscale.networks.attention import attend_at
-from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
+from ganscale.networks.conditioning import (
+    ClassEmbedding,
+    ClassProjection,
+    Conditioned,
+    norm_layer,
+)
 from ganscale.networks.layers import (
     LEAKY_SLOPE,
     base_side,
@@ -39,13 +44,13 @@ class DCGANGenerator(nn.Module):
         super().__init__()
         channels, resolution, _ = image_shape
         side, widths = _pyramid(resolution, width)
-        self.embedding = ClassEmbedding(latent_dim, classes)
+        self.embedding = ClassEmbedding(latent_dim, classes if norm == "none" else None)
 
         def block(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:
             # BatchNorm has a bias of its own.
-            return nn.Sequential(
+            return Conditioned(
                 nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, bias=norm == "none"),
-                nn.BatchNorm2d(outputs) if norm == "batch" else nn.Identity(),
+                norm_layer(norm, outputs, classes),
                 nn.ReLU(inplace=True),
             )
 
@@ -55,12 +60,13 @@ class DCGANGenerator(nn.Module):
             side *= 2
             layers += [block(inputs, outputs, 4, 2, 1), *attend_at(side, attention, outputs)]
         last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)
-        self.layers = nn.Sequential(*layers, last, nn.Tanh())
+        self.layers = Conditioned(*layers, last, nn.Tanh())
         initialise_dcgan(self)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Make one image for each latent."""
-        images: Tensor = self.layers(self.embedding(latents, labels)[:, :, None, None])
+        features = self.embedding(latents, labels)[:, :, None, None]
+        images: Tensor = self.layers(features, labels)
         return images
 
 

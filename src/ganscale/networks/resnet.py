@@ -12,7 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganscale.networks.attention import attend_at
-from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
+from ganscale.networks.conditioning import (
+    ClassEmbedding,
+    ClassProjection,
+    Conditioned,
+    TakesLabels,
+    norm_layer,
+)
 from ganscale.networks.layers import base_side, initialise_residual, normalise_spectrally
 
 WIDEST_SIDE = 32  # up to this side all maps of a generator have the full width
@@ -23,24 +29,21 @@ double: Resample = partial(F.interpolate, scale_factor=2.0, mode="nearest")
 halve: Resample = partial(F.avg_pool2d, kernel_size=2)
 
 
-def _norm(name: str, channels: int) -> nn.Module:
-    return nn.BatchNorm2d(channels) if name == "batch" else nn.Identity()
-
-
-class UpBlock(nn.Module):
+class UpBlock(TakesLabels):
     """Features (N, inputs, H, W) to (N, outputs, 2H, 2W)."""
 
-    def __init__(self, inputs: int, outputs: int, norm: str):
+    def __init__(self, inputs: int, outputs: int, norm: str, classes: int | None):
         super().__init__()
-        self.norm1, self.norm2 = _norm(norm, inputs), _norm(norm, outputs)
+        self.norm1 = Conditioned(norm_layer(norm, inputs, classes))
+        self.norm2 = Conditioned(norm_layer(norm, outputs, classes))
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
         """Norm, ReLU, double, convolve, and again; add the shortcut."""
-        residual = self.conv1(double(F.relu(self.norm1(features))))
-        residual = self.conv2(F.relu(self.norm2(residual)))
+        residual = self.conv1(double(F.relu(self.norm1(features, labels))))
+        residual = self.conv2(F.relu(self.norm2(residual, labels)))
         # A 1×1 convolution and a nearest neighbour commute: the smaller map first.
         doubled: Tensor = residual + double(self.shortcut(features))
         return doubled
@@ -84,17 +87,23 @@ class ResNetGenerator(nn.Module):
         super().__init__()
         channels, resolution, _ = image_shape
         self.side, doublings = base_side(resolution)
-        self.embedding = ClassEmbedding(latent_dim, classes)
+        self.embedding = ClassEmbedding(latent_dim, classes if norm == "none" else None)
         self.first = nn.Linear(self.embedding.width, width * self.side**2)
         side, inputs, blocks = self.side, width, attend_at(self.side, attention, width)
         for _ in range(doublings):
             side *= 2
             outputs = max(NARROWEST, width * WIDEST_SIDE // max(side, WIDEST_SIDE))
-            blocks += [UpBlock(inputs, outputs, norm), *attend_at(side, attention, outputs)]
+            blocks += [
+                UpBlock(inputs, outputs, norm, classes),
+                *attend_at(side, attention, outputs),
+            ]
             inputs = outputs
-        self.blocks = nn.Sequential(*blocks)
-        self.last = nn.Sequential(
-            _norm(norm, inputs), nn.ReLU(), nn.Conv2d(inputs, channels, 3, padding=1), nn.Tanh()
+        self.blocks = Conditioned(
+            *blocks,
+            norm_layer(norm, inputs, classes),
+            nn.ReLU(),
+            nn.Conv2d(inputs, channels, 3, padding=1),
+            nn.Tanh(),
         )
         initialise_residual(self)
 
@@ -102,7 +111,7 @@ class ResNetGenerator(nn.Module):
         """Make one image for each latent."""
         features = self.first(self.embedding(latents, labels))
         features = features.unflatten(1, (-1, self.side, self.side))
-        images: Tensor = self.last(self.blocks(features))
+        images: Tensor = self.blocks(features, labels)
         return images
 
 

@@ -16,6 +16,7 @@ from ganscale.monitoring.health import Health
 from ganscale.monitoring.pictures import save_grid
 from ganscale.monitoring.report import write_report
 from ganscale.monitoring.trackers import Trackers
+from ganscale.training import checkpoint
 from ganscale.training.gallery import draw_gallery
 from ganscale.training.run_folder import RunFolder
 from ganscale.training.sampling import Sampler
@@ -64,11 +65,12 @@ class Recorder:
         self._trackers.picture(step, "samples", path)
 
     def finish(self, step: int, evaluator: "Evaluator | None") -> None:
-        """Draw the best checkpoint, close the trackers, write the report."""
+        """Draw the best checkpoint of a run that is done, close the trackers, write the report."""
         experiment, folder = self._experiment, self._folder
-        if step:
-            name = "latest" if evaluator is None else "best"
-            for path in draw_gallery(Sampler(folder.path, name), evaluator):
+        if step == experiment.train.steps:
+            best = checkpoint.best(folder.checkpoints, experiment.evaluation.best)
+            sampler = Sampler(folder.path, "best" if best else "latest")
+            for path in draw_gallery(sampler, evaluator):
                 self._trackers.picture(step, f"gallery/{path.stem}", path)
         self._trackers.finish()
         write_report(folder.path, experiment.name, to_yaml(experiment), environment())
