@@ -104,7 +104,8 @@ class DCGANDiscriminator(nn.Module):
             layers += [block(inputs, outputs), *attend_at(side, attention, outputs)]
         self.layers = nn.Sequential(*layers)
         self.logit = nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False)
-        self.projection = ClassProjection(widths[-1], classes)
+        # All positions: the last map is too shallow to know shapes where it is averaged.
+        self.projection = ClassProjection(widths[-1] * base**2, classes)
         initialise_dcgan(self)
         if norm == "spectral":
             normalise_spectrally(self)
@@ -112,7 +113,6 @@ class DCGANDiscriminator(nn.Module):
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge each image."""
         features = self.layers(images)
-        logits: Tensor = self.logit(features).flatten() + self.projection(
-            features.mean((2, 3)), labels
-        )
+        by_class = self.projection(features.flatten(1), labels)
+        logits: Tensor = self.logit(features).flatten() + by_class
         return logits
