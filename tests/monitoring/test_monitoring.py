@@ -34,6 +34,10 @@ def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Pa
     trackers.log(1, 8, {"loss/generator": 0.5})
     picture = save_grid(np.zeros((4, 8, 8, 1), np.uint8), tmp_path / "grid.png")
     trackers.picture(1, "samples", picture)
+    frames = [Image.new("L", (8, 8), grey) for grey in (0, 200)]
+    frames[0].save(tmp_path / "walk.gif", save_all=True, append_images=frames[1:])
+    trackers.picture(1, "gallery/interpolation", tmp_path / "walk.gif")
+    trackers.alert("The generator leaves classes out", "What usually helps: a larger batch")
     trackers.finish()
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     read = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file)]
@@ -41,6 +45,8 @@ def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Pa
     assert run["summary"]["loss/generator"] == 0.5
     assert run["summary"]["images"] == 8
     assert run["summary"]["samples"]["count"] == 1
+    assert run["summary"]["gallery/interpolation"]["_type"] == "video-file"
+    assert b"The generator leaves classes out" in file.read_bytes()  # its reader shows no alerts
     assert run["config"]["seed"] == 11
     assert run["run_id"] == trackers.wandb_id
     assert run["state"] == "finished"
