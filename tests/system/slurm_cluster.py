@@ -41,7 +41,11 @@ KillWait=5
 SlurmdParameters=config_overrides
 NodeName=DEFAULT CPUs=4
 NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first_port}-{last_port}]
-PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE OverSubscribe=FORCE:8 State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=DEFAULT Nodes=ALL MaxTime=INFINITE State=UP
+PartitionName=main Default=YES OverSubscribe=FORCE:8 PriorityTier=1 GraceTime=60
+PartitionName=urgent OverSubscribe=NO PriorityTier=9 PreemptMode=OFF
 """
 
 

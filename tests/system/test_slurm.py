@@ -27,6 +27,8 @@ pytestmark = [
 
 STEPS = 5000
 RARELY = ("checkpoint.every=1000000", "monitoring.log_every=500")
+# What slows a step down is tested where runs are resumed, not here.
+PLAIN = ("balance=null", "augment.adaptive=null", "augment.policy=[]")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def log_of(job: str) -> str:
 def run_of(digits: Path, folder: Path, name: str, *more: str) -> tuple[Experiment, list[str]]:
     """An experiment of two processes, and how it is named to the script."""
     _, path = experiment_file(digits, folder, "mlp", name)
-    overrides = [f"train.steps={STEPS}", *RARELY, *more]
+    overrides = [f"train.steps={STEPS}", *RARELY, *PLAIN, *more]
     return load(path, overrides), [str(path), *overrides]
 
 
@@ -126,6 +128,24 @@ def test_requeued_by_hand_and_with_a_rank_killed_it_goes_on(
     kill(job, "bin/ganscale train", "1")
     assert cluster.wait(job, 300) == "COMPLETED", log_of(job)
     assert log_of(job).count("going on from") == 2, log_of(job)
+    is_the_whole(experiment, whole)
+
+
+def test_preempted_by_a_more_urgent_job_it_goes_on_after_it(
+    cluster: Cluster, digits: Path, tmp_path: Path, whole: Experiment
+) -> None:
+    experiment, arguments = run_of(digits, tmp_path, "preempted")
+    job = submit(cluster, "train.sbatch", *arguments, options=("--nodes=2",))
+    wait_for("step 500 of", job, 1, 120)
+    urgent = ("sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--exclusive")
+    other = cluster.run(*urgent, "--output=/dev/null", "--wrap=srun sleep 5").strip()
+    assert cluster.wait(other, 120) == "COMPLETED"
+    assert cluster.wait(job, 300) == "COMPLETED", log_of(job)
+    log = log_of(job)
+    # Nothing but the signal made it save: the grace time was enough.
+    assert log.count("going on from") == 1, log
+    assert "stopped by signal 15" in log
+    assert "Restarts=1" in cluster.run("scontrol", "show", "job", job)
     is_the_whole(experiment, whole)
 
 
