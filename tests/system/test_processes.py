@@ -67,7 +67,10 @@ def test_two_processes_do_what_one_does(digits: Path, tmp_path: Path) -> None:
     assert (RunFolder.of(two).path / "report.html").is_file()
 
 
-def test_two_processes_score_and_steer_as_one_does(digits: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["cpu_ddp", "deepspeed_zero2", "deepspeed_zero3"])
+def test_two_processes_score_and_steer_as_one_does(
+    digits: Path, tmp_path: Path, engine: str
+) -> None:
     scores = []
     for processes in (1, 2):
         experiment = tiny(
@@ -78,14 +81,17 @@ def test_two_processes_score_and_steer_as_one_does(digits: Path, tmp_path: Path)
             "augment.policy=[flip,color]",
             "augment.adaptive={every: 2, images: 200}",
             f"balance={{held_out: {digits}, every: 3, images: 100, band: [0.45, 0.55]}}",
+            "generator.schedules=[{name: CosineAnnealingLR, options: {T_max: 10}}]",
             "evaluation.every=10",
             "evaluation.samples=501",  # no multiple of two
             "evaluation.batch_size=64",
         )
         path = tmp_path / f"{processes}.yaml"
         path.write_text(to_yaml(experiment))
-        line = ("train", str(path))
-        assert run(launched(processes, *line), tmp_path).returncode == 0
+        line = launched(2, "train", str(path), engine=engine)
+        if processes == 1:
+            line = command("train", str(path))
+        assert run(line, ROOT).returncode == 0
         (evaluation,) = read_evaluations(experiment.folder)
         steered = [m for m in metrics(experiment) if "balance/accuracy" in m]
         scores.append((evaluation, steered, metrics(experiment)[-1]))
