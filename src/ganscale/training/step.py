@@ -110,16 +110,9 @@ class GANStep:
                         loss = loss + penalty.weight * penalty.every * value if due else loss
                         statistics.add(**{f"penalty/{penalty.kind}": value})
                 player.backward(loss / self.accumulation)
-            self.seen.observe(real_logits)
+            self.note(real_logits, fake_logits, statistics, measure)
             if measure:
-                statistics.add(
-                    **{
-                        "loss/discriminator": loss,
-                        "D(x)": torch.sigmoid(real_logits),
-                        "D(G(z))": torch.sigmoid(fake_logits),
-                        "D accuracy": (real_logits > fake_logits).float(),
-                    }
-                )
+                statistics.add(**{"loss/discriminator": loss})
         statistics.add(**{"gradient_norm/discriminator": player.step(measure)})
 
     def update_generator(
@@ -153,6 +146,22 @@ class GANStep:
             real_logits, fake_logits = network(torch.cat([real, fake]), *twice).chunk(2)
             return real_logits, fake_logits
         return network(real, *labels), network(fake, *labels)
+
+    def note(
+        self, real_logits: Tensor, fake_logits: Tensor, statistics: Statistics, measure: bool
+    ) -> None:
+        """How sure the discriminator is; a relativistic one knows no zero, only which is more real."""
+        lead = real_logits - fake_logits
+        real, fake = (lead, -lead) if self.loss.paired else (real_logits, fake_logits)
+        self.seen.observe(real)
+        if measure:
+            statistics.add(
+                **{
+                    "D(x)": torch.sigmoid(real),
+                    "D(G(z))": torch.sigmoid(fake),
+                    "D accuracy": (lead > 0).float(),
+                }
+            )
 
     def penalty(
         self,
