@@ -150,7 +150,7 @@ class GANStep:
     def note(
         self, real_logits: Tensor, fake_logits: Tensor, statistics: Statistics, measure: bool
     ) -> None:
-        """How sure the discriminator is; a relativistic one knows no zero, only which is more real."""
+        """How sure the discriminator is; a relativistic one knows only which is more real."""
         lead = real_logits - fake_logits
         real, fake = (lead, -lead) if self.loss.paired else (real_logits, fake_logits)
         self.seen.observe(real)
