@@ -88,7 +88,8 @@ class Augment(Section):
 class Balance(Section):
     """Turns down the learning rate of the player that runs away, and up again.
 
-    Judged by the share of held-out real and of made images that the discriminator tells apart.
+    Judged by the share of pairs, a held-out real image and a made one, of which the discriminator
+    finds the real one the more real; half is guessing.
     """
 
     held_out: str
@@ -99,12 +100,12 @@ class Balance(Section):
     """Held-out images, and as many made ones, of a look."""
     band: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (
         0.6,
-        0.85,
+        0.95,
     )
-    """Accuracy below which the generator is slowed, and above which the discriminator is."""
-    factor: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """Share of pairs told apart below which the generator is slowed, and above which the discriminator is."""
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """What a learning rate is multiplied by at a look outside the band."""
-    least: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    least: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """The smallest share of its learning rate that a player keeps."""
 
 
