@@ -1,9 +1,10 @@
 """The table of docs/results.md, from run folders that `ganscale train` and `evaluate` have left.
 
-    python bench/results.py runs/* --out docs/results
+    python bench/results.py runs/*
 
-writes `docs/results/table.md` and a grid a run. Minutes are those of training alone, from the
-images a second that each line of `metrics.jsonl` says.
+renews what is between the marks of docs/results.md, and docs/results/, a grid for each run. Minutes
+are those of training alone, from the images a second that each line of `metrics.jsonl` says. The
+last evaluation of a run counts, which `ganscale evaluate RUN --checkpoint best` writes.
 """
 
 import argparse
@@ -18,6 +19,23 @@ from ganscale.monitoring.trackers import read_metrics
 from ganscale.training.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "results.md"
+BEGIN, END = "<!-- begin table -->", "<!-- end table -->"
+HEADS = (
+    "run: its samples",
+    "images seen",
+    "minutes",
+    "FID",
+    "KID",
+    "IS",
+    "precision",
+    "recall",
+    "coverage",
+    "rarest … commonest class (1: equal)",
+    "features",
+    "FID's floor",
+    "made / real",
+)
 GRID = Path("gallery") / "samples.png"
 
 
@@ -43,7 +61,7 @@ def changed(experiment: Experiment) -> str:
 def row(run: Path, out: Path) -> tuple[str, str]:
     """The table's line of a run, and what was changed in it; copies its grid."""
     experiment = RunFolder(run).experiment()
-    best: dict[str, Any] = min(read_evaluations(run), key=lambda e: float(e["values"]["fid"]))
+    best: dict[str, Any] = read_evaluations(run)[-1]
     values, shares = best["values"], best["class_shares"]
     uniform = 1 / len(shares) if shares else 0.0
     spread = f"{min(shares) / uniform:.2f} … {max(shares) / uniform:.2f}" if shares else ""
@@ -55,14 +73,14 @@ def row(run: Path, out: Path) -> tuple[str, str]:
         f"{best['images']:,}",
         f"{training_minutes(run, best['step']):.1f}",
         f"{values['fid']:.1f}",
-        f"{best['floor']:.2f}",
-        f"{values['kid']:.3f}",
+        f"{values['kid']:.2f}",
         f"{values['inception_score']:.2f}",
         f"{values['precision']:.2f}",
         f"{values['recall']:.2f}",
         f"{values['coverage']:.2f}",
         spread,
-        f"{best['features'].removeprefix('classifier features ').strip('()')}",
+        best["features"].removesuffix(")").replace("features (", ""),
+        f"{best['floor']:.2f}",
         f"{best['samples']:,} / {best['real_samples']:,} {best['real_set']}",
     ]
     return "| " + " | ".join(cells) + " |", f"- `{run.name}`: {changed(experiment)}"
@@ -71,37 +89,22 @@ def row(run: Path, out: Path) -> tuple[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    rows = [row(run, options.out) for run in options.runs if (run / GRID).is_file()]
-    heads = (
-        "run, grid of the best checkpoint",
-        "images seen",
-        "minutes",
-        "FID",
-        "its floor",
-        "KID",
-        "IS",
-        "precision",
-        "recall",
-        "coverage",
-        "class shares, least … most (1: uniform)",
-        "classifier",
-        "made / real images",
-    )
+    out = PAGE.with_suffix("")
+    out.mkdir(exist_ok=True)
+    rows = [row(run, out) for run in options.runs if (run / GRID).is_file()]
     table = [
-        "| " + " | ".join(heads) + " |",
-        "|" + "---|" * len(heads),
+        "| " + " | ".join(HEADS) + " |",
+        "|" + "---|" * len(HEADS),
         *(line for line, _ in rows),
         "",
-        "Against the shipped files:",
+        "What differs from the shipped file of that name:",
         "",
         *(text for _, text in rows),
     ]
-    path = options.out / "table.md"
-    path.write_text("\n".join(table) + "\n")
-    print(path.read_text())
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(before + BEGIN + "\n\n" + "\n".join(table) + "\n\n" + END + after)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ class Balance(Section):
         0.6,
         0.95,
     )
-    """Share of pairs told apart below which the generator is slowed, and above which the discriminator is."""
+    """Share below which the generator is slowed, and share above which the discriminator is."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """What a learning rate is multiplied by at a look outside the band."""
     least: Annotated[float, Field(gt=0, lt=1)] = 0.25
