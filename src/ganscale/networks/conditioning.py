@@ -83,9 +83,9 @@ class ClassProjection(nn.Module):
         if self.table is not None:
             nn.init.normal_(self.table.weight, 0.0, width**-0.5)
 
-    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor | float:
+    def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
         """The class's part of each logit."""
         if self.table is None:
-            return 0.0
+            return features.new_zeros(len(features))
         part: Tensor = (features * self.table(labels)).sum(1)
         return part
