@@ -66,7 +66,7 @@ def row(run: Path, out: Path) -> tuple[str, str]:
     uniform = 1 / len(shares) if shares else 0.0
     spread = f"{min(shares) / uniform:.2f} … {max(shares) / uniform:.2f}" if shares else ""
     if experiment.data.classes:
-        spread = "told"
+        spread = f"told; {spread}"
     shutil.copyfile(run / GRID, out / f"{run.name}.png")
     cells = [
         f"[{run.name}]({out.name}/{run.name}.png)",

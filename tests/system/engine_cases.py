@@ -42,9 +42,9 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         "mlp",
         ("objective.penalties=[{kind: dragan, weight: 5},{kind: r2, weight: 1, every: 2}]",),
     ),
-    "DCGAN, conditional, hinge, accumulated": (
+    "DCGAN, conditional, accumulated": (
         "dcgan",
-        ("data.classes=10", "objective.loss=hinge", "train.accumulation=2"),
+        ("data.classes=10", "train.accumulation=2"),
     ),
     "DCGAN, WGAN-GP, 3 D steps, accumulated": (
         "dcgan",
