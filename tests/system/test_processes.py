@@ -97,7 +97,7 @@ def test_two_processes_score_and_steer_as_one_does(
         scores.append((evaluation, steered, metrics(experiment)[-1]))
     (one, steered_one, last_one), (two, steered_two, last_two) = scores
     assert one["values"] == pytest.approx(two["values"], rel=1e-3, abs=1e-6)
-    assert len(steered_one) == len(steered_two) == 4
+    assert len(steered_one) == len(steered_two) == 3
     for a, b in zip(steered_one, steered_two, strict=True):
         assert a == pytest.approx(b, abs=0.02)
     assert last_one["fid"] == pytest.approx(last_two["fid"], rel=1e-3)

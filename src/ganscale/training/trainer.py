@@ -213,7 +213,8 @@ class Trainer:
         metrics: dict[str, float] = {}
         if self._is_due(experiment.train.compare_every, self.step):
             refuse_differing_ranks(self.game, self.step)
-        if self.held_out is not None and self._is_due(self.held_out.every, self.step):
+        # Not at the last step of all: a run that is prolonged must not differ for having ended.
+        if self.held_out is not None and self.step % self.held_out.every == 0:
             self._rebalance(self.held_out.accuracy(self.step))
         if self.evaluator is not None and self._is_due(experiment.evaluation.every, self.step):
             scores = self.evaluator.scores(self.game.sampled_network())
