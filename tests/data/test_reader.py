@@ -12,7 +12,7 @@ from ganscale.config import Data
 from ganscale.data.decode import decode_bytes
 from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import BatchDataset, Ranks, batches, open_reader
-from ganscale.data.manifest import OFFSET, SIZE, index_path, load_manifest
+from ganscale.data.manifest import LABEL, OFFSET, SIZE, index_path, load_manifest
 from ganscale.data.reader import IndexedReader, ResidentReader
 from ganscale.errors import GanscaleError
 
@@ -96,6 +96,19 @@ def test_a_corrupt_sample_is_named_or_passed_over(
     assert torch.equal(batch.images[0], batch.images[1])
     assert skipping.skipped == 1
     assert "skipped, number 1" in caplog.text
+
+
+def test_a_sample_without_a_class_in_a_conditional_game(copy: Path) -> None:
+    index = index_path(copy / "shard-000000.tar")
+    table = np.load(index)
+    table[0, LABEL] = -1
+    np.save(index, table)
+    assert ImageSet(data(copy)).reader().read(np.array([0])).labels.tolist() == [-1]
+    with pytest.raises(GanscaleError, match=r"sample '\d+\.png'.*class -1 is none of 0 … 9"):
+        ImageSet(data(copy, classes=10)).reader().read(np.array([0]))
+    skipping = ImageSet(data(copy, classes=10, on_error="skip")).reader()
+    labels = skipping.read(np.array([0, 1])).labels
+    assert labels[0] == labels[1] == int(table[1, LABEL])
 
 
 def test_a_shard_or_index_that_is_not_the_manifests(copy: Path) -> None:

@@ -51,7 +51,8 @@ class Data(Section):
     cache_gib: PositiveFloat = 100.0
     """Largest size of that folder, in GiB; what was used longest ago makes room."""
     on_error: Literal["raise", "skip"] = "raise"
-    """A sample that cannot be decoded: stop and name it, or put a neighbour in its place."""
+    """A sample that cannot be decoded or lacks its class: stop and name it, or put a neighbour in
+    its place."""
     max_pixels: PositiveInt = 16_777_216
     """An image of more pixels than this is refused before it is decoded."""
     allow_pipe: bool = False

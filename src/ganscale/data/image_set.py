@@ -31,9 +31,16 @@ class ImageSet:
                     f"{data.resolution}, data.channels={data.channels}",
                     every_rank=True,
                 )
-            skip = data.on_error == "skip"
-            reader = IndexedReader(manifest, storage, self.image_shape, data.max_pixels, skip)
-            self._readers.append(reader)
+            self._readers.append(
+                IndexedReader(
+                    manifest,
+                    storage,
+                    self.image_shape,
+                    data.max_pixels,
+                    skip=data.on_error == "skip",
+                    classes=data.classes,
+                )
+            )
         if data.classes is not None and len(self.classes) != data.classes:
             raise GanscaleError(
                 f"data.classes={data.classes}: {data.path} has {len(self.classes) or 'no'} classes",

@@ -88,11 +88,18 @@ class BatchDataset(Dataset[Batch]):
 
 def batches(dataset: BatchDataset, first: int, last: int, data: Data) -> Iterator[Batch]:
     """This rank's part of batches first … last - 1."""
-    if isinstance(dataset.reader, ResidentReader):
-        return (dataset[k] for k in range(first, last))
-    if data.workers and data.channels * data.resolution**2 >= THREADED_BYTES:
+    if isinstance(dataset.reader, ResidentReader) or not data.workers:
+        return (_pinned(dataset[k]) for k in range(first, last))
+    if data.channels * data.resolution**2 >= THREADED_BYTES:
         return _decoded_by_threads(dataset, first, last, data.workers)
     return _decoded_by_processes(dataset, first, last, data)
+
+
+def _pinned(batch: Batch) -> Batch:
+    """Images in host memory that a GPU copies from by itself."""
+    if not torch.cuda.is_available() or batch.images.is_cuda:
+        return batch
+    return Batch(batch.images.pin_memory(), batch.labels)
 
 
 def _decoded_by_threads(
@@ -108,9 +115,9 @@ def _decoded_by_threads(
         ahead = deque(islice(batches, 2 * workers))
         try:
             while ahead:
-                images, labels = ahead.popleft().result()
+                batch = ahead.popleft().result()
                 ahead.extend(islice(batches, 1))
-                yield Batch(images.pin_memory() if torch.cuda.is_available() else images, labels)
+                yield _pinned(batch)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -124,7 +131,7 @@ def _decoded_by_processes(
     """
     size = len(dataset.rows)
     pixels = size * data.channels * data.resolution**2
-    together = max(1, HANDED_OVER_BYTES // pixels) if data.workers else 1
+    together = max(1, HANDED_OVER_BYTES // pixels)
     loader = DataLoader(
         dataset,
         batch_size=None,

@@ -5,9 +5,9 @@ decoded them all once and copies rows of one array.
 """
 
 import logging
+import math
 import mmap
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple, Protocol
@@ -16,14 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganscale.data.decode import HEADER_BYTES, decode
+from ganscale.data.decode import HEADER_BYTES, Bytes, decode
 from ganscale.data.manifest import LABEL, TAR_BLOCK, Manifest, member_size
 from ganscale.data.order import Indices
 from ganscale.data.storage import Storage
 from ganscale.errors import GanscaleError
 
 DECODE_CHUNK = 1024  # samples that a thread decodes at a time while a set is made resident
-COPIED_TOGETHER_BYTES = 1 << 19  # decoded pixels still in the processor's cache when copied
+COPIED_TOGETHER = 128  # small images: one copy of many costs less than many copies
+DECODED_IN_PLACE_BYTES = 1 << 15  # images from this size on are decoded where they belong
 MOST_OPEN_SHARDS = 256
 SIZE_FIELD_BACK = TAR_BLOCK - 124  # a member's size stands so far before its content
 MOST_SKIPPED_IN_A_ROW = 16
@@ -56,12 +57,15 @@ class IndexedReader:
         image_shape: tuple[int, int, int],
         max_pixels: int,
         skip: bool = False,
+        classes: int | None = None,
     ):
+        """With `classes` a sample must have one of them: 0 … classes - 1."""
         self.manifest = manifest
         self._storage = storage
         self._image_shape = image_shape
         self._max_pixels = max_pixels
         self._skip = skip
+        self._classes = classes
         self._ends = np.cumsum([shard.samples for shard in manifest.shards])
         self._open_shards: dict[int, OpenShard] = {}
         self._opening = Lock()
@@ -79,20 +83,22 @@ class IndexedReader:
         # The order in which decoders write pixels: another would take a fifth of the time.
         images = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
         labels = np.empty(len(indices), dtype=np.int64)
-        together = max(1, COPIED_TOGETHER_BYTES // images[:1].numel()) if len(indices) else 1
-        for start in range(0, len(indices), together):
-            part = indices[start : start + together]
-            samples = [
-                self._sample(index, shard, MOST_SKIPPED_IN_A_ROW)
-                for index, shard in zip(part.tolist(), self._shards_of(part), strict=True)
-            ]
-            pixels, labels[start : start + together] = zip(*samples, strict=True)
-            torch.stack(pixels, out=images[start : start + together])
+        if math.prod(self._image_shape) >= DECODED_IN_PLACE_BYTES:
+            rows = images.permute(0, 2, 3, 1).numpy()
+            for row, sample in enumerate(self._located(indices)):
+                _, labels[row] = self._sample(*sample, into=rows[row])
+            return Batch(images, torch.from_numpy(labels))
+        for start in range(0, len(indices), COPIED_TOGETHER):
+            part = slice(start, start + COPIED_TOGETHER)
+            samples = [self._sample(*sample) for sample in self._located(indices[part])]
+            pixels, labels[part] = zip(*samples, strict=True)
+            torch.stack(pixels, out=images[part])
         return Batch(images, torch.from_numpy(labels))
 
-    def _shards_of(self, indices: Indices) -> list[int]:
-        shards: list[int] = np.searchsorted(self._ends, indices, side="right").tolist()
-        return shards
+    def _located(self, indices: Indices) -> Iterator[tuple[int, int]]:
+        """Each sample's number and its shard's."""
+        shards = np.searchsorted(self._ends, indices, side="right")
+        return zip(indices.tolist(), shards.tolist(), strict=True)
 
     def fetch(self, shard: int) -> None:
         """Bring a shard and its index onto this node, if they are not there."""
@@ -104,10 +110,15 @@ class IndexedReader:
         """Labels of a shard's samples."""
         return np.array(self._open(shard).rows, dtype=np.int64)[:, LABEL]
 
-    def _sample(self, index: int, shard: int, tries: int) -> tuple[Tensor, int]:
+    def _sample(
+        self, index: int, shard: int, tries: int = MOST_SKIPPED_IN_A_ROW, into: Bytes | None = None
+    ) -> tuple[Tensor, int]:
         opened = self._open(shard)
         offset, size, label = opened.rows[index - opened.first]
         try:
+            if self._classes is not None and not 0 <= label < self._classes:
+                known = f"0 … {self._classes - 1} (data.classes)"
+                raise ValueError(f"class {label} is none of {known}")
             if (
                 opened.tar[offset - SIZE_FIELD_BACK : offset - SIZE_FIELD_BACK + 11]
                 != b"%011o" % size
@@ -116,20 +127,20 @@ class IndexedReader:
             content = opened.content[offset : offset + size]
             header = opened.tar[offset : offset + min(size, HEADER_BYTES)]
             shape, resize = self._image_shape, self.manifest.varied
-            return decode(content, header, shape, self._max_pixels, resize), label
+            return decode(content, header, shape, self._max_pixels, resize, into), label
         except ValueError as error:
             name = self.manifest.shards[shard].name
             where = (
                 f"{self._storage.location}: shard {name}, sample '{opened.key(offset)}': "
-                f"cannot be decoded ({error})"
+                f"cannot be used ({error})"
             )
             if not (self._skip and tries):
                 raise GanscaleError(f"{where}; data.on_error=skip reads past it") from None
         self.skipped += 1
         log.warning("%s; skipped, number %d of this process", where, self.skipped)
         after = (index + 1) % int(self._ends[-1])
-        (shard,) = self._shards_of(np.array([after]))
-        return self._sample(after, shard, tries - 1)
+        ((after, shard),) = self._located(np.array([after]))
+        return self._sample(after, shard, tries - 1, into)
 
     def _open(self, shard: int) -> "OpenShard":
         """The shard's bytes and index, mapped at first use, which must be those of the manifest."""
@@ -168,9 +179,7 @@ class OpenShard:
         self.tar = tar
         self.rows: list[list[int]] = table.tolist()  # a list gives a row faster than an array does
         self.first = first
-        with warnings.catch_warnings():  # the map cannot be written, and nothing writes
-            warnings.filterwarnings("ignore", message=".*not writable")
-            self.content = torch.frombuffer(tar, dtype=torch.uint8)
+        self.content = np.frombuffer(tar, dtype=np.uint8)
 
     def check_header(self, offset: int, size: int) -> None:
         """Whether a member of that size starts at `offset`: `ValueError` where it does not."""
