@@ -1,3 +1,4 @@
+import io
 import logging
 import shutil
 import threading
@@ -7,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ganscale.config import Data
 from ganscale.data.decode import decode_bytes
 from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import BatchDataset, Ranks, batches, open_reader
 from ganscale.data.manifest import LABEL, OFFSET, SIZE, index_path, load_manifest
+from ganscale.data.pack import Packing, pack
 from ganscale.data.reader import IndexedReader, ResidentReader
+from ganscale.data.sources import ArraySource
 from ganscale.errors import GanscaleError
 
 CPU = torch.device("cpu")
@@ -73,6 +77,23 @@ def test_large_images_come_from_threads_in_the_same_order(
         assert torch.equal(ours.images, theirs.images)
     assert seen
     assert main not in seen
+
+
+@pytest.mark.parametrize("side", [96, 128])  # below and above what is decoded in place
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_every_format_and_size_as_pillow_has_it(kind: str, side: int, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, side, side, 3), dtype=np.uint8)
+    source = ArraySource("noise", pixels, np.arange(6))
+    pack(source, tmp_path / "set", Packing(format=kind), 1, lambda *_: None)
+    damage(tmp_path / "set", sample=2)
+    config = data(tmp_path / "set", resolution=side, channels=3, on_error="skip")
+    images, _ = ImageSet(config).reader().read(np.array([0, 5, 2, 1]))
+    tar = tmp_path / "set" / "shard-000000.tar"
+    table = np.load(index_path(tar))
+    for image, sample in zip(images, [0, 5, 3, 1], strict=True):  # 3 in place of the damaged one
+        offset, size = table[sample, [OFFSET, SIZE]].tolist()
+        file = Image.open(io.BytesIO(tar.read_bytes()[offset : offset + size]))
+        assert np.array_equal(image.permute(1, 2, 0).numpy(), np.array(file))
 
 
 def test_auto_says_why(digits: Path) -> None:

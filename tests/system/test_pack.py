@@ -1,16 +1,29 @@
 """Packing that is killed goes on and ends with the same bytes."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.data.test_pack import checksums
 from tests.system.processes import command, environment, run
 
 pytestmark = pytest.mark.system
+
+
+def processes_of_session(number: int) -> list[psutil.Process]:
+    """What a process that led a session left behind."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):
+            if os.getsid(process.pid) == number:
+                found.append(process)
+    return found
 
 
 def test_killed_packing_keeps_what_is_finished(tmp_path: Path) -> None:
@@ -32,7 +45,9 @@ def test_killed_packing_keeps_what_is_finished(tmp_path: Path) -> None:
     process.wait()
     finished = {p: p.stat().st_mtime_ns for p in killed.glob("*.index.npy")}
     assert not (killed / "manifest.json").exists()
-    time.sleep(1)  # its workers notice and end
+    while session := processes_of_session(process.pid):
+        assert time.monotonic() < deadline, f"still there: {session}"
+        time.sleep(0.1)
     assert run(line("killed"), tmp_path).returncode == 0
     ours, theirs = checksums(killed), checksums(tmp_path / "whole")
     assert {k: v for k, v in ours.items() if not k.endswith(".partial")} == theirs

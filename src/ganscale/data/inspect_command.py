@@ -4,9 +4,7 @@ import argparse
 import io
 import os
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from ganscale.data.manifest import (
     index_tar,
     sha256,
 )
+from ganscale.data.process_pool import process_pool
 from ganscale.data.storage import open_storage
 from ganscale.errors import GanscaleError
 from ganscale.monitoring.pictures import save_grid
@@ -99,13 +98,11 @@ def write_sheet(location: str, manifest: Manifest, target: Path) -> Path:
 
 def verify(location: str, manifest: Manifest, processes: int | None = None) -> list[str]:
     """Check every sum and index and decode every sample, in parallel; returns the faults."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
     processes = min(processes or os.cpu_count() or 1, len(manifest.shards))
     check = partial(_verify_shard, location, manifest)
     if processes == 1:
         return [fault for i in range(len(manifest.shards)) for fault in check(i)]
-    with ProcessPoolExecutor(processes, context) as pool:
+    with process_pool(processes, __name__) as pool:
         return [
             fault for faults in pool.map(check, range(len(manifest.shards))) for fault in faults
         ]

@@ -9,9 +9,8 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from ganscale.data.manifest import (
     sha256,
     write_atomically,
 )
+from ganscale.data.process_pool import process_pool
 from ganscale.data.sources import Source
 from ganscale.errors import GanscaleError
 from ganscale.randomness import permutation
@@ -173,10 +173,7 @@ def _written(
         for path, order in parts:
             yield _write_shard(source, path, order, shape, packing)
         return
-    # A fork of this process could hang on locks of its threads; the server imports once for all.
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(min(processes, len(parts)), context) as pool:
+    with process_pool(min(processes, len(parts)), __name__) as pool:
         tasks = [pool.submit(_write_shard, source, p, o, shape, packing) for p, o in parts]
         try:
             for task in as_completed(tasks):
