@@ -92,14 +92,26 @@ def play(experiment: Experiment, steps: int) -> tuple[Game, dict[str, float]]:
 class Traffic:
     """Counts calls and bytes of gradients reduced and weights gathered."""
 
-    REDUCTIONS = ("all_reduce", "reduce", "reduce_scatter_tensor", "reduce_scatter")
-    GATHERINGS = ("all_gather_into_tensor", "all_gather", "all_gather_coalesced")
+    REDUCTIONS = (
+        "all_reduce",
+        "reduce",
+        "reduce_scatter_single",
+        "reduce_scatter_tensor",
+        "reduce_scatter",
+    )
+    GATHERINGS = (
+        "all_gather_single",
+        "all_gather_into_tensor",
+        "all_gather",
+        "all_gather_coalesced",
+    )
 
     def __init__(self) -> None:
         """Made before DeepSpeed is imported, which keeps some of these functions."""
         self.counts: Counter[str] = Counter()
         for name in self.REDUCTIONS + self.GATHERINGS:
-            setattr(torch.distributed, name, self.counting(name))
+            if hasattr(torch.distributed, name):  # they differ between torch's versions
+                setattr(torch.distributed, name, self.counting(name))
 
     def watch(self, *players: Player) -> None:
         """DDP reduces without these functions; called before the first backward."""
@@ -149,8 +161,13 @@ def traffic(counter: Traffic, digits: Path, folder: Path) -> dict[str, Any]:
     counter.watch(game.generator, game.discriminator)
     step(0, images[:1], measure=False)
 
+    def size(parameter: Any) -> int:
+        if game.engine == "FSDP2" and len(parameter) % 2:  # rows, padded to the same on both ranks
+            return parameter.numel() // len(parameter) * (len(parameter) + 1)
+        return getattr(parameter, "ds_numel", parameter.numel())
+
     def sizes(player: Player) -> int:
-        return sum(getattr(p, "ds_numel", p.numel()) * 4 for p in player.raw.parameters())
+        return sum(size(parameter) * 4 for parameter in player.raw.parameters())
 
     return {
         "discriminator": counter.during(

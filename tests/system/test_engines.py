@@ -20,6 +20,7 @@ ENGINES = {
     "deepspeed_zero2": "DeepSpeed ZeRO-2",
     "deepspeed_zero2_offload": "DeepSpeed ZeRO-2",
     "deepspeed_zero3": "DeepSpeed ZeRO-3",
+    "fsdp2": "FSDP2",
 }
 LARGEST_DIFFERENCE = {"fp32": 1e-5, "bf16": 3e-2}
 PLAYERS = ("generator", "discriminator")
@@ -138,5 +139,8 @@ def check_traffic(engine: str, traffic: dict[str, Any]) -> None:
         assert sent["reduced bytes"] == traffic["sizes"][player], traffic
         if engine in ("cpu_ddp", "deepspeed_zero0"):
             assert "gathered bytes" not in sent, traffic
+        elif engine == "fsdp2":  # each network once a step: here the other player's
+            gathered = traffic["sizes"]["discriminator"] if player == "generator" else 0
+            assert sent.get("gathered bytes", 0) == gathered, traffic
         elif engine != "deepspeed_zero3":  # that gathers what forwards need
             assert sent["gathered bytes"] == traffic["sizes"][player], traffic

@@ -22,6 +22,7 @@ from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
 
 ACCELERATE_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+USE_FSDP = "ACCELERATE_USE_FSDP"  # set by the launcher
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FROM_EXPERIMENT = {
     "train_batch_size": "train.batch_size",
@@ -38,17 +39,20 @@ FROM_EXPERIMENT = {
 
 
 class Accelerators(NamedTuple):
-    """The two players' Accelerators, and the ZeRO stage under DeepSpeed."""
+    """The two players' Accelerators, and what divides the players' state among ranks, if any."""
 
     generator: Accelerator
     discriminator: Accelerator
-    zero_stage: int | None
+    zero_stage: int | None = None
+    fsdp: bool = False
 
     @property
     def engine(self) -> str:
         """How the processes work together, in words."""
         if self.zero_stage is not None:
             return f"DeepSpeed ZeRO-{self.zero_stage}"
+        if self.fsdp:
+            return "FSDP2"
         return "DDP" if self.generator.num_processes > 1 else "single process"
 
 
@@ -58,6 +62,7 @@ def make_accelerators(experiment: Experiment) -> Accelerators:
     _join_restarted_group(_timeout(experiment))
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         return _with_deepspeed(experiment)
+    fsdp = _wants_fsdp(experiment)
 
     def accelerator() -> Accelerator:
         # Precision is the experiment's, whatever the launcher's file says: the run follows from it.
@@ -74,7 +79,26 @@ def make_accelerators(experiment: Experiment) -> Accelerators:
             ],
         )
 
-    return Accelerators(accelerator(), accelerator(), None)
+    if not fsdp:
+        return Accelerators(accelerator(), accelerator())
+    # To Accelerate the processes are plain ones: see fsdp_player.py.
+    os.environ[USE_FSDP] = "false"
+    accelerators = Accelerators(accelerator(), accelerator(), fsdp=True)
+    os.environ[USE_FSDP] = "true"
+    return accelerators
+
+
+def _wants_fsdp(experiment: Experiment) -> bool:
+    """Whether the launcher asks for FSDP."""
+    asked = os.environ.get(USE_FSDP, "false").lower() == "true"
+    if not asked or int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return False
+    if experiment.train.precision == "fp16":
+        raise GanscaleError(
+            "train.precision=fp16 does not go with FSDP; use bf16, DDP or DeepSpeed",
+            every_rank=True,
+        )
+    return True
 
 
 def _check_device(experiment: Experiment) -> None:

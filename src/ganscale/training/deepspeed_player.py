@@ -5,8 +5,7 @@ the ranks' parts, parameter by parameter, and taken apart again. So a run may go
 stage, another number of processes, or without DeepSpeed.
 """
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,8 +13,7 @@ import torch
 from torch import Tensor
 
 from ganscale.config import Train
-from ganscale.training.accelerators import DTYPES
-from ganscale.training.players import Player
+from ganscale.training.players import Player, in_lower_precision
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -24,9 +22,8 @@ class DeepSpeedPlayer(Player):
     """`network` is the DeepSpeed engine, `raw` the module inside."""
 
     def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
-        if train.precision != "fp32":
-            # The engine casts what passes through it; we also call the module without it.
-            self.raw.forward = _autocast(self.raw.forward, self.device, DTYPES[train.precision])
+        # The engine casts what passes through it; we also call the module without it.
+        self.raw.forward = in_lower_precision(self.raw.forward, self.device, train.precision)
         # DeepSpeed lays weights out in flat buffers; channels_last stays the images' order.
         self.raw.to(memory_format=torch.contiguous_format)
         self.accelerator.state.select_deepspeed_plugin(self.name)
@@ -165,16 +162,3 @@ class DeepSpeedPlayer(Player):
             zero.optimizer.state[part] = {"step": step.to(part.device).clone(), **moments}
         if self.stage < 3:
             zero._lazy_init_hp_params_optimizer_state()  # links parameters to their parts
-
-
-def _autocast(
-    forward: Callable[..., Tensor], device: torch.device, dtype: torch.dtype
-) -> Callable[..., Tensor]:
-    """`forward` in lower precision, its output in float32: as Accelerate wraps it without ZeRO."""
-
-    @functools.wraps(forward)
-    def wrapped(*arguments: Any, **keywords: Any) -> Tensor:
-        with torch.autocast(device.type, dtype=dtype):
-            return forward(*arguments, **keywords).float()
-
-    return wrapped

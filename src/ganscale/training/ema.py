@@ -22,7 +22,6 @@ class MovingAverage:
         self._ema = ema
         self._batch_size = batch_size
         self._ours = [p.detach() for p in average.parameters()]
-        self._theirs: list[Tensor] = list(followed.parameters())
         self._snapshot_is_current = False
 
     def decay(self, images_seen: int) -> float:
@@ -36,7 +35,8 @@ class MovingAverage:
     def update(self, images_seen: int) -> None:
         """Move towards the followed weights by one step."""
         self._snapshot_is_current = False
-        torch._foreach_lerp_(self._ours, self._theirs, 1 - self.decay(images_seen))
+        theirs: list[Tensor] = list(self._followed.parameters())  # an engine may exchange them
+        torch._foreach_lerp_(self._ours, theirs, 1 - self.decay(images_seen))
 
     @torch.no_grad()
     def snapshot(self, batches: Sequence[tuple[Tensor, ...]]) -> nn.Module:

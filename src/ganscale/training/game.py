@@ -15,6 +15,7 @@ from ganscale.training.accelerators import make_accelerators
 from ganscale.training.augmentation import Augmentation
 from ganscale.training.deepspeed_player import DeepSpeedPlayer
 from ganscale.training.ema import MovingAverage
+from ganscale.training.fsdp_player import FSDPPlayer
 from ganscale.training.players import Player
 from ganscale.training.rates import LearningRates
 
@@ -28,7 +29,11 @@ class Game:
         self._experiment = experiment
         accelerators = make_accelerators(experiment)
         self.engine = accelerators.engine
-        player = Player if accelerators.zero_stage is None else DeepSpeedPlayer
+        player = Player
+        if accelerators.zero_stage is not None:
+            player = DeepSpeedPlayer
+        elif accelerators.fsdp:
+            player = FSDPPlayer
         self.generator: Player = player(
             "generator",
             accelerators.generator,

@@ -1,12 +1,13 @@
 """Players: network + optimizer + an Accelerator of its own.
 
 A GAN is a game of two. One Accelerator a player gives each its own gradient scaler and its own
-DeepSpeed engine. `Player` is a single process and DDP; `DeepSpeedPlayer`, in the file beside this
-one, is ZeRO. The step meets neither of them.
+DeepSpeed engine. `Player` is a single process and DDP; `DeepSpeedPlayer` and `FSDPPlayer`, in the
+files beside this one, divide what a rank holds. The step meets none of them.
 """
 
+import functools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ganscale.config import Adam, DiscriminatorPlayer, Generator, Train
+from ganscale.training.accelerators import DTYPES
 
 
 class Player:
@@ -184,3 +186,18 @@ def adam(network: nn.Module, options: Adam, lazy_interval: int) -> torch.optim.A
     return torch.optim.Adam(
         network.parameters(), lr=options.lr * ratio, betas=betas, eps=options.eps, fused=True
     )
+
+
+def in_lower_precision(
+    forward: Callable[..., Tensor], device: torch.device, precision: str
+) -> Callable[..., Tensor]:
+    """`forward` under autocast, its output in float32: as Accelerate wraps a DDP network."""
+    if precision == "fp32":
+        return forward
+
+    @functools.wraps(forward)
+    def wrapped(*arguments: Any, **keywords: Any) -> Tensor:
+        with torch.autocast(device.type, dtype=DTYPES[precision]):
+            return forward(*arguments, **keywords).float()
+
+    return wrapped
