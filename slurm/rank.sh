@@ -5,14 +5,18 @@ ganscale_pid=
 trap '[ -z "$ganscale_pid" ] || kill -USR1 "$ganscale_pid" 2>/dev/null || true' USR1
 trap '[ -z "$ganscale_pid" ] || kill -TERM "$ganscale_pid" 2>/dev/null || true' TERM
 
-if [ "$WORLD_SIZE" -gt 1 ] || [ "$GANSCALE_ENGINE" != ddp ]; then
+case $GANSCALE_ENGINE in
+    ddp) ;;
+    fsdp2) export ACCELERATE_USE_FSDP=true ;;
+    *)
+        export ACCELERATE_USE_DEEPSPEED=true
+        export ACCELERATE_DEEPSPEED_CONFIG_FILE=configs/deepspeed/$GANSCALE_ENGINE.json
+        ;;
+esac
+if [ "$WORLD_SIZE" -gt 1 ] || [ -n "${ACCELERATE_USE_DEEPSPEED:-}" ]; then
     export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID LOCAL_WORLD_SIZE=$TASKS_PER_NODE
 else
     unset WORLD_SIZE MASTER_ADDR MASTER_PORT
-fi
-if [ "$GANSCALE_ENGINE" != ddp ]; then
-    export ACCELERATE_USE_DEEPSPEED=true
-    export ACCELERATE_DEEPSPEED_CONFIG_FILE=configs/deepspeed/$GANSCALE_ENGINE.json
 fi
 
 # The job's log has what all processes say (rank 0 all, the others errors); so has each node's.

@@ -10,7 +10,7 @@ from pathlib import Path
 from ganscale.errors import GanscaleError
 
 SCRIPT = Path("slurm") / "train.sbatch"
-ENGINES = ("ddp", "zero0", "zero1", "zero2", "zero2_offload", "zero3")
+ENGINES = ("ddp", "fsdp2", "zero0", "zero1", "zero2", "zero2_offload", "zero3")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -67,7 +67,7 @@ def test_two_processes_do_what_one_does(digits: Path, tmp_path: Path) -> None:
     assert (RunFolder.of(two).path / "report.html").is_file()
 
 
-@pytest.mark.parametrize("engine", ["cpu_ddp", "deepspeed_zero2", "deepspeed_zero3"])
+@pytest.mark.parametrize("engine", ["cpu_ddp", "deepspeed_zero2", "deepspeed_zero3", "fsdp2"])
 def test_two_processes_score_and_steer_as_one_does(
     digits: Path, tmp_path: Path, engine: str
 ) -> None:

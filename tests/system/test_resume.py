@@ -81,13 +81,14 @@ def test_killed_on_two_processes_is_uninterrupted_too(
 
 
 def test_a_run_goes_on_with_another_engine(digits: Path, tmp_path: Path) -> None:
-    """ZeRO-3 on two processes, then ZeRO-1 on one, then neither: each as if it had been all."""
+    """FSDP2 and ZeRO-3 on two processes, ZeRO-1 on one, then none: each as if it had been all."""
     whole, path = experiment_file(digits, tmp_path, "mlp", "whole")
     none = ("objective.penalties=[]", "checkpoint.every=20")
     whole = load(path, [*none, "train.steps=60"])
     train(whole)
     changed, path = experiment_file(digits, tmp_path, "mlp", "changed")
-    for steps, processes, engine in ((20, 2, "deepspeed_zero3"), (40, 1, "deepspeed_zero1")):
+    engines = {"fsdp2": 2, "deepspeed_zero3": 2, "deepspeed_zero1": 1}
+    for steps, (engine, processes) in zip((15, 30, 45), engines.items(), strict=True):
         line = launched(processes, "train", str(path), *none, f"train.steps={steps}", engine=engine)
         assert run(line, ROOT).returncode == 0
     train(load(path, [*none, "train.steps=60"]))

@@ -41,7 +41,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
-def submit(cluster: Cluster, script: str, *arguments: str, options: tuple[str, ...] = ()) -> str:
+def submit(
+    cluster: Cluster,
+    script: str,
+    *arguments: str,
+    options: tuple[str, ...] = (),
+    engine: str = "ddp",
+) -> str:
     """The job's number."""
     name = "--job-name=test-" + Path(script).stem
     said = cluster.run(
@@ -53,6 +59,7 @@ def submit(cluster: Cluster, script: str, *arguments: str, options: tuple[str, .
         *arguments,
         OMP_NUM_THREADS="1",
         CUDA_VISIBLE_DEVICES="",
+        GANSCALE_ENGINE=engine,
     )
     assert said.strip().isdigit(), said
     return said.strip()
@@ -98,6 +105,20 @@ def is_the_whole(experiment: Experiment, whole: Experiment) -> None:
     same_checkpoint(
         RunFolder.of(whole).checkpoints / last, RunFolder.of(experiment).checkpoints / last
     )
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [("fsdp2", "FSDP2, 2 processes on cpu"), ("zero2", "DeepSpeed ZeRO-2, 2 processes on cpu")],
+)
+def test_the_engine_is_a_variable(
+    cluster: Cluster, digits: Path, tmp_path: Path, engine: str, words: str
+) -> None:
+    _, arguments = run_of(digits, tmp_path, engine, "train.steps=20")
+    job = submit(cluster, "train.sbatch", *arguments, options=("--nodes=2",), engine=engine)
+    assert cluster.wait(job, 240) == "COMPLETED", log_of(job)
+    assert words in log_of(job)
+    assert "step 20 of 20" in log_of(job)
 
 
 def test_a_time_limit_requeues_until_the_steps_are_done(

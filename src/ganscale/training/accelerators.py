@@ -160,7 +160,7 @@ def _with_deepspeed(experiment: Experiment) -> Accelerators:
         kinds = ", ".join(penalty.kind for penalty in experiment.objective.penalties)
         raise GanscaleError(
             f"{path}: ZeRO stage 3 cannot differentiate twice through partitioned weights, which "
-            f"objective.penalties ({kinds}) needs; use stage 2 or DDP",
+            f"objective.penalties ({kinds}) needs; use stage 2, FSDP2 or DDP",
             every_rank=True,
         )
     # Accelerate would otherwise take the file itself for both players.
