@@ -10,15 +10,18 @@ from torch import nn
 
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
+from ganscale.monitoring.trackers import read_metrics
 from ganscale.training import checkpoint
 from ganscale.training.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 
+PLAYERS_SECONDS = ("seconds/discriminator", "seconds/generator")
+
 
 def metrics(experiment: Experiment) -> list[dict[str, float]]:
     path = RunFolder.of(experiment).path / "metrics.jsonl"
-    timings = ("images/s", "seconds/data", "seconds/step")
+    timings = ("images/s", "seconds/data", "seconds/step", *PLAYERS_SECONDS)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in timings} for line in lines]
 
@@ -54,6 +57,8 @@ def test_a_run_leaves_what_a_user_looks_for(digits: Path, tmp_path: Path) -> Non
         f"step-{s:08d}.png" for s in (0, 5, 10)
     ]
     assert folder.experiment() == experiment
+    for line in read_metrics(folder.path):
+        assert 0 < sum(line[key] for key in PLAYERS_SECONDS) < line["seconds/step"]
     assert list(folder.path.glob("tensorboard/events*"))
     report = folder.report.read_text()
     assert "<svg" in report

@@ -6,8 +6,10 @@ a micro-batch, one optimizer step. In a conditional game a made image has the cl
 one in its row; otherwise `labels` is empty.
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -37,6 +39,16 @@ class Statistics:
         for name, value in values.items():
             if value is not None:
                 self.values[name].append(value.detach().float().mean())
+
+    @contextmanager
+    def timing(self, name: str, device: torch.device) -> Iterator[None]:
+        """Note the seconds that the work inside takes on the device."""
+        wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+        wait()
+        start = time.perf_counter()
+        yield
+        wait()
+        self.add(**{name: torch.tensor(time.perf_counter() - start, device=device)})
 
     def means(self) -> dict[str, Tensor]:
         """One number for each name."""
@@ -79,12 +91,16 @@ class GANStep:
 
     def __call__(self, step: int, batches: Sequence[Batch], measure: bool) -> Statistics:
         """Step number `step` on one batch of real uint8 images for each discriminator update."""
-        statistics = Statistics()
+        statistics, device = Statistics(), self.generator.device
+        # Waiting for a GPU holds it up, so only steps that are logged are timed.
+        timing = partial(statistics.timing, device=device) if measure else nullcontext
         self.seen.begin(step)
-        for i, batch in enumerate(batches):
-            update = step * self.discriminator_steps + i
-            self.update_discriminator(update, batch, statistics, measure)
-        self.update_generator(step, batches[-1], statistics, measure)
+        with timing("seconds/discriminator"):
+            for i, batch in enumerate(batches):
+                update = step * self.discriminator_steps + i
+                self.update_discriminator(update, batch, statistics, measure)
+        with timing("seconds/generator"):
+            self.update_generator(step, batches[-1], statistics, measure)
         with self.generator.whole():
             self.average.update(images_seen=(step + 1) * self.batch_size)
         self.seen.adjust(step + 1)

@@ -241,14 +241,14 @@ class Trainer:
         seconds = self.timer.read()
         # Phases between steps are no part of the speed of training.
         busy = seconds.get("data", 0.0) + seconds.get("step", 0.0)
-        images = (self.step - self.logged_step) * self.experiment.train.batch_size
+        steps = self.step - self.logged_step
         self.logged_step = self.step
         self._refuse_divergence([n for n, value in numbers.items() if not math.isfinite(value)])
         if self.game.augmentation.is_adaptive:
             numbers["augment/probability"] = self.game.augmentation.probability
-        numbers["images/s"] = images / busy
-        numbers["seconds/data"] = seconds.get("data", 0.0)
-        numbers["seconds/step"] = seconds.get("step", 0.0)
+        numbers["images/s"] = steps * self.experiment.train.batch_size / busy
+        numbers["seconds/data"] = seconds.get("data", 0.0) / steps
+        numbers["seconds/step"] = seconds.get("step", 0.0) / steps
         if self.device.type == "cuda":
             numbers["memory/GiB"] = torch.cuda.max_memory_allocated() / 2**30
         if self.recorder is not None:
