@@ -56,11 +56,11 @@ def test_adas_probability_goes_to_where_the_signs_meet_the_target(
     for first in range(4, 24, 2):
         two_steps(first, sure)
     assert augmentation.probability == 1
-    augmentation.observe(unsure)
+    augmentation.observe(-sure)  # of two steps the first is in the state
     state = augmentation.state()
     other = make(tiny(digits, tmp_path, adaptive, *policy))
     other.load_state(state)
     for one in (augmentation, other):
-        one.observe(unsure)
+        one.observe(sure)
         one.adjust(26)
     assert other.probability == augmentation.probability == pytest.approx(0.9)
