@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganscale.errors import GanscaleError
+from ganscale.training import accelerators
+from ganscale.training.accelerators import make_accelerators
+from tests.conftest import tiny
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.precision=fp16"], "train.precision=fp16 needs a GPU"),
+        (["train.sync_batch_norm=true"], "train.sync_batch_norm=true needs GPUs"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a CUDA device")
+def test_what_a_processor_cannot_do_is_refused(
+    digits: Path, tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(GanscaleError, match=message):
+        make_accelerators(tiny(digits, tmp_path, *overrides))
+
+
+def test_fsdp_is_refused_in_half_precision(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(accelerators.USE_FSDP, "true")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(accelerators, "_check_device", lambda experiment: None)
+    with pytest.raises(GanscaleError, match="fp16 does not go with FSDP; use bf16"):
+        make_accelerators(tiny(digits, tmp_path, "train.precision=fp16"))
+
+
+def test_fsdp_of_one_process_is_a_single_process(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(accelerators.USE_FSDP, "true")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert make_accelerators(tiny(digits, tmp_path)).engine == "single process"
