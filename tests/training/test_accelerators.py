@@ -24,14 +24,27 @@ def test_what_a_processor_cannot_do_is_refused(
         make_accelerators(tiny(digits, tmp_path, *overrides))
 
 
-def test_fsdp_is_refused_in_half_precision(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("precision", "offload", "message"),
+    [
+        ("fp16", "false", "fp16 does not go with FSDP; use bf16"),
+        ("fp32", "true", "fsdp_offload_params: true; only moments"),
+    ],
+)
+def test_what_fsdp_cannot_do_is_refused(
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    offload: str,
+    message: str,
 ) -> None:
     monkeypatch.setenv(accelerators.USE_FSDP, "true")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(accelerators, "_check_device", lambda experiment: None)
-    with pytest.raises(GanscaleError, match="fp16 does not go with FSDP; use bf16"):
-        make_accelerators(tiny(digits, tmp_path, "train.precision=fp16"))
+    monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", offload)
+    with pytest.raises(GanscaleError, match=message):
+        make_accelerators(tiny(digits, tmp_path, f"train.precision={precision}"))
 
 
 def test_fsdp_of_one_process_is_a_single_process(

@@ -93,6 +93,12 @@ def _wants_fsdp(experiment: Experiment) -> bool:
     asked = os.environ.get(USE_FSDP, "false").lower() == "true"
     if not asked or int(os.environ.get("WORLD_SIZE", 1)) == 1:
         return False
+    if os.environ.get("FSDP_OFFLOAD_PARAMS", "false").lower() == "true":
+        raise GanscaleError(
+            "the launcher's file says fsdp_offload_params: true; only moments can be kept in host "
+            "memory, and DeepSpeed does that (launch/accelerate/deepspeed_zero2_offload.yaml)",
+            every_rank=True,
+        )
     if experiment.train.precision == "fp16":
         raise GanscaleError(
             "train.precision=fp16 does not go with FSDP; use bf16, DDP or DeepSpeed",
