@@ -150,6 +150,23 @@ def test_an_s3_like_address_goes_through_fsspec(digits: Path, tmp_path: Path) ->
             memory.pipe(f"/bucket/{path.name}", path.read_bytes())
     images = ImageSet(remote("memory://bucket", tmp_path / "cache"))
     assert len(images.reader().read(np.arange(5)).images) == 5
+    with pytest.raises(GanscaleError, match=r"after 1 tries .FileNotFoundError"):
+        ImageSet(remote("memory://elsewhere", tmp_path / "cache"))
+
+
+def test_a_file_systems_own_errors_are_messages_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CredentialsError(Exception):
+        pass
+
+    def opened(*_: object) -> None:
+        raise CredentialsError("unable to locate credentials")
+
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.open", opened)
+    monkeypatch.setattr("ganscale.data.cache.time.sleep", lambda seconds: None)
+    with pytest.raises(GanscaleError, match=r"after 6 tries .CredentialsError: unable to"):
+        ImageSet(remote("memory://bucket", tmp_path / "cache"))
 
 
 @pytest.mark.parametrize("cache", ["folder", "none"])

@@ -93,16 +93,15 @@ class ShardCache:
                     check(partial)
                 partial.replace(path)
                 return
-            except (OSError, ValueError, http.client.HTTPException) as error:
+            except BaseException as error:  # file systems behind fsspec have errors of their own
                 partial.unlink(missing_ok=True)
+                if isinstance(error, GanscaleError) or not isinstance(error, Exception):
+                    raise
                 if attempt == TRIES or _is_final(error):
                     raise GanscaleError(
-                        f"{url}: cannot be had after {attempt} tries ({error})"
+                        f"{url}: cannot be had after {attempt} tries ({_in_words(error)})"
                     ) from None
-                log.info("%s: %s; trying again in %.1f s", url, error, wait)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
+                log.info("%s: %s; trying again in %.1f s", url, _in_words(error), wait)
             time.sleep(wait * random.uniform(0.5, 1.5))
             wait *= 2
 
@@ -156,6 +155,10 @@ def _check(path: Path, size: int | None, total: str | None) -> None:
 
 def _is_final(error: Exception) -> bool:
     """A refusal that will not change: no such address, the file is not there, or not for us."""
-    if isinstance(error, http.client.InvalidURL):
+    if isinstance(error, http.client.InvalidURL | FileNotFoundError | PermissionError):
         return True
     return isinstance(error, urllib.error.HTTPError) and error.code in (401, 403, 404, 410)
+
+
+def _in_words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
