@@ -88,7 +88,8 @@ requeue_or_end() {
     fi
     if [ "$code" -lt 128 ] && [ "$code" -ne 75 ]; then exit "$code"; fi
     state=$(squeue --noheader --jobs "$SLURM_JOB_ID" --states all --format %T || true)
-    if [ "$state" != RUNNING ]; then
+    # SIGNALING is a running job of which some node has not yet acknowledged a signal.
+    if [[ ! $state =~ ^(RUNNING|SIGNALING)$ ]]; then
         say "the job is $state: Slurm decides what becomes of it"
         exit "$code"
     fi

@@ -2,15 +2,19 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.system.processes import ROOT
 
 NODES = 2
+# The states that a job does not leave; SIGNALING, STAGE_OUT and others come and go.
+ENDED = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY"}
 CONFIGURATION = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -129,9 +133,18 @@ class Cluster:
 
     def wait(self, job: str, seconds: float) -> str:
         """Wait until a job has ended; its last state."""
-        waiting = {"PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "SUSPENDED"}
-        _wait_for(lambda: self.state(job) not in waiting, f"job {job}", seconds)
+        _wait_for(lambda: self.state(job) in ENDED, f"job {job}", seconds)
         return self.state(job)
+
+    @contextmanager
+    def deaf(self, node: int) -> Iterator[None]:
+        """Meanwhile, nothing that Slurm sends to a node (1, 2, …) arrives."""
+        slurmd = self._daemons[1 + node]
+        slurmd.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            slurmd.send_signal(signal.SIGCONT)
 
 
 def _wait_for(condition: Callable[[], bool], what: str, seconds: float) -> None:

@@ -184,6 +184,32 @@ def test_a_node_that_slurm_has_lost_costs_no_more_than_the_time_limit(
     is_the_whole(experiment, whole)
 
 
+def test_a_signal_that_slurm_is_still_sending_does_not_keep_the_job_from_going_on(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """The job's state is SIGNALING then, as at a time limit with a node slow to answer."""
+    run = tmp_path / "run"
+    (run / "checkpoints" / "step-00000001").mkdir(parents=True)
+    script = tmp_path / "end.sbatch"
+    script.write_text(
+        "#!/usr/bin/env bash\n"
+        "#SBATCH --requeue --open-mode=append --output=slurm-%x-%j.log\n"
+        ". slurm/job.sh\n"
+        "set_rendezvous\n"
+        "[ ${SLURM_RESTART_COUNT:-0} -eq 0 ] || exit 0\n"
+        f"say ready; until [ -e {tmp_path}/go ]; do sleep 0.2; done\n"
+        f"code=137; requeue_or_end {run}\n"
+    )
+    job = cluster.run("sbatch", "--parsable", "--job-name=test-end", str(script)).strip()
+    wait_for("ready", job, 1, 60)
+    with cluster.deaf(1):
+        cluster.run("scancel", "--signal=CONT", job)
+        assert cluster.state(job) == "SIGNALING"
+        (tmp_path / "go").touch()
+        wait_for("requeued; it goes on", job, 1, 60)
+    assert cluster.wait(job, 120) == "COMPLETED", log_of(job)
+
+
 def kill(job: str, line: str, process_number: str | None = None) -> None:
     """SIGKILL to the process of a job whose command line has `line` in it."""
     for process in psutil.process_iter():
