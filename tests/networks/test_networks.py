@@ -70,6 +70,32 @@ def test_dcgan_shapes_and_ranges(resolution: int, channels: int) -> None:
     assert discriminator(images).shape == (2,)
 
 
+@pytest.mark.parametrize(
+    ("resolution", "rising", "falling"),
+    [
+        (28, [4, 7, 14, 28], [14, 7, 4, 2, 1]),
+        (32, [4, 8, 16, 32], [16, 8, 4, 2, 1]),
+        (64, [4, 8, 16, 32, 64], [32, 16, 8, 4, 1]),
+    ],
+)
+def test_a_feature_of_the_dcgan_sees_the_whole_image(
+    resolution: int, rising: list[int], falling: list[int]
+) -> None:
+    seen: list[int] = []
+    shape = (1, resolution, resolution)
+    generator, discriminator = DCGANGenerator(16, shape, 4), DCGANDiscriminator(shape, 4, "none")
+    for network in (generator, discriminator):
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.register_forward_hook(lambda _m, _i, output: seen.append(output.shape[-1]))
+    images = generator(torch.randn(1, 16)).detach().requires_grad_()
+    discriminator(images)
+    assert seen == [*rising, *falling]
+    middle = discriminator.layers(images)[0, :, 1, 1].sum()
+    (sensitivity,) = torch.autograd.grad(middle, images)
+    assert sensitivity[0, 0].any(0).sum() >= 0.7 * resolution
+
+
 @pytest.mark.parametrize("resolution", [30, 48, 7, 4])
 def test_dcgan_refuses_other_resolutions(resolution: int) -> None:
     with pytest.raises(ValueError, match="power of two"):

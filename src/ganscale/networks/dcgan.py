@@ -18,15 +18,28 @@ from ganscale.networks.layers import (
     normalise_spectrally,
 )
 
+SMALLEST = 4  # side of the generator's first feature map, pixels
+# Of a discriminator at least, whatever the resolution: with fewer, no feature sees a whole image
+# of 28 or 32 pixels, and only parts are judged.
+FEWEST_MAPS = 4
 
-def _pyramid(resolution: int, width: int) -> tuple[int, list[int]]:
-    """The smallest feature map's side, and the channels from it up to full resolution.
 
-    Channels halve as the side doubles, from at most 8 times `width`, so that 64 pixels at width
-    64 are the sizes that the PyTorch tutorial uses.
+def _pyramid(resolution: int, width: int, fewest: int = 1) -> list[tuple[int, int]]:
+    """Side and channels of the feature maps, from half of the image to 4 pixels; `fewest` or more.
+
+    Channels double as the side halves, up to 8 times `width`, so that 64 pixels at width 64 are
+    the sizes that the PyTorch tutorial uses. 28 pixels go 14, 7, 4.
     """
-    base, doublings = base_side(resolution)
-    return base, [width * min(2**i, 8) for i in reversed(range(doublings))]
+    base_side(resolution)  # refuses other sizes
+    sides = [resolution // 2]
+    while sides[-1] > SMALLEST or len(sides) < fewest:
+        sides.append((sides[-1] + 1) // 2)
+    return [(side, width * min(2**i, 8)) for i, side in enumerate(sides)]
+
+
+def _kernel(small: int, large: int) -> int:
+    """Of a convolution of stride 2 and padding 1 between these sides: 4, or from 4 to 7, 3."""
+    return 4 - (2 * small - large)
 
 
 class DCGANGenerator(nn.Module):
@@ -43,7 +56,8 @@ class DCGANGenerator(nn.Module):
     ):
         super().__init__()
         channels, resolution, _ = image_shape
-        side, widths = _pyramid(resolution, width)
+        maps = _pyramid(resolution, width)[::-1]
+        (side, first), (_, last) = maps[0], maps[-1]
         self.embedding = ClassEmbedding(latent_dim, classes if norm == "none" else None)
 
         def block(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:
@@ -54,13 +68,15 @@ class DCGANGenerator(nn.Module):
                 nn.ReLU(inplace=True),
             )
 
-        layers = [block(self.embedding.width, widths[0], side, 1, 0)]
-        layers += attend_at(side, attention, widths[0])
-        for inputs, outputs in itertools.pairwise(widths):
-            side *= 2
-            layers += [block(inputs, outputs, 4, 2, 1), *attend_at(side, attention, outputs)]
-        last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)
-        self.layers = Conditioned(*layers, last, nn.Tanh())
+        layers = [
+            block(self.embedding.width, first, side, 1, 0),
+            *attend_at(side, attention, first),
+        ]
+        for (small, inputs), (large, outputs) in itertools.pairwise(maps):
+            layers.append(block(inputs, outputs, _kernel(small, large), 2, 1))
+            layers += attend_at(large, attention, outputs)
+        pixels = nn.ConvTranspose2d(last, channels, 4, 2, 1, bias=False)
+        self.layers = Conditioned(*layers, pixels, nn.Tanh())
         initialise_dcgan(self)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -83,29 +99,28 @@ class DCGANDiscriminator(nn.Module):
     ):
         super().__init__()
         channels, resolution, _ = image_shape
-        base, widths = _pyramid(resolution, width)
-        widths.reverse()
+        maps = _pyramid(resolution, width, FEWEST_MAPS)
+        (side, first), (base, last) = maps[0], maps[-1]
 
-        def block(inputs: int, outputs: int) -> nn.Module:
+        def block(inputs: int, outputs: int, kernel: int) -> nn.Module:
             return nn.Sequential(
-                nn.Conv2d(inputs, outputs, 4, 2, 1, bias=norm != "batch"),
+                nn.Conv2d(inputs, outputs, kernel, 2, 1, bias=norm != "batch"),
                 nn.BatchNorm2d(outputs) if norm == "batch" else nn.Identity(),
                 nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
             )
 
-        side = resolution // 2
         layers: list[nn.Module] = [
-            nn.Conv2d(channels, widths[0], 4, 2, 1, bias=False),  # the paper: no norm here
+            nn.Conv2d(channels, first, 4, 2, 1, bias=False),  # the paper: no norm here
             nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
-            *attend_at(side, attention, widths[0]),
+            *attend_at(side, attention, first),
         ]
-        for inputs, outputs in itertools.pairwise(widths):
-            side //= 2
-            layers += [block(inputs, outputs), *attend_at(side, attention, outputs)]
+        for (large, inputs), (small, outputs) in itertools.pairwise(maps):
+            layers.append(block(inputs, outputs, _kernel(small, large)))
+            layers += attend_at(small, attention, outputs)
         self.layers = nn.Sequential(*layers)
-        self.logit = nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False)
+        self.logit = nn.Conv2d(last, 1, base, 1, 0, bias=False)
         # All positions: the last map is too shallow to know shapes where it is averaged.
-        self.projection = ClassProjection(widths[-1] * base**2, classes)
+        self.projection = ClassProjection(last * base**2, classes)
         initialise_dcgan(self)
         if norm == "spectral":
             normalise_spectrally(self)
