@@ -22,7 +22,8 @@ ENGINES = {
     "deepspeed_zero3": "DeepSpeed ZeRO-3",
     "fsdp2": "FSDP2",
 }
-LARGEST_DIFFERENCE = {"fp32": 1e-5, "bf16": 3e-2}
+# Of weights, and of gradient norms, which bfloat16 has to two or three digits.
+LARGEST_DIFFERENCE = {"fp32": (1e-5, 1e-5), "bf16": (1e-2, 1e-1)}
 PLAYERS = ("generator", "discriminator")
 
 
@@ -102,8 +103,9 @@ def test_an_engine_plays_the_same_game(played: tuple[str, Path], digits: Path) -
     assert len(found) == (8 if engine == "deepspeed_zero3" else 14)
     for row in found:
         print(row)
-        assert row.weights < LARGEST_DIFFERENCE[row.precision], row
-        assert row.gradient_norms < LARGEST_DIFFERENCE[row.precision], row
+        weights, gradient_norms = LARGEST_DIFFERENCE[row.precision]
+        assert row.weights < weights, row
+        assert row.gradient_norms < gradient_norms, row
     check_resumed(engine, folder)
     if engine != "cpu":
         check_ranks_agree(folder)
