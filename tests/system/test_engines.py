@@ -22,7 +22,7 @@ ENGINES = {
     "deepspeed_zero3": "DeepSpeed ZeRO-3",
     "fsdp2": "FSDP2",
 }
-# Of weights, and of gradient norms, which bfloat16 has to two or three digits.
+# Of weights, and of the last gradient norms, of which bfloat16 leaves one or two digits.
 LARGEST_DIFFERENCE = {"fp32": (1e-5, 1e-5), "bf16": (1e-2, 1e-1)}
 PLAYERS = ("generator", "discriminator")
 

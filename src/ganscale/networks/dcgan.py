@@ -119,7 +119,7 @@ class DCGANDiscriminator(nn.Module):
             layers += attend_at(small, attention, outputs)
         self.layers = nn.Sequential(*layers)
         self.logit = nn.Conv2d(last, 1, base, 1, 0, bias=False)
-        # All positions: the last map is too shallow to know shapes where it is averaged.
+        # Of all positions of the last map, as the logit is, and not of their average.
         self.projection = ClassProjection(last * base**2, classes)
         initialise_dcgan(self)
         if norm == "spectral":
