@@ -33,15 +33,8 @@ def by_hand(
     generator = copy.deepcopy(game.generator.raw).to(dtype)
     discriminator = copy.deepcopy(game.discriminator.raw).to(dtype)
     adam = experiment.generator.optimizer
-    k = experiment.objective.lazy_interval
-    c = k / (k + 1) if k > 1 else 1
     optimizer_g = torch.optim.Adam(generator.parameters(), adam.lr, adam.betas, adam.eps)
-    optimizer_d = torch.optim.Adam(
-        discriminator.parameters(),
-        adam.lr * c,
-        (adam.betas[0] ** c, adam.betas[1] ** c),
-        adam.eps,
-    )
+    optimizer_d = torch.optim.Adam(discriminator.parameters(), adam.lr, adam.betas, adam.eps)
     loss, seed = LOSSES[experiment.objective.loss], experiment.seed
     rows, n = range(experiment.train.batch_size), experiment.discriminator.steps
     norms: dict[str, list[float]] = {}

@@ -28,11 +28,6 @@ class Objective(Section):
     """One-sided: the discriminator's target for real images is 1 minus this. For the losses that
     have a target: minimax, non_saturating, least_squares."""
 
-    @property
-    def lazy_interval(self) -> int:
-        """The longest interval of a penalty; 1 where none is lazy."""
-        return max((p.every for p in self.penalties), default=1)
-
 
 class InstanceNoise(Section):
     """Normal noise on all that the discriminator sees, fading linearly to none."""

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ganscale.config import Data, WeightedSet
 from ganscale.data.manifest import Manifest
@@ -72,6 +74,24 @@ class ImageSet:
     def description(self) -> str:
         """Where its images came from."""
         return " and ".join(manifest.source for manifest in self.manifests)
+
+    def class_shares(self) -> Tensor:
+        """How often each class (classes,) is drawn while training, as a share; float64.
+
+        Weighted as the mixture is; equal where `data.balance_classes` makes them so. Samples
+        without a label do not count. Reads the index of every shard.
+        """
+        classes = len(self.classes)
+        total = np.zeros(classes)
+        for part, reader in zip(self._weighted, self._readers, strict=True):
+            counts = np.zeros(classes)
+            for shard in range(len(reader.manifest.shards)):
+                labels = reader.labels(shard)
+                counts += np.bincount(labels[labels >= 0], minlength=classes)
+            total += part.weight * counts / max(1, counts.sum())
+        if self._data.balance_classes:
+            total = (total > 0).astype(np.float64)
+        return torch.from_numpy(total / total.sum())
 
     def order_of_all(self) -> Order:
         """Every sample of every set once an epoch, whatever the config says of mixing."""

@@ -107,8 +107,14 @@ class IndexedReader:
         self._storage.path(about.index_name, None, about.index_sha256)
 
     def labels(self, shard: int) -> Indices:
-        """Labels of a shard's samples."""
-        return np.array(self._open(shard).rows, dtype=np.int64)[:, LABEL]
+        """Labels of a shard's samples, from its index alone."""
+        return self._index(shard)[:, LABEL]
+
+    def _index(self, shard: int) -> Indices:
+        about = self.manifest.shards[shard]
+        path = self._storage.path(about.index_name, None, about.index_sha256)
+        table: Indices = np.load(path, allow_pickle=False)
+        return table
 
     def _sample(
         self, index: int, shard: int, tries: int = MOST_SKIPPED_IN_A_ROW, into: Bytes | None = None
@@ -158,8 +164,7 @@ class IndexedReader:
         where = f"{self._storage.location}: shard {about.name}"
         try:
             path = self._storage.path(about.name, about.bytes, about.sha256)
-            index = self._storage.path(about.index_name, None, about.index_sha256)
-            table = np.load(index, allow_pickle=False)
+            table = self._index(shard)
             with path.open("rb") as file:
                 tar = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError, EOFError) as error:

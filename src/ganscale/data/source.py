@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from ganscale.config import Experiment
 from ganscale.data.image_set import ImageSet
@@ -40,6 +41,19 @@ class BatchSource:
 
         shape, seed = self._experiment.image_shape, self._experiment.seed
         return stream(data, shape, len(self._rows), seed, self._ranks.rank, first)
+
+    def class_shares(self) -> Tensor | None:
+        """How often each class is drawn, (classes,); None where that is not known or not asked.
+
+        Every rank calls it; rank 0 looks and tells the others.
+        """
+        classes = self._experiment.data.classes
+        if classes is None or self._dataset is None:
+            return None
+        found = [self._images.class_shares() if self._ranks.rank == 0 else None]
+        if self._ranks.world_size > 1:
+            torch.distributed.broadcast_object_list(found)
+        return found[0]
 
     def whole_set(self) -> tuple[ImageSet, Reader]:
         """The set and its reader, for who wants all of it."""

@@ -29,6 +29,18 @@ def cycled_labels(classes: int | None, rows: range) -> tuple[Tensor, ...]:
     return (torch.arange(rows.start, rows.stop) % classes,)
 
 
+def drawn_labels(shares: Tensor, seed: int, purpose: str, step: int, rows: range) -> Tensor:
+    """Classes (len(rows),) int64 of some rows of a batch, class c with probability `shares[c]`.
+
+    `shares` (classes,) need not add up to 1.
+    """
+    shares = shares.double().cpu()
+    ends = (shares.cumsum(0) / shares.sum()).numpy()
+    unit = randomness.uniform(seed, purpose, step, rows, (1,))
+    labels = np.searchsorted(ends, unit[:, 0].numpy(), side="right")
+    return torch.from_numpy(labels).clamp(max=len(shares) - 1)
+
+
 @torch.no_grad()
 def images_of(
     generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], device: torch.device

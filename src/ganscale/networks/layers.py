@@ -17,6 +17,8 @@ def initialise_dcgan(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d) and module.affine:
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
@@ -42,8 +44,12 @@ def base_side(resolution: int) -> tuple[int, int]:
 
 
 def normalise_spectrally(network: nn.Module) -> None:
-    """Hold each layer's largest singular value at 1 (Miyato et al. 2018); after initialising."""
-    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    """Hold each layer's largest singular value at 1 (Miyato et al. 2018); after initialising.
+
+    A class projection's embedding is such a layer too (Miyato & Koyama 2018, section 4).
+    """
+    kinds = nn.Conv2d | nn.Linear | nn.Embedding
+    layers = [module for module in network.modules() if isinstance(module, kinds)]
     for layer in layers:
         nn.utils.parametrizations.spectral_norm(layer)
 

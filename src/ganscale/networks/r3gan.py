@@ -1,8 +1,8 @@
 """R3GAN's networks: a modern ResNet without any normalisation (Huang et al. 2024).
 
-Blocks are inverted bottlenecks with grouped 3×3 convolutions; sides change by bilinear resampling
-beside a 1×1 convolution; weights begin so that depth does not enlarge the variance (Fixup, Zhang
-et al. 2019). The generator and the discriminator mirror each other.
+Blocks are inverted bottlenecks with grouped 3×3 convolutions; sides change by a smooth resampling
+filter beside a 1×1 convolution; weights begin so that depth does not enlarge the variance (Fixup,
+Zhang et al. 2019). The generator and the discriminator mirror each other.
 """
 
 import itertools
@@ -17,6 +17,8 @@ from ganscale.networks.layers import LEAKY_SLOPE
 
 EXPANSION = 2  # channels inside a block, as a multiple of those outside
 BASE = 4  # side of the smallest feature map, pixels
+# [1, 2, 1] widened by [1, 1]: the authors' resampling filter, along either axis.
+FILTER = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
 
 
 def _initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
@@ -55,12 +57,44 @@ class Block(nn.Module):
         return summed
 
 
-class Transition(nn.Module):
-    """Features (N, inputs, H, W) to (N, outputs, …) at `scale` times the side."""
+class Resampler(nn.Module):
+    """Features (N, C, H, W) filtered by `FILTER` to half the side, or doubled by its transpose.
 
-    def __init__(self, inputs: int, outputs: int, scale: float):
+    Beyond the edges lie zeros, as in the authors' code. Computed in float32: CPUs have no fast
+    depthwise convolution in a lower precision.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, doubles: bool):
         super().__init__()
-        self.scale = scale
+        self.doubles = doubles
+        row = torch.tensor(FILTER)
+        # Doubling puts each pixel where there were four: the sum over the kernel is 4.
+        self.register_buffer("kernel", torch.outer(row, row)[None, None] * (4 if doubles else 1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Double or halve the side."""
+        if not torch.is_autocast_enabled(features.device.type):
+            return self._filter(features)
+        with torch.autocast(features.device.type, enabled=False):
+            return self._filter(features.float()).to(features.dtype)
+
+    def _filter(self, features: Tensor) -> Tensor:
+        channels = features.shape[1]
+        kernel = self.kernel.expand(channels, 1, -1, -1)
+        if self.doubles:
+            return F.conv_transpose2d(features, kernel, stride=2, padding=1, groups=channels)
+        return F.conv2d(features, kernel, stride=2, padding=1, groups=channels)
+
+
+class Transition(nn.Module):
+    """Features (N, inputs, H, W) to (N, outputs, …) at twice the side, or at half of it."""
+
+    def __init__(self, inputs: int, outputs: int, doubles: bool):
+        super().__init__()
+        self.doubles = doubles
+        self.resample = Resampler(doubles)
         self.match = (
             _initialised(nn.Conv2d(inputs, outputs, 1, bias=False))
             if inputs != outputs
@@ -69,13 +103,11 @@ class Transition(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Resample, convolving on the smaller side."""
-        if self.scale > 1:
-            features = self.match(features)
-        # Halving with bilinear weights and antialiasing off is the mean of 2×2 pixels.
-        resampled = F.interpolate(
-            features, scale_factor=self.scale, mode="bilinear", align_corners=False
-        )
-        return resampled if self.scale > 1 else self.match(resampled)
+        if self.doubles:
+            doubled: Tensor = self.resample(self.match(features))
+            return doubled
+        halved: Tensor = self.match(self.resample(features))
+        return halved
 
 
 def _stage(width: int, blocks: int, group: int, depth: int) -> list[nn.Module]:
@@ -104,7 +136,10 @@ class R3GANGenerator(nn.Module):
         self.modulation = _initialised(nn.Linear(self.embedding.width, widths[0], bias=False))
         layers = _stage(widths[0], blocks, group, depth)
         for inputs, outputs in itertools.pairwise(widths):
-            layers += [Transition(inputs, outputs, 2.0), *_stage(outputs, blocks, group, depth)]
+            layers += [
+                Transition(inputs, outputs, doubles=True),
+                *_stage(outputs, blocks, group, depth),
+            ]
         self.layers = nn.Sequential(*layers)
         self.pixels = _initialised(nn.Conv2d(widths[-1], image_shape[0], 1, bias=False))
 
@@ -132,7 +167,10 @@ class R3GANDiscriminator(nn.Module):
         self.pixels = _initialised(nn.Conv2d(image_shape[0], falling[0], 1, bias=False))
         layers = _stage(falling[0], blocks, group, depth)
         for inputs, outputs in itertools.pairwise(falling):
-            layers += [Transition(inputs, outputs, 0.5), *_stage(outputs, blocks, group, depth)]
+            layers += [
+                Transition(inputs, outputs, doubles=False),
+                *_stage(outputs, blocks, group, depth),
+            ]
         last = falling[-1]
         self.layers = nn.Sequential(*layers)
         self.basis = _initialised(nn.Conv2d(last, last, BASE, groups=last, bias=False))

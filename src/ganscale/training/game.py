@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ganscale import randomness
 from ganscale.config import Experiment
-from ganscale.evaluation.samples import cycled_labels
+from ganscale.evaluation.samples import drawn_labels
 from ganscale.networks import build_discriminator, build_generator
 from ganscale.training import checkpoint
 from ganscale.training.accelerators import make_accelerators
@@ -27,6 +27,9 @@ class Game:
 
     def __init__(self, experiment: Experiment):
         self._experiment = experiment
+        classes = experiment.data.classes
+        self.class_shares = torch.ones(classes) if classes is not None else None
+        """How often each class (classes,) is drawn; equal unless the data say otherwise."""
         accelerators = make_accelerators(experiment)
         self.engine = accelerators.engine
         player = Player
@@ -47,7 +50,6 @@ class Game:
             _discriminator(experiment),
             experiment.discriminator,
             experiment.train,
-            experiment.objective.lazy_interval,
         )
         self.average = MovingAverage(
             first_generator(experiment).to(self.generator.device),
@@ -62,11 +64,13 @@ class Game:
         """The averaged generator, ready to sample from: the same on every rank."""
         experiment, rows = self._experiment, range(STANDING_BATCH_SIZE)
         device = self.generator.device
-        labels = [label.to(device) for label in cycled_labels(experiment.data.classes, rows)]
         batches = []
         for i in range(STANDING_BATCHES):
-            latents = randomness.latents(experiment.latent, experiment.seed, "standing", i, rows)
-            batches.append((latents.to(device), *labels))
+            inputs = [randomness.latents(experiment.latent, experiment.seed, "standing", i, rows)]
+            if self.class_shares is not None:
+                seed = experiment.seed
+                inputs.append(drawn_labels(self.class_shares, seed, "standing labels", i, rows))
+            batches.append(tuple(part.to(device) for part in inputs))
         return self.average.snapshot(batches)
 
     def weights(self) -> dict[str, dict[str, Tensor]]:

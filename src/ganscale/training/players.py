@@ -33,7 +33,6 @@ class Player:
         network: nn.Module,
         options: Generator | DiscriminatorPlayer,
         train: Train,
-        lazy_interval: int = 1,
     ):
         self.name = name
         self.accelerator = accelerator
@@ -44,7 +43,7 @@ class Player:
         self.memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
         self.raw = network.to(self.device).to(memory_format=self.memory_format)
         self._forward_float32 = self.raw.forward  # before it is wrapped in autocast
-        self._prepare(adam(self.raw, options.optimizer, lazy_interval), train)
+        self._prepare(adam(self.raw, options.optimizer), train)
         self._base_rates = [group["lr"] for group in self.optimizer.param_groups]
 
     @property
@@ -179,12 +178,10 @@ class Player:
         }
 
 
-def adam(network: nn.Module, options: Adam, lazy_interval: int) -> torch.optim.Adam:
-    """Adam; a penalty every k-th step takes lr and betas of k/(k+1) (StyleGAN2, appendix B)."""
-    ratio = lazy_interval / (lazy_interval + 1) if lazy_interval > 1 else 1.0
-    betas = (options.betas[0] ** ratio, options.betas[1] ** ratio)
+def adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
+    """Adam over all weights of a network."""
     return torch.optim.Adam(
-        network.parameters(), lr=options.lr * ratio, betas=betas, eps=options.eps, fused=True
+        network.parameters(), lr=options.lr, betas=options.betas, eps=options.eps, fused=True
     )
 
 

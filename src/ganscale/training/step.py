@@ -40,6 +40,12 @@ class Statistics:
             if value is not None:
                 self.values[name].append(value.detach().float().mean())
 
+    def take(self, other: "Statistics", prefix: str) -> None:
+        """Note the numbers of another step too whose names begin with `prefix`."""
+        for name, values in other.values.items():
+            if name.startswith(prefix):
+                self.values[name] += values
+
     @contextmanager
     def timing(self, name: str, device: torch.device) -> Iterator[None]:
         """Note the seconds that the work inside takes on the device."""
@@ -120,10 +126,11 @@ class GANStep:
                 real_logits, fake_logits = self.judge(real, fake, labels)
                 loss = self.loss.discriminator(real_logits, fake_logits, self.real_target)
                 for penalty in self.penalties:
-                    due = update % penalty.every == 0
-                    if due or measure:  # a lazy one is seldom due when it is to be logged
+                    # Not to be logged where it is not due: one more forward would move spectral
+                    # norm's vectors and dropout's draws.
+                    if update % penalty.every == 0:
                         value = self.penalty(penalty, update, rows, real, fake, labels)
-                        loss = loss + penalty.weight * penalty.every * value if due else loss
+                        loss = loss + penalty.weight * penalty.every * value
                         statistics.add(**{f"penalty/{penalty.kind}": value})
                 player.backward(loss / self.accumulation)
             self.note(real_logits, fake_logits, statistics, measure)

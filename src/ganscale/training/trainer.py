@@ -91,11 +91,16 @@ class Trainer:
         # Data
         self.batch_source = BatchSource(experiment, self.ranks, rows, self.device)
         log.info("%s", self.batch_source.description)
+        shares = self.batch_source.class_shares()
+        if shares is not None:
+            self.game.class_shares = shares
         self.evaluator = self._make_evaluator()
 
         # Where the run is
         self.step = 0
         self.logged_step = 0
+        self.penalties = Statistics()
+        """Those applied since the last log: a lazy one is seldom due in the step that is logged."""
         self.recorder: Recorder | None = None
         self.timer = PhaseTimer()
 
@@ -171,6 +176,7 @@ class Trainer:
                 self.game.rates.apply()
                 statistics = self.gan_step(self.step, batches, measured)
                 self.game.rates.advance()
+                self.penalties.take(statistics, "penalty/")
                 self.step += 1
                 if measured:
                     self._log(progress, statistics)
@@ -234,7 +240,8 @@ class Trainer:
 
     def _log(self, progress: TrainingProgress, statistics: Statistics) -> None:
         """Average the step's numbers over ranks, show and track them; stop on a NaN."""
-        means = statistics.means()
+        means = statistics.means() | self.penalties.means()
+        self.penalties = Statistics()
         values = self.accelerator.reduce(torch.stack(list(means.values())), "mean").tolist()
         numbers: dict[str, float] = dict(zip(means, values, strict=True))
         self.timer.lap("step")
