@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -13,7 +14,7 @@ from ganscale.networks import build_discriminator, build_generator
 from ganscale.networks.attention import SelfAttention
 from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
 from ganscale.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from ganscale.networks.layers import has_batch_norm, standing_statistics
+from ganscale.networks.layers import has_batch_norm, has_sync_batch_norm, standing_statistics
 from ganscale.networks.mlp import MLPDiscriminator, MLPGenerator
 from ganscale.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from ganscale.networks.resnet import ResNetDiscriminator, ResNetGenerator
@@ -270,3 +271,47 @@ def test_a_network_of_the_users_own(tmp_path: Path) -> None:
         build_discriminator(CustomNetworkOptions(architecture=f"{path}:Judge"), MNIST)
     with pytest.raises(GanscaleError, match="no file"):
         build_generator(CustomNetworkOptions(architecture="nowhere.py:X"), 4, MNIST)
+
+
+def batch_mates_matter(discriminator: nn.Module) -> bool:
+    """Whether the first image's logit changes with the second image, in training mode."""
+    image, mate, other = torch.randn(3, *RGB)
+    with torch.no_grad():
+        # Copies: a forward moves spectral norm's vectors.
+        logits = [
+            copy.deepcopy(discriminator)(torch.stack([image, beside]))[0]
+            for beside in (mate, other)
+        ]
+    return not torch.allclose(*logits, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["batch", "none", "spectral"])
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_discriminator_says_whether_it_treats_images_one_by_one(name: str, norm: str) -> None:
+    normalised = {"dcgan": ("batch", "none", "spectral"), "resnet": ("none", "spectral")}
+    options = {}
+    if kind := normalised.get(name.split()[0]):
+        if norm not in kind:
+            pytest.skip("has no such norm")
+        options = {"norm": norm}
+    discriminator = PAIRS[name][1](RGB, **options).train()
+    says = discriminator.treats_images_one_by_one
+    assert says == (norm != "batch" or not options)
+    assert says != batch_mates_matter(discriminator)
+
+
+def test_batch_norm_is_found_anywhere_in_a_network_of_the_users_own() -> None:
+    def inside(layer: nn.Module) -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 4), nn.ModuleDict({"deep": nn.Sequential(layer)}))
+
+    for layer in (nn.BatchNorm1d(4), nn.BatchNorm2d(4), nn.BatchNorm3d(4), nn.LazyBatchNorm2d()):
+        assert has_batch_norm(inside(layer))
+        assert not has_sync_batch_norm(inside(layer))
+    for layer in (nn.GroupNorm(2, 4), nn.InstanceNorm2d(4), nn.LayerNorm(4), nn.Dropout()):
+        assert not has_batch_norm(inside(layer))
+    synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(inside(nn.BatchNorm2d(4)))
+    assert has_batch_norm(synchronised)
+    assert has_sync_batch_norm(synchronised)
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(DCGANDiscriminator(RGB, 4))
+    assert has_sync_batch_norm(converted)
+    assert not converted.treats_images_one_by_one

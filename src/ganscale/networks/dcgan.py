@@ -13,6 +13,7 @@ from ganscale.networks.conditioning import (
 )
 from ganscale.networks.layers import (
     LEAKY_SLOPE,
+    Discriminator,
     base_side,
     initialise_dcgan,
     normalise_spectrally,
@@ -86,7 +87,7 @@ class DCGANGenerator(nn.Module):
         return images
 
 
-class DCGANDiscriminator(nn.Module):
+class DCGANDiscriminator(Discriminator):
     """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
 
     def __init__(

@@ -55,8 +55,28 @@ def normalise_spectrally(network: nn.Module) -> None:
 
 
 def has_batch_norm(network: nn.Module) -> bool:
-    """Whether the network's output for one image depends on the others in its batch."""
+    """Whether a layer of the network is BatchNorm, over one process's images or over all (Sync).
+
+    Looks at the modules, so that it knows networks of the user's own too.
+    """
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
+
+
+def has_sync_batch_norm(network: nn.Module) -> bool:
+    """Whether a layer of the network is SyncBatchNorm, which has no second derivative."""
+    return any(isinstance(m, nn.SyncBatchNorm) for m in network.modules())
+
+
+class Discriminator(nn.Module):
+    """Called with images (N, C, H, W), and labels (N,) if conditional, it returns logits (N,)."""
+
+    @property
+    def treats_images_one_by_one(self) -> bool:
+        """Whether an image's logit is the same whatever else is in its batch.
+
+        Only then may real and generated images be judged in one batch.
+        """
+        return not has_batch_norm(self)
 
 
 def standing_statistics(network: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> None:

@@ -6,6 +6,7 @@ from math import prod
 from torch import Tensor, nn
 
 from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
+from ganscale.networks.layers import Discriminator
 from ganscale.networks.layers import activation as activation_layer
 
 
@@ -45,7 +46,7 @@ class MLPGenerator(nn.Module):
         return images.view(-1, *self.image_shape)
 
 
-class MLPDiscriminator(nn.Module):
+class MLPDiscriminator(Discriminator):
     """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
 
     def __init__(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
-from ganscale.networks.layers import LEAKY_SLOPE
+from ganscale.networks.layers import LEAKY_SLOPE, Discriminator
 
 EXPANSION = 2  # channels inside a block, as a multiple of those outside
 BASE = 4  # side of the smallest feature map, pixels
@@ -150,7 +150,7 @@ class R3GANGenerator(nn.Module):
         return images
 
 
-class R3GANDiscriminator(nn.Module):
+class R3GANDiscriminator(Discriminator):
     """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
 
     def __init__(

@@ -19,7 +19,12 @@ from ganscale.networks.conditioning import (
     TakesLabels,
     norm_layer,
 )
-from ganscale.networks.layers import base_side, initialise_residual, normalise_spectrally
+from ganscale.networks.layers import (
+    Discriminator,
+    base_side,
+    initialise_residual,
+    normalise_spectrally,
+)
 
 WIDEST_SIDE = 32  # up to this side all maps of a generator have the full width
 NARROWEST = 8
@@ -115,7 +120,7 @@ class ResNetGenerator(nn.Module):
         return images
 
 
-class ResNetDiscriminator(nn.Module):
+class ResNetDiscriminator(Discriminator):
     """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
 
     def __init__(
