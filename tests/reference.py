@@ -1,19 +1,43 @@
-"""The game written out by hand in plain torch: no players, no accumulation, nothing frozen."""
+"""The game written out by hand in plain torch and float64: no players, no engine, nothing frozen.
+
+Knows what decides a run: losses, penalties, labels, augmentation and its controller, instance
+noise, schedules, micro-batches, and the moving average with its BatchNorm statistics.
+"""
 
 import copy
-import functools
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ganscale import randomness
-from ganscale.config import Experiment
+from ganscale.config import Experiment, Schedule
 from ganscale.data.loader import Ranks
 from ganscale.data.reader import Batch
 from ganscale.data.source import BatchSource
+from ganscale.networks import build_discriminator, build_generator
+from ganscale.objectives.augment import augment
 from ganscale.objectives.losses import LOSSES
 from ganscale.objectives.penalties import PENALTIES
-from ganscale.training.game import Game
+
+PLAYERS = ("generator", "discriminator")
+
+
+@dataclass
+class Played:
+    """What came of some steps."""
+
+    generator: nn.Module
+    discriminator: nn.Module
+    average: nn.Module
+    norms: dict[str, float]
+    """Gradient norms of the last step, a mean over the updates of a player."""
+    probability: float
+    """Of augmentation."""
 
 
 def real_batches(
@@ -25,56 +49,216 @@ def real_batches(
     return list(source.batches(first, first + number))
 
 
-def by_hand(
-    experiment: Experiment, steps: int, dtype: torch.dtype = torch.float32
-) -> tuple[nn.Module, nn.Module, dict[str, float]]:
-    """Generator and discriminator after these steps, and the last step's mean gradient norms."""
-    game = Game(experiment)
-    generator = copy.deepcopy(game.generator.raw).to(dtype)
-    discriminator = copy.deepcopy(game.discriminator.raw).to(dtype)
-    adam = experiment.generator.optimizer
-    optimizer_g = torch.optim.Adam(generator.parameters(), adam.lr, adam.betas, adam.eps)
-    optimizer_d = torch.optim.Adam(discriminator.parameters(), adam.lr, adam.betas, adam.eps)
-    loss, seed = LOSSES[experiment.objective.loss], experiment.seed
-    rows, n = range(experiment.train.batch_size), experiment.discriminator.steps
-    norms: dict[str, list[float]] = {}
+def first_networks(experiment: Experiment) -> tuple[nn.Module, nn.Module]:
+    """Generator and discriminator as the seed makes them."""
+    shape, classes = experiment.image_shape, experiment.data.classes
+    torch.manual_seed(randomness.torch_seed(experiment.seed, "weights/generator"))
+    generator = build_generator(experiment.generator.network, experiment.latent.dim, shape, classes)
+    torch.manual_seed(randomness.torch_seed(experiment.seed, "weights/discriminator"))
+    return generator, build_discriminator(experiment.discriminator.network, shape, classes)
 
-    def latents(purpose: str, number: int) -> Tensor:
-        return randomness.latents(experiment.latent, seed, purpose, number, rows).to(dtype)
 
-    def judged(labels: tuple[Tensor, ...], images: Tensor) -> Tensor:
-        logits: Tensor = discriminator(images, *labels)
-        return logits
+def rate_factor(schedules: tuple[Schedule, ...], step: int) -> float:
+    """What a learning rate is multiplied by at a step, from 0, by the formulas of torch's docs."""
+    factor = 1.0
+    for schedule in schedules:
+        options = schedule.options
+        if schedule.name == "CosineAnnealingLR":
+            low = options.get("eta_min", 0.0)
+            factor *= low + (1 - low) * (1 + math.cos(math.pi * step / options["T_max"])) / 2
+        elif schedule.name == "LinearLR":
+            start, end, total = (options[k] for k in ("start_factor", "end_factor", "total_iters"))
+            factor *= start + (end - start) * min(step, total) / total
+        else:
+            raise NotImplementedError(schedule.name)
+    return factor
 
-    def update(name: str, network: nn.Module, optimizer: torch.optim.Adam, total: Tensor) -> None:
+
+class Reference:
+    """One game; `play` plays it."""
+
+    def __init__(self, experiment: Experiment, dtype: torch.dtype = torch.float64):
+        self.experiment, self.dtype = experiment, dtype
+        self.generator, self.discriminator = (n.to(dtype) for n in first_networks(experiment))
+        self.average = copy.deepcopy(self.generator)
+        self.loss = LOSSES[experiment.objective.loss]
+        self.probability = experiment.augment.probability
+        self.signs: list[Tensor] = []
+        self.norms: dict[str, list[float]] = {}
+        self.optimizers = {}
+        for name in PLAYERS:
+            adam = getattr(experiment, name).optimizer
+            weights = getattr(self, name).parameters()
+            self.optimizers[name] = torch.optim.Adam(weights, adam.lr, adam.betas, adam.eps)
+
+    def play(self, steps: int) -> Played:
+        """The first steps of the run."""
+        n = self.experiment.discriminator.steps
+        for step in range(steps):
+            self.norms.clear()
+            batches = real_batches(self.experiment, step * n, n)
+            for i, batch in enumerate(batches):
+                self.update("discriminator", step, step * n + i, batch, self.discriminator_loss)
+            self.update("generator", step, step, batches[-1], self.generator_loss)
+            self.move_average((step + 1) * self.experiment.train.batch_size)
+            self.steer_augmentation(step + 1)
+        self.stand_still()
+        norms = {name: sum(values) / len(values) for name, values in self.norms.items()}
+        return Played(self.generator, self.discriminator, self.average, norms, self.probability)
+
+    def update(
+        self, name: str, step: int, number: int, batch: Batch, loss: Callable[..., Tensor]
+    ) -> None:
+        """One Adam step of a player on the mean of its micro-batches' losses."""
+        experiment = self.experiment
+        size = experiment.train.batch_size // experiment.train.accumulation
+        total = torch.zeros((), dtype=self.dtype)
+        for start in range(0, experiment.train.batch_size, size):
+            rows = range(start, start + size)
+            real = batch.images[start : rows.stop].to(self.dtype) / 127.5 - 1
+            labels = (batch.labels[start : rows.stop],) if experiment.data.classes else ()
+            total = total + loss(step, number, rows, real, labels) / experiment.train.accumulation
+        network, optimizer = getattr(self, name), self.optimizers[name]
         optimizer.zero_grad()
         total.backward()
-        limit = getattr(experiment, name).clip_norm or float("inf")
+        player = getattr(experiment, name)
+        limit = player.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
-        norms.setdefault(name, []).append(float(norm))
+        self.norms.setdefault(name, []).append(float(norm))
+        for group in optimizer.param_groups:
+            group["lr"] = player.optimizer.lr * rate_factor(player.schedules, step)
         optimizer.step()
 
-    target = 1 - experiment.objective.label_smoothing
-    for step in range(steps):
-        norms.clear()
-        for i, batch in enumerate(real_batches(experiment, step * n, n), step * n):
-            real = batch.images.to(dtype) / 127.5 - 1
-            labels = (batch.labels,) if experiment.data.classes else ()
-            fake = generator(latents("discriminator", i), *labels).detach()
-            judge = functools.partial(judged, labels)
-            total = loss.discriminator(judge(real), judge(fake), target)
-            for penalty in experiment.objective.penalties:
-                draws = iter(range(1, 9))
+    def discriminator_loss(
+        self, step: int, number: int, rows: range, real: Tensor, labels: tuple[Tensor, ...]
+    ) -> Tensor:
+        experiment = self.experiment
+        fake = self.generator(self.latents("discriminator", number, rows), *labels).detach()
+        real = self.seen(real, "real", step, number, rows)
+        fake = self.seen(fake, "fake", step, number, rows)
+        real_logits, fake_logits = self.judge_both(real, fake, labels)
+        target = 1 - experiment.objective.label_smoothing
+        total = self.loss.discriminator(real_logits, fake_logits, target)
+        for penalty in experiment.objective.penalties:
+            if number % penalty.every == 0:
+                random = self.uniform(f"penalty/{penalty.kind}", number, rows)
+                value = PENALTIES[penalty.kind](
+                    lambda images: self.discriminator(images, *labels), real, fake, random
+                )
+                total = total + penalty.every * penalty.weight * value
+        lead = real_logits - fake_logits if self.loss.paired else real_logits
+        self.signs.append(lead.detach().sign().mean())
+        return total
 
-                def random(shape, kind=penalty.kind, i=i, draws=draws):  # type: ignore[no-untyped-def]
-                    purpose = f"penalty/{kind}/{next(draws)}"
-                    return randomness.uniform(seed, purpose, i, rows, shape).to(dtype)
+    def generator_loss(
+        self, step: int, number: int, rows: range, real: Tensor, labels: tuple[Tensor, ...]
+    ) -> Tensor:
+        real_logits = None
+        if self.loss.paired:
+            shown = self.seen(real, "real of generator", step, number, rows)
+            real_logits = self.discriminator(shown, *labels)
+        fake = self.generator(self.latents("generator", number, rows), *labels)
+        shown = self.seen(fake, "fake of generator", step, number, rows)
+        return self.loss.generator(self.discriminator(shown, *labels), real_logits)
 
-                if i % penalty.every == 0:
-                    value = PENALTIES[penalty.kind](judge, real, fake, random)
-                    total = total + penalty.every * penalty.weight * value
-            update("discriminator", discriminator, optimizer_d, total)
-        fake_logits = judge(generator(latents("generator", step), *labels))
-        total = loss.generator(fake_logits, judge(real))
-        update("generator", generator, optimizer_g, total)
-    return generator, discriminator, {k: sum(v) / len(v) for k, v in norms.items()}
+    def judge_both(
+        self, real: Tensor, fake: Tensor, labels: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """Spectral norm takes one step of its power iteration a forward: there, one for both."""
+        if any(nn.utils.parametrize.is_parametrized(m) for m in self.discriminator.modules()):
+            twice = [torch.cat([label, label]) for label in labels]
+            both = self.discriminator(torch.cat([real, fake]), *twice)
+            return both[: len(real)], both[len(real) :]
+        return self.discriminator(real, *labels), self.discriminator(fake, *labels)
+
+    def seen(self, images: Tensor, purpose: str, step: int, number: int, rows: range) -> Tensor:
+        """What the discriminator is shown of images."""
+        options = self.experiment.augment
+        random = self.uniform(f"augment/{purpose}", number, rows)
+        if options.policy:
+            images = augment(images, options.policy, self.probability, random)
+        if options.noise is not None and step < options.noise.steps:
+            std = options.noise.std * (1 - step / options.noise.steps)
+            shape = tuple(images.shape[1:])
+            noise = randomness.normal(self.experiment.seed, f"noise/{purpose}", number, rows, shape)
+            images = images + std * noise.to(self.dtype)
+        return images
+
+    def steer_augmentation(self, steps: int) -> None:
+        """ADA (Karras et al. 2020, section 3.1)."""
+        adaptive = self.experiment.augment.adaptive
+        if adaptive is not None and steps % adaptive.every == 0:
+            amount = adaptive.every * self.experiment.train.batch_size / adaptive.images
+            sure = torch.stack(self.signs).mean() > adaptive.target
+            self.probability = min(1.0, max(0.0, self.probability + (amount if sure else -amount)))
+            self.signs.clear()
+
+    @torch.no_grad()
+    def move_average(self, images: int) -> None:
+        """StyleGAN2-ADA's rule: a half-life in images, at first a part of the images seen."""
+        ema = self.experiment.ema
+        half_life = ema.half_life
+        if ema.ramp_up is not None:
+            half_life = min(half_life, images * ema.ramp_up)
+        kept = 0.5 ** (self.experiment.train.batch_size / half_life)
+        for ours, theirs in zip(
+            self.average.parameters(), self.generator.parameters(), strict=True
+        ):
+            ours.copy_(kept * ours + (1 - kept) * theirs)
+
+    @torch.no_grad()
+    def stand_still(self) -> None:
+        """Give the average's BatchNorm the mean of its statistics over 16 batches of 128."""
+        experiment, rows = self.experiment, range(128)
+        kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
+        norms = [m for m in self.average.modules() if isinstance(m, kinds)]
+        found: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {norm: [] for norm in norms}
+
+        def note(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            features = inputs[0].transpose(0, 1).flatten(1)
+            found[norm].append((features.mean(1), features.var(1)))
+
+        hooks = [norm.register_forward_pre_hook(note) for norm in norms]
+        for i in range(16 if norms else 0):
+            labels = self.standing_labels(i, rows) if experiment.data.classes else ()
+            latents = randomness.latents(experiment.latent, experiment.seed, "standing", i, rows)
+            self.average.train()(latents.to(self.dtype), *labels)
+        for hook, (norm, statistics) in zip(hooks, found.items(), strict=True):
+            hook.remove()
+            norm.running_mean, norm.running_var = (
+                torch.stack(values).mean(0) for values in zip(*statistics, strict=True)
+            )
+
+    def standing_labels(self, number: int, rows: range) -> tuple[Tensor]:
+        """Classes as often as in the set: the first whose share, summed up, exceeds a draw."""
+        size = BatchSource(self.experiment, Ranks(), rows, torch.device("cpu"))
+        reader = size.whole_set()[1]
+        labels = reader.read(np.arange(size.whole_set()[0].samples)).labels
+        sums = torch.bincount(labels).double().cumsum(0) / len(labels)
+        unit = randomness.uniform(self.experiment.seed, "standing labels", number, rows, (1,))
+        return ((unit >= sums[None]).sum(1),)
+
+    def latents(self, purpose: str, number: int, rows: range) -> Tensor:
+        experiment = self.experiment
+        return randomness.latents(experiment.latent, experiment.seed, purpose, number, rows).to(
+            self.dtype
+        )
+
+    def uniform(
+        self, purpose: str, number: int, rows: range
+    ) -> Callable[[tuple[int, ...]], Tensor]:
+        """Draws one after another, each under a purpose of its own."""
+        counter = itertools.count(1)
+
+        def random(shape: tuple[int, ...]) -> Tensor:
+            name = f"{purpose}/{next(counter)}"
+            return randomness.uniform(self.experiment.seed, name, number, rows, shape).to(
+                self.dtype
+            )
+
+        return random
+
+
+def by_hand(experiment: Experiment, steps: int) -> Played:
+    """What comes of the first steps of an experiment."""
+    return Reference(experiment).play(steps)

@@ -59,7 +59,8 @@ def rows(engine: str, digits: Path, folder: Path) -> list[Row]:
         experiment = case_experiment(digits, folder, case, "fp32")
         if not (folder / f"{case}-fp32").exists():
             continue
-        *networks, norms = by_hand(experiment, STEPS, torch.float64)
+        by = by_hand(experiment, STEPS)
+        networks, norms = (by.generator, by.discriminator), by.norms
         for precision in PRECISIONS:
             played = torch.load(folder / f"{case}-{precision}")
             weights = [

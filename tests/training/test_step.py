@@ -56,10 +56,11 @@ def test_a_step_is_the_update_of_the_papers(digits: Path, tmp_path: Path, name: 
     n = experiment.discriminator.steps
     for k in range(4):
         step(k, real_batches(experiment, k * n, n), measure=k % 2 == 0)
-    generator, discriminator, _ = by_hand(experiment, 4)
-    for ours, theirs in ((game.generator.raw, generator), (game.discriminator.raw, discriminator)):
+    played = by_hand(experiment, 4)
+    networks = (played.generator, played.discriminator)
+    for ours, theirs in zip((game.generator.raw, game.discriminator.raw), networks, strict=True):
         for (name_, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-            assert torch.allclose(a, b, rtol=1e-4, atol=1e-6), name_
+            assert torch.allclose(a.double(), b, rtol=1e-4, atol=1e-6), name_
 
 
 def test_batch_norm_judges_real_and_fake_apart(digits: Path, tmp_path: Path) -> None:
@@ -67,9 +68,9 @@ def test_batch_norm_judges_real_and_fake_apart(digits: Path, tmp_path: Path) -> 
     game, step = make(experiment)
     assert not step.judge_together
     step(0, real_batches(experiment, 0, 1), measure=True)
-    _, discriminator, _ = by_hand(experiment, 1)
+    discriminator = by_hand(experiment, 1).discriminator
     for a, b in zip(game.discriminator.raw.parameters(), discriminator.parameters(), strict=True):
-        assert torch.allclose(a, b, rtol=1e-3, atol=1e-5)
+        assert torch.allclose(a.double(), b, rtol=1e-3, atol=1e-5)
 
 
 def dcgan(digits: Path, folder: Path) -> Experiment:

@@ -21,6 +21,7 @@ class Experiment(Section):
         "train.steps",
         "train.accumulation",
         "train.timeout",
+        "train.deterministic",
         "train.compare_every",
         "data.path",
         "data.reader",

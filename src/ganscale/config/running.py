@@ -18,6 +18,9 @@ class Train(Section):
     """Arithmetic of the networks; penalties, optimizer and EMA stay in float32."""
     tf32: bool = True
     """TensorFloat-32 matrix products where the GPU has them (with fp32)."""
+    deterministic: bool = False
+    """Only algorithms of torch that give the same bits each time; on a GPU some are slower, and a
+    few layers have none."""
     channels_last: bool = False
     """Memory order of images: faster for convolutions in bf16 and fp16."""
     sync_batch_norm: bool = False

@@ -21,7 +21,6 @@ from torch.distributed.rendezvous import rendezvous
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
 
-ACCELERATE_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 USE_FSDP = "ACCELERATE_USE_FSDP"  # set by the launcher
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FROM_EXPERIMENT = {
@@ -57,7 +56,7 @@ class Accelerators(NamedTuple):
 
 
 def make_accelerators(experiment: Experiment) -> Accelerators:
-    """Both Accelerators; a machine without a GPU trains on its processor."""
+    """Both Accelerators; a machine without a GPU trains on its CPU."""
     _check_device(experiment)
     _join_restarted_group(_timeout(experiment))
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
@@ -68,12 +67,16 @@ def make_accelerators(experiment: Experiment) -> Accelerators:
         # Precision is the experiment's, whatever the launcher's file says: the run follows from it.
         return Accelerator(
             cpu=not torch.cuda.is_available(),
-            mixed_precision=ACCELERATE_PRECISION[experiment.train.precision],
+            mixed_precision="no",  # a player's own: see players.py
             kwargs_handlers=[
                 # Two forwards before one backward: broadcasting buffers would write into
                 # BatchNorm's statistics between them.
+                # Looking for unused parameters keeps DDP from laying its buckets out anew after a
+                # process's first step: a resumed run would add up gradients in another order.
                 DistributedDataParallelKwargs(
-                    broadcast_buffers=False, gradient_as_bucket_view=True
+                    broadcast_buffers=False,
+                    gradient_as_bucket_view=True,
+                    find_unused_parameters=True,
                 ),
                 InitProcessGroupKwargs(timeout=_timeout(experiment)),
             ],
@@ -109,10 +112,6 @@ def _wants_fsdp(experiment: Experiment) -> bool:
 
 def _check_device(experiment: Experiment) -> None:
     train = experiment.train
-    if train.precision == "fp16" and not torch.cuda.is_available():
-        raise GanscaleError(
-            "train.precision=fp16 needs a GPU; use bf16 or fp32 on a processor", every_rank=True
-        )
     if train.sync_batch_norm and not torch.cuda.is_available():
         raise GanscaleError(
             "train.sync_batch_norm=true needs GPUs; set it to false", every_rank=True
@@ -145,6 +144,11 @@ def _timeout(experiment: Experiment) -> timedelta:
 
 
 def _with_deepspeed(experiment: Experiment) -> Accelerators:
+    if experiment.train.precision == "fp16" and not torch.cuda.is_available():
+        raise GanscaleError(
+            "train.precision=fp16: DeepSpeed scales losses on GPUs only; use bf16, or DDP",
+            every_rank=True,
+        )
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when DeepSpeed is imported
     try:

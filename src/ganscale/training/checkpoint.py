@@ -18,6 +18,7 @@ from torch import Tensor
 from ganscale.data.manifest import sha256
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.scores import is_better
+from ganscale.training.arithmetic import Arithmetic
 
 STATE = "state.json"
 SUMS = "SHA256SUMS"
@@ -35,6 +36,8 @@ class State(BaseModel):
     step: int
     images: int
     data_fingerprint: str
+    arithmetic: Arithmetic | None = None
+    """What computed it."""
     wandb_id: str | None = None
     metrics: dict[str, float] = {}
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ganscale.config import Train
-from ganscale.training.players import Player, in_lower_precision
+from ganscale.training.players import Player
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -22,8 +22,6 @@ class DeepSpeedPlayer(Player):
     """`network` is the DeepSpeed engine, `raw` the module inside."""
 
     def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
-        # The engine casts what passes through it; we also call the module without it.
-        self.raw.forward = in_lower_precision(self.raw.forward, self.device, train.precision)
         # DeepSpeed lays weights out in flat buffers; channels_last stays the images' order.
         self.raw.to(memory_format=torch.contiguous_format)
         self.accelerator.state.select_deepspeed_plugin(self.name)

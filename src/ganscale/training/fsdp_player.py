@@ -20,7 +20,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from ganscale.config import Train
-from ganscale.training.players import Player, in_lower_precision
+from ganscale.training.players import Player
 
 # Nothing here writes into what a network returned.
 warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
@@ -32,7 +32,6 @@ class FSDPPlayer(Player):
     replicated = False
 
     def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
-        self.raw.forward = in_lower_precision(self.raw.forward, self.device, train.precision)
         # What is divided has to be contiguous; channels_last stays the images' order.
         self.raw.to(memory_format=torch.contiguous_format)
         mesh = init_device_mesh(self.device.type, (self.accelerator.num_processes,))

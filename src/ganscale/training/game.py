@@ -15,6 +15,7 @@ from ganscale.training.accelerators import make_accelerators
 from ganscale.training.augmentation import Augmentation
 from ganscale.training.deepspeed_player import DeepSpeedPlayer
 from ganscale.training.ema import MovingAverage
+from ganscale.training.fit import refuse_unfit_penalties
 from ganscale.training.fsdp_player import FSDPPlayer
 from ganscale.training.players import Player
 from ganscale.training.rates import LearningRates
@@ -44,10 +45,12 @@ class Game:
             experiment.generator,
             experiment.train,
         )
+        discriminator = _discriminator(experiment)
+        refuse_unfit_penalties(experiment, discriminator)
         self.discriminator: Player = player(
             "discriminator",
             accelerators.discriminator,
-            _discriminator(experiment),
+            discriminator,
             experiment.discriminator,
             experiment.train,
         )

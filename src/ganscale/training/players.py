@@ -1,8 +1,8 @@
 """Players: network + optimizer + an Accelerator of its own.
 
-A GAN is a game of two. One Accelerator a player gives each its own gradient scaler and its own
-DeepSpeed engine. `Player` is a single process and DDP; `DeepSpeedPlayer` and `FSDPPlayer`, in the
-files beside this one, divide what a rank holds. The step meets none of them.
+A GAN is a game of two. One Accelerator a player gives each its own DeepSpeed engine; under fp16
+each has its own gradient scaler. `Player` is a single process and DDP; `DeepSpeedPlayer` and
+`FSDPPlayer`, in the files beside this one, divide what a rank holds. The step meets none of them.
 """
 
 import functools
@@ -35,6 +35,7 @@ class Player:
         train: Train,
     ):
         self.name = name
+        self._own_scaler: torch.amp.GradScaler | None = None
         self.accelerator = accelerator
         self.device: torch.device = accelerator.device
         self.clip_norm = options.clip_norm
@@ -43,6 +44,7 @@ class Player:
         self.memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
         self.raw = network.to(self.device).to(memory_format=self.memory_format)
         self._forward_float32 = self.raw.forward  # before it is wrapped in autocast
+        self.raw.forward = in_lower_precision(self.raw.forward, self.device, train.precision)
         self._prepare(adam(self.raw, options.optimizer), train)
         self._base_rates = [group["lr"] for group in self.optimizer.param_groups]
 
@@ -57,6 +59,8 @@ class Player:
             warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
             self.network, _ = self.accelerator.prepare(self.raw, optimizer)
         self.optimizer: Any = optimizer
+        if train.precision == "fp16":
+            self._own_scaler = torch.amp.GradScaler(self.device.type)
 
     def float32(self, images: Tensor, *labels: Tensor) -> Tensor:
         """The raw network in float32, whatever the precision of the rest: for penalties."""
@@ -84,20 +88,24 @@ class Player:
 
     def backward(self, loss: Tensor) -> None:
         """Add the loss's gradient, scaled under fp16."""
-        self.accelerator.backward(loss)
+        scaler = self._scaler()
+        self.accelerator.backward(loss if scaler is None else scaler.scale(loss))
 
     def step(self, measure: bool = False) -> Tensor | None:
         """Update the weights and clear the gradients.
 
         Returns the L2 norm of the gradient before clipping where clipping or `measure` asks
-        for it: measuring costs a pass over the gradients.
+        for it: measuring costs a pass over the gradients. Under fp16 a step whose scaled gradients
+        overflow is left out, and its norm is not finite.
         """
         norm: Tensor | None = None
+        scaler = self._scaler()
         if self.clip_norm is not None or measure:
+            if scaler is not None:
+                scaler.unscale_(self.optimizer)
             limit = self.clip_norm if self.clip_norm is not None else float("inf")
             norm = self.accelerator.clip_grad_norm_(self.raw.parameters(), limit)
-        # As Accelerate's wrapper does, which looks for other libraries at every step.
-        scaler = self._scaler()
+        # Without Accelerate's wrapper, which looks for other libraries at every step.
         if scaler is None:
             self.optimizer.step()
         else:
@@ -105,6 +113,12 @@ class Player:
             scaler.update()
         self.optimizer.zero_grad()
         return norm
+
+    @property
+    def loss_scale(self) -> float | None:
+        """What the loss is multiplied by under fp16; None otherwise. Waits for the device."""
+        scaler = self._scaler()
+        return None if scaler is None else float(scaler.get_scale())
 
     def scale_rate(self, factor: float) -> None:
         """Let the learning rate be `factor` times the one it was built with."""
@@ -159,7 +173,7 @@ class Player:
 
     def _scaler(self) -> Any:
         """The loss scaler under fp16; None otherwise."""
-        return self.accelerator.scaler
+        return self._own_scaler
 
     def _optimizer_state(self) -> dict[str, Any]:
         """`state`: for the number of each parameter its step and moments."""
@@ -188,7 +202,7 @@ def adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
 def in_lower_precision(
     forward: Callable[..., Tensor], device: torch.device, precision: str
 ) -> Callable[..., Tensor]:
-    """`forward` under autocast, its output in float32: as Accelerate wraps a DDP network."""
+    """`forward` under autocast, its output in float32."""
     if precision == "fp32":
         return forward
 

@@ -20,7 +20,6 @@ from torch import Tensor
 from ganscale import randomness
 from ganscale.config import Experiment, Penalty
 from ganscale.data.reader import Batch
-from ganscale.networks.layers import has_batch_norm
 from ganscale.objectives.losses import LOSSES
 from ganscale.objectives.penalties import PENALTIES
 from ganscale.training.game import Game
@@ -92,8 +91,11 @@ class GANStep:
         self.average = game.average
         self.seen = game.augmentation
         self.rows = rows
-        # BatchNorm would let real and made images see each other's statistics.
-        self.judge_together = not has_batch_norm(game.discriminator.raw)
+        # BatchNorm, and any other layer that mixes a batch, would let real and generated images
+        # see each other: a network has to say that it has none.
+        self.judge_together = bool(
+            getattr(game.discriminator.raw, "treats_images_one_by_one", False)
+        )
 
     def __call__(self, step: int, batches: Sequence[Batch], measure: bool) -> Statistics:
         """Step number `step` on one batch of real uint8 images for each discriminator update."""

@@ -16,6 +16,7 @@ from ganscale.data.source import BatchSource
 from ganscale.errors import GanscaleError
 from ganscale.monitoring.progress import PhaseTimer, TrainingProgress, set_up_logging
 from ganscale.training import checkpoint
+from ganscale.training.arithmetic import Arithmetic, set_up_arithmetic
 from ganscale.training.balance import HeldOut
 from ganscale.training.divergence import refuse_differing_ranks
 from ganscale.training.game import Game
@@ -26,6 +27,8 @@ from ganscale.training.step import GANStep, Statistics
 
 if TYPE_CHECKING:
     from ganscale.evaluation.evaluate import Evaluator
+
+LEAST_LOSS_SCALE = 1.0  # it begins at 65,536 and is halved at each step that overflows
 
 log = logging.getLogger("ganscale")
 
@@ -43,6 +46,12 @@ def train(experiment: Experiment) -> int:
             trainer.run(stop)
         trainer.finish()
     except RuntimeError as error:
+        if "does not have a deterministic implementation" in str(error):
+            raise GanscaleError(
+                f"train.deterministic=true: {str(error).split(',')[0]}; set it to false, or do "
+                "without that layer or augmentation",
+                every_rank=True,
+            ) from None
         if not _is_loss_of_contact(error):
             raise
         raise GanscaleError(
@@ -68,8 +77,7 @@ class Trainer:
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
         self.folder = RunFolder.of(experiment)
-        torch.backends.cuda.matmul.allow_tf32 = experiment.train.tf32
-        torch.backends.cudnn.allow_tf32 = experiment.train.tf32
+        set_up_arithmetic(experiment.train)
 
         # Players
         self.game = Game(experiment)
@@ -84,6 +92,7 @@ class Trainer:
             int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
             self.accelerator.wait_for_everyone,
         )
+        self.arithmetic = Arithmetic.of(self.device, self.ranks.world_size)
         rows = self.ranks.rows(experiment.train.batch_size, experiment.train.accumulation)
         self.gan_step = GANStep(experiment, self.game, rows)
         self.held_out = HeldOut.of(experiment, self.game, self.ranks)
@@ -126,6 +135,7 @@ class Trainer:
                     "put the old set back or give the run another name",
                     every_rank=True,
                 )
+            self.arithmetic.warn_of_change(state.arithmetic)
             self.game.restore(path)
             self.step = self.logged_step = state.step
             wandb_id = state.wandb_id
@@ -250,7 +260,9 @@ class Trainer:
         busy = seconds.get("data", 0.0) + seconds.get("step", 0.0)
         steps = self.step - self.logged_step
         self.logged_step = self.step
-        self._refuse_divergence([n for n, value in numbers.items() if not math.isfinite(value)])
+        numbers |= self._loss_scales()
+        not_finite = [name for name, value in numbers.items() if not math.isfinite(value)]
+        self._refuse_divergence(not_finite)
         if self.game.augmentation.is_adaptive:
             numbers["augment/probability"] = self.game.augmentation.probability
         numbers["images/s"] = steps * self.experiment.train.batch_size / busy
@@ -259,8 +271,16 @@ class Trainer:
         if self.device.type == "cuda":
             numbers["memory/GiB"] = torch.cuda.max_memory_allocated() / 2**30
         if self.recorder is not None:
-            self.recorder.numbers(self.step, numbers)
+            # JSON has no word for infinity.
+            finite = {name: value for name, value in numbers.items() if name not in not_finite}
+            self.recorder.numbers(self.step, finite)
         progress.numbers(self.step, numbers)
+
+    def _loss_scales(self) -> dict[str, float]:
+        """What each player's loss is multiplied by, under fp16."""
+        players = {"generator": self.game.generator, "discriminator": self.game.discriminator}
+        scales = {f"loss_scale/{name}": player.loss_scale for name, player in players.items()}
+        return {name: scale for name, scale in scales.items() if scale is not None}
 
     def _rebalance(self, accuracy: float) -> None:
         """Let the learning rates answer to how the discriminator does on held-out images."""
@@ -271,13 +291,23 @@ class Trainer:
             self.recorder.numbers(self.step, {"balance/accuracy": accuracy, **numbers})
 
     def _refuse_divergence(self, not_finite: list[str]) -> None:
-        """Stop where something is no number any more, before a checkpoint keeps it."""
-        if not_finite:
+        """Stop where something is no number any more, before a checkpoint keeps it.
+
+        Under fp16 a step that overflows is left out and its loss scale halved, which is ordinary:
+        there only a scale that has been halved away means that no step succeeds any more.
+        """
+        scales = self._loss_scales()
+        if scales:
+            gone = [f"{n} has fallen to {s:.3g}" for n, s in scales.items() if s < LEAST_LOSS_SCALE]
+            problem = f"{gone[0]} (every step overflows)" if gone else ""
+        else:
+            problem = f"{not_finite[0]} is not a finite number" if not_finite else ""
+        if problem:
             kept = checkpoint.listed(self.folder.checkpoints)
             raise GanscaleError(
-                f"{not_finite[0]} is not a finite number at step {self.step:,}: the run has "
-                f"diverged. The last checkpoint is {kept[-1].name if kept else 'none'}; start "
-                "again with a lower learning rate, a penalty, or train.precision=fp32.",
+                f"{problem} at step {self.step:,}: the run has diverged. The last checkpoint is "
+                f"{kept[-1].name if kept else 'none'}; start again with a lower learning rate, a "
+                "penalty, or train.precision=fp32.",
                 every_rank=True,
             )
 
@@ -309,6 +339,7 @@ class Trainer:
             step=self.step,
             images=self.step * self.experiment.train.batch_size,
             data_fingerprint=self.batch_source.fingerprint,
+            arithmetic=self.arithmetic,
             wandb_id=self.recorder.wandb_id if self.recorder else None,
             metrics=metrics,
         )

@@ -1,0 +1,63 @@
+"""What the bits of a run depend on besides its experiment: device, threads, torch's choices."""
+
+import logging
+import os
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from ganscale.config import Train
+
+log = logging.getLogger("ganscale")
+
+
+class Arithmetic(BaseModel):
+    """What computed a part of a run. Where it is the same, so is every bit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    device: str
+    """`cpu`, or the name of the GPU."""
+    threads: int
+    """CPU threads of a process."""
+    world_size: int
+    pytorch: str
+    """Its version."""
+
+    @classmethod
+    def of(cls, device: torch.device, world_size: int) -> "Arithmetic":
+        """This process's."""
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        return cls(
+            device=name,
+            threads=torch.get_num_threads(),
+            world_size=world_size,
+            pytorch=torch.__version__,
+        )
+
+    def warn_of_change(self, before: "Arithmetic | None") -> None:
+        """Say in the log what has changed since a checkpoint was written."""
+        if before is None or before == self:
+            return
+        then, now = before.model_dump(), self.model_dump()
+        changed = [
+            f"{name.replace('_', ' ')} {then[name]} → {now[name]}"
+            for name in now
+            if then[name] != now[name]
+        ]
+        log.info(
+            "resuming on other machinery (%s): from here on the run differs from an uninterrupted "
+            "one by the order of floating-point sums",
+            ", ".join(changed),
+        )
+
+
+def set_up_arithmetic(train: Train) -> None:
+    """Let torch compute as the experiment says; called before the first use of a GPU."""
+    torch.backends.cuda.matmul.allow_tf32 = train.tf32
+    torch.backends.cudnn.allow_tf32 = train.tf32
+    torch.use_deterministic_algorithms(train.deterministic)
+    if train.deterministic:
+        torch.backends.cudnn.benchmark = False
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # Nothing here reads memory before it is written.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

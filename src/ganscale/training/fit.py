@@ -1,0 +1,46 @@
+"""Which discriminators a gradient penalty is defined for, checked before the first step.
+
+Looks at the layers themselves, so that a network of the user's own meets the same rules.
+"""
+
+import logging
+
+from torch import nn
+
+from ganscale.config import Experiment
+from ganscale.errors import GanscaleError
+from ganscale.networks.layers import has_batch_norm
+
+OF_EACH_IMAGE_ALONE = ("wgan_gp", "dragan")
+
+log = logging.getLogger("ganscale")
+
+
+def refuse_unfit_penalties(experiment: Experiment, discriminator: nn.Module) -> None:
+    """Raise `GanscaleError` where a penalty cannot be computed, or would not be what it is called.
+
+    Warns of R1 and R2 with BatchNorm: they can be computed, and are not what their paper means.
+    """
+    kinds = [penalty.kind for penalty in experiment.objective.penalties]
+    if not kinds or not has_batch_norm(discriminator):
+        return
+    what = f"objective.penalties ({', '.join(kinds)}) with BatchNorm in the discriminator"
+    use = "use a discriminator without BatchNorm (discriminator.network.norm=none or spectral)"
+    if experiment.train.sync_batch_norm:
+        raise GanscaleError(
+            f"{what} and train.sync_batch_norm=true: SyncBatchNorm has no second derivative, which "
+            f"a gradient penalty needs; {use}, or set train.sync_batch_norm=false",
+            every_rank=True,
+        )
+    if any(kind in OF_EACH_IMAGE_ALONE for kind in kinds):
+        raise GanscaleError(
+            f"{what}: this penalty is defined for each image alone, and BatchNorm mixes them; "
+            f"{use}",
+            every_rank=True,
+        )
+    log.warning(
+        "%s: the gradient of one image's logit then runs through the other images of its "
+        "micro-batch, so the penalty depends on how the batch is divided; %s",
+        what,
+        use,
+    )

@@ -1,0 +1,72 @@
+"""Nothing that only observes changes a run: not one weight, and not one buffer."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from ganscale.config import Experiment
+from ganscale.training.run_folder import RunFolder
+from ganscale.training.trainer import train
+from tests.conftest import tiny
+from tests.training.test_trainer import same_checkpoint
+
+STEPS = 12
+
+
+class Dropping(nn.Module):
+    """A discriminator that draws from torch's own generator in each forward."""
+
+    def __init__(self, image_shape: tuple[int, int, int]):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.Dropout(), nn.Linear(8, 1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.layers(images)
+        return logits.squeeze(1)
+
+
+DISCRIMINATORS = {
+    "BatchNorm": {"architecture": "dcgan", "width": 4, "norm": "batch"},
+    "spectral norm": {"architecture": "dcgan", "width": 4, "norm": "spectral"},
+    "dropout": {"architecture": f"{__file__}:Dropping"},
+}
+OBSERVERS = {
+    "log": ("monitoring.log_every=3",),
+    "pictures": ("monitoring.pictures_every=4",),
+    "evaluation": ("evaluation.every=4", "evaluation.samples=40"),
+    "checkpoint": ("checkpoint.every=5",),
+}
+
+
+def run(
+    digits: Path, folder: Path, norm: str, name: str, *overrides: str, steps: int = STEPS
+) -> Path:
+    """The last checkpoint of a run with that discriminator."""
+    values = tiny(
+        digits,
+        folder,
+        f"name={name}",
+        f"train.steps={steps}",
+        # Three updates of four are not due, and those that are logged are among them.
+        "objective.penalties=[{kind: r1, weight: 1, every: 4}]",
+        "monitoring.log_every=1000",
+        "monitoring.pictures_every=1000",
+        "checkpoint.every=1000",
+        *overrides,
+    ).model_dump(mode="json")
+    values["generator"]["network"] = {"architecture": "dcgan", "width": 4}
+    values["discriminator"]["network"] = DISCRIMINATORS[norm]
+    experiment = Experiment.model_validate(values)
+    assert train(experiment) == 0
+    return RunFolder.of(experiment).checkpoints / f"step-{steps:08d}"
+
+
+@pytest.mark.parametrize("norm", DISCRIMINATORS)
+def test_nothing_that_observes_changes_the_run(digits: Path, tmp_path: Path, norm: str) -> None:
+    unobserved = run(digits, tmp_path, norm, "unobserved")
+    for name, overrides in OBSERVERS.items():
+        same_checkpoint(unobserved, run(digits, tmp_path, norm, name, *overrides))
+    run(digits, tmp_path, norm, "prolonged", steps=STEPS // 2)
+    same_checkpoint(unobserved, run(digits, tmp_path, norm, "prolonged"))

@@ -1,0 +1,109 @@
+"""Whole runs of one process against the game by hand, for every shipped recipe at a tiny width."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganscale.config import Experiment
+from ganscale.data.pack import Packing, pack
+from ganscale.data.sources import digits_source
+from ganscale.experiment import load
+from ganscale.monitoring.trackers import read_metrics
+from ganscale.training import checkpoint
+from ganscale.training.run_folder import RunFolder
+from ganscale.training.trainer import train
+from tests.reference import PLAYERS, by_hand
+from tests.system.processes import ROOT
+
+STEPS = 5
+NARROW = {
+    "mlp": {"hidden": [16]},
+    "dcgan": {"width": 4},
+    "resnet": {"width": 8},
+    "r3gan": {"widths": [16, 16, 8, 8], "blocks": 1, "group": 4},
+}
+SHIPPED = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+MORE: dict[str, tuple[str, ...]] = {
+    "mnist_dcgan_conditional": ("augment.noise={std: 0.3, steps: 4}", "train.accumulation=2"),
+    "cifar10_r3gan": (
+        "augment.adaptive={every: 2, images: 100}",
+        "train.accumulation=2",
+        "discriminator.steps=2",
+    ),
+    "folder_dcgan64": ("ema.half_life=20", "train.accumulation=4"),
+    "mnist_mlp": ("ema.ramp_up=null", "ema.half_life=15", "discriminator.clip_norm=0.05"),
+}
+"""What a recipe of that name is tried with besides: options that no shipped file turns on."""
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of sets, made as they are needed: `RESOLUTION-CHANNELS`."""
+    return tmp_path_factory.mktemp("sets")
+
+
+def narrow(name: str, sets: Path, folder: Path, *overrides: str) -> Experiment:
+    """A shipped file on small data, with everything that it decides but its widths."""
+    values = load(
+        ROOT / "configs" / f"{name}.yaml",
+        [
+            f"runs={folder}",
+            "train.steps=1000",  # as schedules understand it
+            "train.batch_size=8",
+            "train.precision=fp32",
+            "evaluation.every=null",
+            "monitoring.wandb=disabled",
+            "monitoring.tensorboard=false",
+            "monitoring.log_every=1",
+            "monitoring.pictures_every=2",  # the average is sampled meanwhile
+            *overrides,
+        ],
+    ).model_dump(mode="json")
+    for player in PLAYERS:
+        network = values[player]["network"]
+        network |= NARROW[network["architecture"]]
+        # As large as gradients are: else Adam enlarges what is nothing but rounding.
+        values[player]["optimizer"]["eps"] = 1e-3
+    resolution, channels = values["data"]["resolution"], values["data"]["channels"]
+    path = sets / f"{resolution}-{channels}"
+    if not path.exists():
+        packing = Packing(size=resolution, channels=channels, samples_per_shard=400)
+        pack(digits_source(), path, packing, 1, lambda *_: None)
+    values["data"]["path"] = str(path)
+    values["train"]["steps"] = STEPS
+    return Experiment.model_validate(values)
+
+
+CASES = [(name, ()) for name in SHIPPED] + list(MORE.items())
+
+
+@pytest.mark.parametrize(("name", "more"), CASES, ids=lambda v: v if isinstance(v, str) else len(v))
+def test_a_run_is_the_game_by_hand(
+    sets: Path, tmp_path: Path, name: str, more: tuple[str, ...]
+) -> None:
+    experiment = narrow(name, sets, tmp_path, *more)
+    assert train(experiment) == 0
+    folder = RunFolder.of(experiment)
+    path = checkpoint.listed(folder.checkpoints)[-1]
+    played = by_hand(experiment, STEPS)
+    for part, network in (
+        ("generator", played.generator),
+        ("discriminator", played.discriminator),
+        ("ema", played.average),
+    ):
+        ours = checkpoint.read_weights(path, part)
+        theirs = network.state_dict()
+        assert ours.keys() == theirs.keys()
+        for key, value in theirs.items():
+            if part == "ema" and key.endswith("num_batches_tracked"):
+                continue
+            difference = (ours[key].double() - value).norm() / (value.double().norm() + 1e-3)
+            assert float(difference) < 1e-3, f"{part} {key}"
+    last = read_metrics(folder.path)[-1]
+    for player in PLAYERS:
+        norm = last[f"gradient_norm/{player}"]
+        assert norm == pytest.approx(played.norms[player], rel=2e-3, abs=1e-7)
+    state = checkpoint.read_training(path)["augmentation"]
+    assert state["probability"] == pytest.approx(played.probability)
+    assert torch.isfinite(torch.tensor(played.probability))
