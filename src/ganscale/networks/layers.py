@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ganscale.networks.conditioning import ClassBatchNorm
+
 LEAKY_SLOPE = 0.2  # DCGAN, section 3
 
 
@@ -25,13 +27,18 @@ def initialise_dcgan(network: nn.Module) -> None:
 
 
 def initialise_residual(network: nn.Module) -> None:
-    """Weights by Xavier's rule, twice as strong inside a block; biases zero (SNGAN's own code)."""
+    """Weights by Xavier's rule, of twice the variance inside a block; biases zero (SNGAN's code).
+
+    BatchNorm begins as torch begins it, with gains of one, by class too.
+    """
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             gain = 2**0.5 if name.endswith(("conv1", "conv2")) else 1.0
             nn.init.xavier_uniform_(module.weight, gain)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, ClassBatchNorm):
+            nn.init.ones_(module.gain.weight)
 
 
 def base_side(resolution: int) -> tuple[int, int]:

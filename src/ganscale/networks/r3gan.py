@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
+from ganscale.networks.conditioning import ClassEmbedding
 from ganscale.networks.layers import LEAKY_SLOPE, Discriminator
 
 EXPANSION = 2  # channels inside a block, as a multiple of those outside
@@ -82,7 +82,7 @@ class Resampler(nn.Module):
 
     def _filter(self, features: Tensor) -> Tensor:
         channels = features.shape[1]
-        kernel = self.kernel.expand(channels, 1, -1, -1)
+        kernel = self.kernel.to(features.dtype).expand(channels, 1, -1, -1)
         if self.doubles:
             return F.conv_transpose2d(features, kernel, stride=2, padding=1, groups=channels)
         return F.conv2d(features, kernel, stride=2, padding=1, groups=channels)
@@ -132,6 +132,11 @@ class R3GANGenerator(nn.Module):
         super().__init__()
         depth = blocks * len(widths)
         self.embedding = ClassEmbedding(latent_dim, classes)
+        if self.embedding.table is not None:
+            # A matrix that multiplies a one-hot class: its fan-in is the number of classes.
+            nn.init.normal_(
+                self.embedding.table.weight, 0.0, self.embedding.table.num_embeddings**-0.5
+            )
         self.basis = nn.Parameter(torch.randn(widths[0], BASE, BASE))
         self.modulation = _initialised(nn.Linear(self.embedding.width, widths[0], bias=False))
         layers = _stage(widths[0], blocks, group, depth)
@@ -174,11 +179,15 @@ class R3GANDiscriminator(Discriminator):
         last = falling[-1]
         self.layers = nn.Sequential(*layers)
         self.basis = _initialised(nn.Conv2d(last, last, BASE, groups=last, bias=False))
-        self.logit = _initialised(nn.Linear(last, 1, bias=False))
-        self.projection = ClassProjection(last, classes)
+        self.logit = _initialised(nn.Linear(last, last if classes else 1, bias=False))
+        self.table = nn.Embedding(classes, last) if classes else None
+        if self.table is not None:
+            nn.init.normal_(self.table.weight, 0.0, self.table.weight.numel() ** -0.5)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Judge each image."""
+        """Judge each image: told its class, by that class's direction and by nothing else."""
         features = self.basis(self.layers(self.pixels(images))).flatten(1)
-        logits: Tensor = self.logit(features).squeeze(1) + self.projection(features, labels)
-        return logits
+        judged: Tensor = self.logit(features)
+        if self.table is not None:
+            judged = judged * self.table(labels)
+        return judged.sum(1)

@@ -142,6 +142,7 @@ class ResNetDiscriminator(Discriminator):
             inputs = outputs
         blocks += [DownBlock(inputs, width, down=False), DownBlock(width, width, down=False)]
         self.blocks = nn.Sequential(*blocks)
+        self.sums = norm == "spectral"
         self.logit = nn.Linear(width, 1)
         self.projection = ClassProjection(width, classes)
         initialise_residual(self)
@@ -149,7 +150,8 @@ class ResNetDiscriminator(Discriminator):
             normalise_spectrally(self)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Judge each image by the sum of its features over all positions."""
-        features = F.relu(self.blocks(images)).sum((2, 3))
+        """Judge each image by its features over all positions: their sum in SNGAN, else mean."""
+        features = F.relu(self.blocks(images))
+        features = features.sum((2, 3)) if self.sums else features.mean((2, 3))
         logits: Tensor = self.logit(features).squeeze(1) + self.projection(features, labels)
         return logits
