@@ -26,6 +26,7 @@ CHARTS: dict[str, tuple[str, ...]] = {
     "FID: lower is better": ("fid",),
     "Precision, recall, coverage: higher is better": ("precision", "recall", "coverage"),
     "Variety: 1 is that of the real set": ("diversity", "class_entropy"),
+    "Learning rates": ("learning_rate/generator", "learning_rate/discriminator"),
     "Learning rates left by the balance": ("balance/generator", "balance/discriminator"),
     "Probability of augmentation": ("augment/probability",),
     "Gradient norms": ("gradient_norm/discriminator", "gradient_norm/generator"),

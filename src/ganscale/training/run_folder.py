@@ -1,5 +1,6 @@
 """The folder of a run, and whether it is this experiment's."""
 
+import logging
 import os
 import socket
 from pathlib import Path
@@ -14,6 +15,8 @@ from ganscale.training import checkpoint
 from ganscale.training.preemption import SAVE, STOP
 
 EXPERIMENT = "experiment.yaml"
+
+log = logging.getLogger("ganscale")
 
 
 class RunFolder:
@@ -48,16 +51,23 @@ class RunFolder:
         for name in (STOP, SAVE):  # asked of a run that had ended
             (self.path / name).unlink(missing_ok=True)
         if checkpoint.listed(self.checkpoints):
-            changed = experiment_file.differences(self.experiment(), experiment)
-            if changed:
-                lines = "\n".join(f"  {k}: {old!r} there, {new!r} now" for k, old, new in changed)
-                raise GanscaleError(
-                    f"{self.path} holds a run of another experiment:\n{lines}\n"
-                    "Give this one a name of its own (name=…), go back to the values there, or "
-                    "remove the folder."
-                )
+            self._compare(self.experiment(), experiment)
         text = experiment_file.to_yaml(experiment)
         write_atomically(self.path / EXPERIMENT, text.encode())
+
+    def _compare(self, there: Experiment, now: Experiment) -> None:
+        """Refuse another experiment than the run's; say in the log where its schedules change."""
+        changed = experiment_file.differences(there, now)
+        decisive = [change for change in changed if change[0] not in Experiment.SCHEDULES]
+        if decisive:
+            lines = "\n".join(f"  {k}: {old!r} there, {new!r} now" for k, old, new in decisive)
+            raise GanscaleError(
+                f"{self.path} holds a run of another experiment:\n{lines}\n"
+                "Give this one a name of its own (name=…), go back to the values there, or "
+                "remove the folder."
+            )
+        for key, old, new in changed:
+            log.info("%s has changed: %s until now, %s from this step on", key, old, new)
 
     def _take_lock(self) -> None:
         """The system gives the lock back when the process ends, however it ends."""

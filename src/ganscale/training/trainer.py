@@ -246,6 +246,8 @@ class Trainer:
         self._refuse_divergence([n for n, value in numbers.items() if not math.isfinite(value)])
         if self.game.augmentation.is_adaptive:
             numbers["augment/probability"] = self.game.augmentation.probability
+        for name, rate in self.game.rates.rates().items():
+            numbers[f"learning_rate/{name}"] = rate
         numbers["images/s"] = steps * self.experiment.train.batch_size / busy
         numbers["seconds/data"] = seconds.get("data", 0.0) / steps
         numbers["seconds/step"] = seconds.get("step", 0.0) / steps
