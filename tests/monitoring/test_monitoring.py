@@ -1,4 +1,7 @@
 import json
+import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +28,27 @@ def test_steps_after_the_checkpoint_are_logged_once(tmp_path: Path) -> None:
     second.log({"loss": 30}, step=3)
     second.finish()
     assert [(m["step"], m["loss"]) for m in read_metrics(tmp_path)] == [(1, 1), (2, 2), (3, 30)]
+
+
+def test_a_history_survives_a_resume_that_cannot_write_it(tmp_path: Path) -> None:
+    first = JsonLinesTracker(tmp_path, 0)
+    for step in range(1, 201):
+        first.log({"loss": step}, step=step)
+    first.finish()
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    child = os.fork()
+    if child == 0:  # dies in the middle of the file, as at a kill or on a full disk
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
+        JsonLinesTracker(tmp_path, 200)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGXFSZ
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    again = JsonLinesTracker(tmp_path, 100)
+    again.log({"loss": -1}, step=101)
+    again.finish()
+    assert [m["step"] for m in read_metrics(tmp_path)] == list(range(1, 102))
 
 
 def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Path) -> None:
