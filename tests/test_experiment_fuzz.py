@@ -76,8 +76,7 @@ def test_damage_ends_in_one_message(folder: Path, text: str, changes: list[str])
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
         experiment = load(path, changes)
-    except GanscaleError as error:
-        assert str(error)
+    except GanscaleError:
         return
     assert Experiment.model_validate(experiment.model_dump()) == experiment
     assert to_yaml(experiment)

@@ -12,10 +12,12 @@ from ganscale.errors import GanscaleError
 from ganscale.submit import ENGINES
 
 DESCRIPTION = "Train GANs from one laptop to many nodes."
-EPILOG = (
-    "A run: ganscale pack digits data/digits; ganscale train configs/mnist_mlp.yaml "
-    "data.path=data/digits; ganscale sample runs/mnist_mlp --grid grid.png"
-)
+EPILOG = """\
+a run, from data to pictures:
+  ganscale pack digits data/digits --size 28
+  ganscale train configs/mnist_mlp.yaml data.path=data/digits train.steps=2000
+  ganscale sample runs/mnist_mlp --grid grid.png
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("ganscale", description=DESCRIPTION, epilog=EPILOG)
+    parser = argparse.ArgumentParser(
+        "ganscale",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -87,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("experiment", type=Path, help="experiment file")
     submit.add_argument("overrides", nargs="*", metavar="key=value")
     submit.add_argument("--nodes", type=int, default=1)
-    submit.add_argument("--gpus-per-node", type=int, help="none: one process a node on processors")
+    submit.add_argument("--gpus-per-node", type=int, help="none: one process a node, on its CPU")
     submit.add_argument("--cpus-per-gpu", type=int)
     submit.add_argument("--engine", choices=ENGINES, default="ddp")
     submit.add_argument("--time", help="limit of one start, as sbatch takes it (4 hours)")

@@ -63,7 +63,7 @@ def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Pa
     trackers.picture(1, "gallery/interpolation", tmp_path / "walk.gif")
     trackers.alert("The generator leaves classes out", "What usually helps: a larger batch")
     trackers.finish()
-    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")  # as `ganscale doctor` says
     read = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file)]
     run = json.loads(subprocess.run(read, capture_output=True, check=True).stdout)
     assert run["summary"]["loss/generator"] == 0.5

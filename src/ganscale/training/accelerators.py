@@ -153,7 +153,7 @@ def _with_deepspeed(experiment: Experiment) -> Accelerators:
     except ImportError as error:
         raise GanscaleError(
             f"the launcher asks for DeepSpeed, and {error.name} is not installed: "
-            "pip install 'ganscale[deepspeed]'",
+            "in the clone, pip install -e '.[deepspeed]'",
             every_rank=True,
         ) from None
     from accelerate.utils import DeepSpeedPlugin
