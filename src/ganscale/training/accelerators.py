@@ -21,6 +21,8 @@ from torch.distributed.rendezvous import rendezvous
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
 
+log = logging.getLogger("ganscale")
+
 ACCELERATE_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 USE_FSDP = "ACCELERATE_USE_FSDP"  # set by the launcher
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -57,8 +59,9 @@ class Accelerators(NamedTuple):
 
 
 def make_accelerators(experiment: Experiment) -> Accelerators:
-    """Both Accelerators; a machine without a GPU trains on its processor."""
+    """Both Accelerators; a machine without a GPU trains on its CPU."""
     _check_device(experiment)
+    _warn_of_other_precision(experiment)
     _join_restarted_group(_timeout(experiment))
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         return _with_deepspeed(experiment)
@@ -111,11 +114,24 @@ def _check_device(experiment: Experiment) -> None:
     train = experiment.train
     if train.precision == "fp16" and not torch.cuda.is_available():
         raise GanscaleError(
-            "train.precision=fp16 needs a GPU; use bf16 or fp32 on a processor", every_rank=True
+            "train.precision=fp16 needs a GPU; use bf16 or fp32 on a CPU", every_rank=True
         )
     if train.sync_batch_norm and not torch.cuda.is_available():
         raise GanscaleError(
             "train.sync_batch_norm=true needs GPUs; set it to false", every_rank=True
+        )
+
+
+def _warn_of_other_precision(experiment: Experiment) -> None:
+    """Say that the launcher's --mixed_precision is not heeded, where it asks for another one."""
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # "no" is also its default
+    precision = experiment.train.precision
+    if asked not in ("no", ACCELERATE_PRECISION[precision]) and os.environ.get("RANK", "0") == "0":
+        log.warning(
+            "accelerate launch asks for mixed_precision=%s and the experiment for "
+            "train.precision=%s: the experiment decides, so change it there",
+            asked,
+            precision,
         )
 
 
