@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import resource
 import signal
@@ -7,10 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from accelerate import PartialState
 from PIL import Image
 
-from ganscale.monitoring.pictures import save_grid
+from ganscale.evaluation.scores import NAMES, Scores
+from ganscale.monitoring.pictures import grid, save_grid
 from ganscale.monitoring.report import write_report
 from ganscale.monitoring.trackers import JsonLinesTracker, Trackers, read_metrics
 from tests.conftest import tiny
@@ -77,15 +80,46 @@ def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Pa
 
 
 def test_a_grid_holds_each_image_in_its_place(tmp_path: Path) -> None:
-    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 6, 3), np.uint8)
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 130, 120, 3), np.uint8)
     path = save_grid(images * 50, tmp_path / "a" / "grid.png")
     picture = np.asarray(Image.open(path))
-    assert picture.shape == (2 * 5 + 1, 3 * 7 + 1, 3)
-    assert [picture[3, 7 * i + 3, 0] for i in range(3)] == [0, 50, 100]
-    assert [picture[8, 7 * i + 3, 0] for i in range(3)] == [150, 200, 64]
+    assert picture.shape == (2 * 131 + 1, 3 * 121 + 1, 3)
+    assert [picture[3, 121 * i + 3, 0] for i in range(3)] == [0, 50, 100]
+    assert [picture[134, 121 * i + 3, 0] for i in range(3)] == [150, 200, 64]
+
+
+@pytest.mark.parametrize(
+    ("number", "side", "factor"),
+    [(64, 28, 4), (64, 32, 3), (100, 28, 3), (2500, 28, 1), (4, 64, 2)],
+)
+def test_small_images_are_enlarged_by_whole_factors(number: int, side: int, factor: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (number, side, side, 1), np.uint8)
+    picture = np.asarray(grid(images))
+    columns = math.isqrt(number)
+    assert picture.shape == (factor * (columns * (side + 1) + 1),) * 2
+    pixels = picture[::factor, ::factor]
+    assert np.array_equal(picture, pixels.repeat(factor, 0).repeat(factor, 1))
+    assert np.array_equal(pixels[1 : 1 + side, 1 : 1 + side], images[0, :, :, 0])
 
 
 def test_the_report_of_a_run_with_nothing_in_it(tmp_path: Path) -> None:
     page = write_report(tmp_path, "a <b>", "name: x", {"python": "3"}).read_text()
     assert "a &lt;b&gt;" in page
     assert "<svg" not in page
+    assert "not evaluated" in page
+    assert "The last checkpoint" in page
+    assert "best" not in page
+
+
+def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(tmp_path: Path) -> None:
+    lines = JsonLinesTracker(tmp_path, 0)
+    for step in (1, 2):
+        rates = {"learning_rate/generator": 1e-3 / step, "learning_rate/discriminator": 2e-3}
+        lines.log({"images": 8 * step, **rates}, step=step)
+    lines.finish()
+    values = dict.fromkeys(NAMES, 1.0)
+    Scores(values, "features", 10, 10, "a set", 0.1, ()).record(tmp_path, 2, 16)
+    page = write_report(tmp_path, "a", "name: x", {"python": "3"}).read_text()
+    assert "<!-- Learning rates -->" in page
+    assert "<!-- learning_rate/discriminator -->" in page
+    assert "The best checkpoint" in page

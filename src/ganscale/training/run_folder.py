@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from ganscale import experiment as experiment_file
 from ganscale.config import Experiment
 from ganscale.data.manifest import write_atomically
+from ganscale.data.storage import fingerprint
 from ganscale.errors import GanscaleError
 from ganscale.training import checkpoint
 from ganscale.training.preemption import SAVE, STOP
@@ -54,6 +55,26 @@ class RunFolder:
             self._compare(self.experiment(), experiment)
         text = experiment_file.to_yaml(experiment)
         write_atomically(self.path / EXPERIMENT, text.encode())
+
+    def is_finished(self, experiment: Experiment) -> bool:
+        """Whether this experiment's run has nothing left to do, as its files say.
+
+        Raises `GanscaleError` where the folder holds another experiment. False also where it is
+        not certain, as with another dataset, a damaged checkpoint or a report that was not yet
+        written: training then looks for itself.
+        """
+        known = checkpoint.listed(self.checkpoints)
+        if not known or not self.report.is_file() or not checkpoint.is_sound(known[-1]):
+            return False
+        state = checkpoint.read_state(known[-1])
+        written = (known[-1] / checkpoint.STATE).stat().st_mtime
+        if state.step < experiment.train.steps or self.report.stat().st_mtime < written:
+            return False
+        self._compare(self.experiment(), experiment)
+        try:
+            return fingerprint(experiment.data) == state.data_fingerprint
+        except GanscaleError:
+            return False
 
     def _compare(self, there: Experiment, now: Experiment) -> None:
         """Refuse another experiment than the run's; say in the log where its schedules change."""

@@ -180,8 +180,11 @@ class Trainer:
                 self._phases_between_steps(save=any(asked))
                 self.timer.lap("between steps")
                 if asked.stop:
-                    by = f"signal {stop.signal}" if stop.signal else "ganscale stop"
-                    log.info("stopped by %s after step %s", by, f"{self.step:,}")
+                    log.info(
+                        "stopped by %s after step %s: the same command resumes there",
+                        stop.reason,
+                        f"{self.step:,}",
+                    )
                     return
 
     def _seed_networks(self) -> None:
