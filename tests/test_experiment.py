@@ -86,6 +86,35 @@ def test_label_smoothing_needs_a_target_and_r3gan_a_stage_for_each_doubling() ->
         ("evaluation.best=fidd", "evaluation.best='fidd'"),
         ("steps", "write key=value"),
         ("seed=${nothing}", "nothing"),
+        ("objective.penalties={0: {'a': {}}}", "objective.penalties="),
+        ("objective.penalties.0.weight=1", "objective.penalties={'0': {'weight': 1}}"),
+        ("[=null", "override '[=null': cannot be used"),
+        ("name=a\0b", "override 'name=a\0b': not valid YAML"),
+        ("seed=" + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("seed=" + "9" * 5000, "override 'seed=999"),
+        ("seed=0x" + "f" * 5000, "less than 2 to the power of 63"),
+        ("train.timeout=.inf", "finite number"),
+        ("seed=${seed}", "Recursive interpolation"),
+        ("train.init_from=x", "train.init_from: unknown key; known here: train.accumulation"),
+        ("lr=1", "did you mean generator.optimizer.lr or discriminator.optimizer.lr?"),
+        (
+            "generator.network.norm=batch",
+            "generator.network.norm: the architecture mlp has no such option; "
+            "dcgan and resnet have it. mlp takes activation, hidden",
+        ),
+        (
+            "discriminator.network={architecture: r3gan, width: 3}",
+            "the architecture r3gan has no such option; dcgan and resnet have it. "
+            "r3gan takes blocks, group, widths",
+        ),
+        (
+            "discriminator.network={architecture: dcgan, wdth: 3}",
+            "did you mean discriminator.network.width?",
+        ),
+        (
+            "discriminator.network={architecture: 'a.py:B', depth: 3}",
+            "stands under options: discriminator.network.options.depth",
+        ),
     ],
 )
 def test_a_mistake_gets_one_message_that_names_it(override: str, message: str) -> None:
@@ -93,6 +122,38 @@ def test_a_mistake_gets_one_message_that_names_it(override: str, message: str) -
         load(None, [override])
     assert message in str(error.value)
     assert "Traceback" not in str(error.value)
+
+
+def test_an_override_that_does_not_fit_the_file_says_so(tmp_path: Path) -> None:
+    file = CONFIGS / "mnist_mlp.yaml"
+    with pytest.raises(GanscaleError) as error:
+        load(file, ["generator.network.architecture=dcgan"])
+    assert str(error.value) == (
+        f"{file} is valid, but not with these overrides:\n"
+        "  generator.network.hidden: the architecture dcgan has no such option; mlp has it. "
+        "dcgan takes attention, norm, width\n"
+        f"    {file} sets it: leave it out in a copy of that file"
+    )
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("seed: -1\n")
+    with pytest.raises(GanscaleError, match=r"broken\.yaml: not a valid experiment"):
+        load(broken, ["train.steps=3"])
+
+
+def test_an_override_reaches_into_a_list() -> None:
+    file = CONFIGS / "mnist_dcgan.yaml"
+    changed = load(file, ["objective.penalties.0.weight=2", "train.steps=7"])
+    assert [p.weight for p in changed.objective.penalties] == [2, 0.5]
+    assert changed.generator.schedules[0].options["T_max"] == 7
+    with pytest.raises(GanscaleError, match=r"override 'objective.penalties.5.weight=1'"):
+        load(file, ["objective.penalties.5.weight=1"])
+    with pytest.raises(GanscaleError, match=r"objective.penalties.0.weight=\{'a': \{\}\}"):
+        load(file, ["objective.penalties.0.weight={'a': {}}"])
+
+
+def test_a_path_that_no_file_can_have() -> None:
+    with pytest.raises(GanscaleError, match="null byte"):
+        load("a\0.yaml")
 
 
 def test_resolution_is_checked_against_the_architecture() -> None:

@@ -6,16 +6,24 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ganscale import __version__
 from ganscale.errors import GanscaleError
 from ganscale.submit import ENGINES
 
+if TYPE_CHECKING:
+    from ganscale.config import Experiment
+
+GRID_IMAGES = 64
+NUM_HELP = "images in --out (10,000), of which --grid shows the first 64, or in --grid alone"
 DESCRIPTION = "Train GANs from one laptop to many nodes."
-EPILOG = (
-    "A run: ganscale pack digits data/digits; ganscale train configs/mnist_mlp.yaml "
-    "data.path=data/digits; ganscale sample runs/mnist_mlp --grid grid.png"
-)
+EPILOG = """\
+a run, from data to pictures:
+  ganscale pack digits data/digits --size 28
+  ganscale train configs/mnist_mlp.yaml data.path=data/digits train.steps=2000
+  ganscale sample runs/mnist_mlp --grid grid.png
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{who}: error: {error}", file=sys.stderr, flush=True)
         return error.exit_code
     except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0":
+            resuming = options.command in (_train, _sweep)
+            more = ": the same command resumes from the last checkpoint" if resuming else ""
+            print(f"ganscale: interrupted{more}", file=sys.stderr, flush=True)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -37,7 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("ganscale", description=DESCRIPTION, epilog=EPILOG)
+    parser = argparse.ArgumentParser(
+        "ganscale",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -87,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("experiment", type=Path, help="experiment file")
     submit.add_argument("overrides", nargs="*", metavar="key=value")
     submit.add_argument("--nodes", type=int, default=1)
-    submit.add_argument("--gpus-per-node", type=int, help="none: one process a node on processors")
+    submit.add_argument("--gpus-per-node", type=int, help="none: one process a node, on its CPU")
     submit.add_argument("--cpus-per-gpu", type=int)
     submit.add_argument("--engine", choices=ENGINES, default="ddp")
     submit.add_argument("--time", help="limit of one start, as sbatch takes it (4 hours)")
@@ -115,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--weights", choices=("ema", "generator"), default="ema")
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--class", type=int, dest="label", help="only this one, counted from 0")
-    sample.add_argument("--num", type=int, help="images in --out (10,000) or --grid (64)")
+    sample.add_argument("--num", type=int, help=NUM_HELP)
     sample.add_argument("--out", type=Path, help="FILE.npz: uint8, N×H×W×C")
     sample.add_argument("--grid", type=Path, help="FILE.png: one picture of many")
     sample.add_argument("--interpolate", type=Path, help="FILE.png or FILE.gif: latent paths")
@@ -164,7 +181,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    """Train an experiment, going on where its run folder left off."""
+    """Train an experiment, resuming where its run folder left off."""
     from ganscale.experiment import load
 
     try:
@@ -172,6 +189,25 @@ def _train(options: argparse.Namespace) -> int:
     except GanscaleError as error:
         error.every_rank = True
         raise
+    return _train_unless_finished(experiment)
+
+
+def _train_unless_finished(experiment: "Experiment") -> int:
+    """Train, or say at once that it is done: what trains takes many seconds to import."""
+    from ganscale.training.run_folder import RunFolder
+
+    try:
+        finished = RunFolder.of(experiment).is_finished(experiment)
+    except GanscaleError as error:
+        error.every_rank = True
+        raise
+    if finished:
+        if os.environ.get("RANK", "0") == "0":
+            print(
+                f"{experiment.folder} is already done: {experiment.train.steps:,} steps. To train "
+                "longer, raise train.steps; to train anew, give it a name of its own (name=…)"
+            )
+        return 0
     from ganscale.training.trainer import train
 
     return train(experiment)
@@ -194,9 +230,7 @@ def _sweep(options: argparse.Namespace) -> int:
         if options.folder:
             print(experiment.folder)
             return 0
-        from ganscale.training.trainer import train
-
-        return train(experiment)
+        return _train_unless_finished(experiment)
     from rich.console import Console
 
     width = max(120, shutil.get_terminal_size().columns)
@@ -251,7 +285,8 @@ def _sample(options: argparse.Namespace) -> None:
     if options.out:
         print(sampler.save_npz(options.num or 10_000, options.out))
     if options.grid:
-        print(sampler.save_grid(options.num or 64, options.grid))
+        shown = options.num or GRID_IMAGES
+        print(sampler.save_grid(min(shown, GRID_IMAGES) if options.out else shown, options.grid))
     if options.interpolate:
         print(sampler.save_interpolation(options.interpolate))
 

@@ -1,20 +1,17 @@
 """Reading, checking, comparing and writing experiment files."""
 
-import difflib
-import inspect
 import json
-import typing
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from yaml import YAMLError, safe_dump
 
 from ganscale.config import Experiment
-from ganscale.config.networks import ARCHITECTURES
+from ganscale.config.explain import explain, flatten, key_of, shown
 from ganscale.errors import GanscaleError
 
 BASE = "base"
@@ -27,43 +24,96 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
     defaults are what is overridden. Raises `GanscaleError` with one message
     that names every key at fault, its value and what is allowed.
     """
+    tree = _read(Path(path)) if path is not None else OmegaConf.create({})
+    for override in overrides:
+        _put_over(tree, override)
     source = str(path) if path is not None else "the defaults"
-    try:
-        base = _read(Path(path)) if path is not None else OmegaConf.create({})
-        for override in overrides:
-            if "=" not in override:
-                raise GanscaleError(
-                    f"override '{override}': write key=value, e.g. train.steps=2000"
-                )
-        merged = OmegaConf.merge(base, OmegaConf.from_dotlist(list(overrides)))
-        values = OmegaConf.to_container(merged, resolve=True)
-    except FileNotFoundError as error:
-        raise GanscaleError(f"{error.filename}: no such experiment file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise GanscaleError(f"{source}: cannot be read ({error})") from None
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise GanscaleError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+    values = _resolved(tree, " with ".join([source, *map(_shortened, overrides)]))
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
-        lines = "\n".join(f"  {_explain(e)}" for e in error.errors())
-        raise GanscaleError(f"{source} is not a valid experiment:\n{lines}") from None
+        mistakes = error.errors()
+    heading, keys_of_file = f"{source}: not a valid experiment", set[str]()
+    if path is None:
+        heading = "not a valid experiment"
+    elif overrides and (found := _keys_if_valid(Path(path))):
+        heading, keys_of_file = f"{path} is valid, but not with these overrides", found
+    lines = [f"{heading}:"]
+    for mistake in mistakes:
+        lines.append(f"  {explain(mistake)}")
+        if mistake["type"] == "extra_forbidden" and key_of(mistake) in keys_of_file:
+            lines.append(f"    {path} sets it: leave it out in a copy of that file")
+    raise GanscaleError("\n".join(lines))
+
+
+def _keys_if_valid(path: Path) -> set[str]:
+    """The keys that a file sets, if it is a valid experiment by itself."""
+    try:
+        values = _resolved(_read(path), str(path))
+        Experiment.model_validate(values)
+    except (GanscaleError, ValidationError):
+        return set()
+    return {key for key, _ in flatten(values)}
+
+
+def _put_over(tree: DictConfig, override: str) -> None:
+    """Set one key, as `objective.penalties.0.weight=2` says it."""
+    if "=" not in override:
+        raise GanscaleError(
+            f"override '{_shortened(override)}': write key=value, e.g. train.steps=2000"
+        )
+    with _one_message(f"override '{_shortened(override)}'"):
+        tree.merge_with_dotlist([override])
 
 
 def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
     """The values of a file, over those of the file that it names as its base."""
     if path in readers:
         raise GanscaleError(f"{path}: `base` leads round in a circle")
-    values = OmegaConf.load(path)
+    with _one_message(str(path)):
+        values = OmegaConf.load(path)
     if not isinstance(values, DictConfig):
         raise GanscaleError(f"{path}: an experiment file holds `key: value` pairs")
-    base = values.pop(BASE, None)
+    with _one_message(f"{path}: {BASE}"):
+        base = values.pop(BASE, None)
     if base is None:
         return values
     below = _read(path.parent / str(base), (*readers, path))
-    merged = OmegaConf.merge(below, values)
+    with _one_message(f"{path} over its base {base}"):
+        merged = OmegaConf.merge(below, values)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _shortened(override: str) -> str:
+    return shown(override, str)
+
+
+def _resolved(tree: DictConfig, source: str) -> Any:
+    """Plain values, with every `${key}` replaced by what it stands for."""
+    with _one_message(source):
+        return OmegaConf.to_container(tree, resolve=True)
+
+
+@contextmanager
+def _one_message(source: str) -> Iterator[None]:
+    """Turn whatever a parser raises into one message: it has met input that it does not expect.
+
+    Besides their own exceptions OmegaConf and yaml let IndexError, ValueError, TypeError and
+    RecursionError through.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise GanscaleError(f"{error.filename}: no such experiment file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise GanscaleError(f"{source}: cannot be read ({error})") from None
+    except RecursionError:
+        raise GanscaleError(f"{source}: nested too deeply") from None
+    except Exception as error:
+        problem = "not valid YAML" if isinstance(error, YAMLError) else "cannot be used"
+        reason = shown(" ".join(str(error).split()) or type(error).__name__, str)
+        raise GanscaleError(f"{source}: {problem}: {reason}") from None
 
 
 def to_yaml(experiment: Experiment) -> str:
@@ -81,8 +131,8 @@ def json_schema() -> str:
 
 def differences(ours: Experiment, theirs: Experiment) -> list[tuple[str, Any, Any]]:
     """Key, our value and their value, for each key that changes what a step computes."""
-    ours_flat = dict(_flatten(ours.model_dump(mode="json")))
-    theirs_flat = dict(_flatten(theirs.model_dump(mode="json")))
+    ours_flat = dict(flatten(ours.model_dump(mode="json")))
+    theirs_flat = dict(flatten(theirs.model_dump(mode="json")))
 
     def decides(key: str) -> bool:
         return not any(key == m or key.startswith(m + ".") for m in (*Experiment.MACHINERY, "name"))
@@ -92,60 +142,3 @@ def differences(ours: Experiment, theirs: Experiment) -> list[tuple[str, Any, An
         for key in dict.fromkeys([*ours_flat, *theirs_flat])
         if decides(key) and ours_flat.get(key) != theirs_flat.get(key)
     ]
-
-
-def _flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def _explain(error: Any) -> str:
-    """One line for one pydantic error: the key, the value, what is allowed."""
-    # Union tags are no keys of the file: they are dropped from the path.
-    location = [part for part in error["loc"] if part not in (*ARCHITECTURES, "custom")]
-    key = ".".join(str(part) for part in location)
-    value = error["input"]
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        known = [".".join([*map(str, location[:-1]), k]) for k in _keys_beside(location)]
-        near = difflib.get_close_matches(key, known, n=1, cutoff=0.6) or _same_last_part(key)
-        if near:
-            return f"{key}: unknown key; did you mean {' or '.join(near)}?"
-        return f"{key}: unknown key; known here: {', '.join(known)}"
-    if kind == "missing":
-        return f"{key}: required, and not given"
-    if kind == "value_error" and not key:
-        return str(error["ctx"]["error"])
-    if kind == "union_tag_invalid":
-        name = error["ctx"]["tag"]
-        own = "a class of your own as path/to/file.py:ClassName"
-        return f"{key}.architecture={name}: use {', '.join(ARCHITECTURES)}, or {own}"
-    message = error["msg"][0].lower() + error["msg"][1:]
-    return f"{key}={value!r}: {message}"
-
-
-def _keys_beside(location: Sequence[Any]) -> list[str]:
-    """The keys that the schema knows in the section that `location` lies in."""
-    models = [Experiment]
-    for part in location[:-1]:
-        fields = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        models = [m for f in fields for m in _models_in(f)] or models
-    return sorted({name for m in models for name in m.model_fields})
-
-
-def _models_in(annotation: Any) -> list[Any]:
-    """Every pydantic model inside an annotation (unions, tuples, Annotated)."""
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for argument in typing.get_args(annotation) for m in _models_in(argument)]
-
-
-def _same_last_part(key: str) -> list[str]:
-    """The known keys, in whichever section, whose last part is nearest to that of `key`."""
-    keys = [k for k, _ in _flatten(Experiment.model_validate({}).model_dump(mode="json"))]
-    parts = {k.rpartition(".")[2] for k in keys}
-    near = difflib.get_close_matches(key.rpartition(".")[2], parts, n=1, cutoff=0.7)
-    return [k for k in keys if k.rpartition(".")[2] in near]

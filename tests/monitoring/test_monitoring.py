@@ -1,13 +1,19 @@
 import json
+import math
+import os
+import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from accelerate import PartialState
 from PIL import Image
 
-from ganscale.monitoring.pictures import save_grid
+from ganscale.evaluation.scores import NAMES, Scores
+from ganscale.monitoring.pictures import grid, save_grid
 from ganscale.monitoring.report import write_report
 from ganscale.monitoring.trackers import JsonLinesTracker, Trackers, read_metrics
 from tests.conftest import tiny
@@ -27,6 +33,27 @@ def test_steps_after_the_checkpoint_are_logged_once(tmp_path: Path) -> None:
     assert [(m["step"], m["loss"]) for m in read_metrics(tmp_path)] == [(1, 1), (2, 2), (3, 30)]
 
 
+def test_a_history_survives_a_resume_that_cannot_write_it(tmp_path: Path) -> None:
+    first = JsonLinesTracker(tmp_path, 0)
+    for step in range(1, 201):
+        first.log({"loss": step}, step=step)
+    first.finish()
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    child = os.fork()
+    if child == 0:  # dies in the middle of the file, as at a kill or on a full disk
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
+        JsonLinesTracker(tmp_path, 200)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGXFSZ
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    again = JsonLinesTracker(tmp_path, 100)
+    again.log({"loss": -1}, step=101)
+    again.finish()
+    assert [m["step"] for m in read_metrics(tmp_path)] == list(range(1, 102))
+
+
 def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Path) -> None:
     PartialState(cpu=True)  # Accelerate's trackers ask it for the rank
     experiment = tiny(digits, tmp_path, "monitoring.wandb=offline", "seed=11")
@@ -39,7 +66,7 @@ def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Pa
     trackers.picture(1, "gallery/interpolation", tmp_path / "walk.gif")
     trackers.alert("The generator leaves classes out", "What usually helps: a larger batch")
     trackers.finish()
-    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")  # as `ganscale doctor` says
     read = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file)]
     run = json.loads(subprocess.run(read, capture_output=True, check=True).stdout)
     assert run["summary"]["loss/generator"] == 0.5
@@ -53,15 +80,46 @@ def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Pa
 
 
 def test_a_grid_holds_each_image_in_its_place(tmp_path: Path) -> None:
-    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 6, 3), np.uint8)
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 130, 120, 3), np.uint8)
     path = save_grid(images * 50, tmp_path / "a" / "grid.png")
     picture = np.asarray(Image.open(path))
-    assert picture.shape == (2 * 5 + 1, 3 * 7 + 1, 3)
-    assert [picture[3, 7 * i + 3, 0] for i in range(3)] == [0, 50, 100]
-    assert [picture[8, 7 * i + 3, 0] for i in range(3)] == [150, 200, 64]
+    assert picture.shape == (2 * 131 + 1, 3 * 121 + 1, 3)
+    assert [picture[3, 121 * i + 3, 0] for i in range(3)] == [0, 50, 100]
+    assert [picture[134, 121 * i + 3, 0] for i in range(3)] == [150, 200, 64]
+
+
+@pytest.mark.parametrize(
+    ("number", "side", "factor"),
+    [(64, 28, 4), (64, 32, 3), (100, 28, 3), (2500, 28, 1), (4, 64, 2)],
+)
+def test_small_images_are_enlarged_by_whole_factors(number: int, side: int, factor: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (number, side, side, 1), np.uint8)
+    picture = np.asarray(grid(images))
+    columns = math.isqrt(number)
+    assert picture.shape == (factor * (columns * (side + 1) + 1),) * 2
+    pixels = picture[::factor, ::factor]
+    assert np.array_equal(picture, pixels.repeat(factor, 0).repeat(factor, 1))
+    assert np.array_equal(pixels[1 : 1 + side, 1 : 1 + side], images[0, :, :, 0])
 
 
 def test_the_report_of_a_run_with_nothing_in_it(tmp_path: Path) -> None:
     page = write_report(tmp_path, "a <b>", "name: x", {"python": "3"}).read_text()
     assert "a &lt;b&gt;" in page
     assert "<svg" not in page
+    assert "not evaluated" in page
+    assert "The last checkpoint" in page
+    assert "best" not in page
+
+
+def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(tmp_path: Path) -> None:
+    lines = JsonLinesTracker(tmp_path, 0)
+    for step in (1, 2):
+        rates = {"learning_rate/generator": 1e-3 / step, "learning_rate/discriminator": 2e-3}
+        lines.log({"images": 8 * step, **rates}, step=step)
+    lines.finish()
+    values = dict.fromkeys(NAMES, 1.0)
+    Scores(values, "features", 10, 10, "a set", 0.1, ()).record(tmp_path, 2, 16)
+    page = write_report(tmp_path, "a", "name: x", {"python": "3"}).read_text()
+    assert "<!-- Learning rates -->" in page
+    assert "<!-- learning_rate/discriminator -->" in page
+    assert "The best checkpoint" in page

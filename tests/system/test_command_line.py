@@ -131,6 +131,7 @@ def test_doctor_finds_nothing_wrong_here(tmp_path: Path) -> None:
     done = run([sys.executable, "-m", "ganscale", "doctor"], tmp_path)
     assert done.returncode == 0
     assert "torchvision fits torch" in done.stdout
+    assert "wandb sync RUN/wandb/offline-run-*" in done.stdout
 
 
 def test_a_built_wheel_works_from_any_folder(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from ganscale.errors import GanscaleError
+from ganscale.monitoring.progress import set_up_logging
 from ganscale.training import accelerators
 from ganscale.training.accelerators import make_accelerators
 from tests.conftest import tiny
@@ -18,6 +20,29 @@ def test_what_a_cpu_cannot_do_is_refused(
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     with pytest.raises(GanscaleError, match="fp16: DeepSpeed scales losses on GPUs only"):
         make_accelerators(tiny(digits, tmp_path, "train.precision=fp16"))
+
+
+@pytest.mark.parametrize(
+    ("asked", "precision", "warned"),
+    [("bf16", "fp32", True), ("bf16", "bf16", False), ("no", "bf16", False), (None, "fp32", False)],
+)
+def test_another_precision_of_the_launcher_is_said_not_to_count(
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    asked: str | None,
+    precision: str,
+    warned: bool,
+) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    if asked is not None:
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", asked)
+    set_up_logging(rank=0)
+    make_accelerators(tiny(digits, tmp_path, f"train.precision={precision}"))
+    said = "mixed_precision=bf16 and the experiment for train.precision=fp32"
+    assert (said in capsys.readouterr().err) == warned
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Whole runs in this process, on a tiny game."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -80,6 +81,44 @@ def test_a_resumed_run_is_the_uninterrupted_one(digits: Path, tmp_path: Path, st
     assert metrics(whole) == metrics(halves)
 
 
+def test_a_longer_run_takes_the_rates_of_its_new_schedule(
+    digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cosine = "{name: CosineAnnealingLR, options: {T_max: '${train.steps}', eta_min: 0.05}}"
+    schedules = (f"generator.schedules=[{cosine}]", "generator.optimizer.lr=1e-3")
+    train(tiny(digits, tmp_path, *schedules, "train.steps=20"))
+    longer = tiny(digits, tmp_path, *schedules, "train.steps=40")
+    capsys.readouterr()
+    train(longer)
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "schedules" in line]
+    assert "'T_max': 20" in said
+    assert "'T_max': 40" in said
+    rates = {line["step"]: line["learning_rate/generator"] for line in metrics(longer)}
+    for step in range(1, 41):
+        of = 20 if step <= 20 else 40
+        factor = 0.05 + 0.95 * (1 + math.cos(math.pi * (step - 1) / of)) / 2
+        assert rates[step] == pytest.approx(1e-3 * factor, rel=1e-9), step
+    constant = {line["learning_rate/discriminator"] for line in metrics(longer)}
+    assert constant == {2e-4}
+
+
+def test_a_resumed_run_with_schedules_is_the_uninterrupted_one(
+    digits: Path, tmp_path: Path
+) -> None:
+    schedules = (
+        "generator.schedules=[{name: CosineAnnealingLR, options: {T_max: 10}}]",
+        "discriminator.schedules=[{name: LinearLR, options: {total_iters: 7}},"
+        "{name: ExponentialLR, options: {gamma: 0.9}}]",
+    )
+    whole = tiny(digits, tmp_path, "name=whole", *schedules)
+    train(whole)
+    train(tiny(digits, tmp_path, "name=halves", "train.steps=4", *schedules))
+    halves = tiny(digits, tmp_path, "name=halves", *schedules)
+    train(halves)
+    same_checkpoint(*(RunFolder.of(e).checkpoints / "step-00000010" for e in (whole, halves)))
+    assert metrics(whole) == metrics(halves)
+
+
 def test_accumulation_and_reader_do_not_change_the_run(digits: Path, tmp_path: Path) -> None:
     base = tiny(digits, tmp_path, "name=base")
     train(base)
@@ -102,8 +141,11 @@ def test_a_folder_of_another_experiment_is_refused(digits: Path, tmp_path: Path)
 
 
 def test_a_set_of_another_size_is_refused(digits: Path, tmp_path: Path) -> None:
-    with pytest.raises(GanscaleError, match="28×28 images of 1 channels"):
+    with pytest.raises(GanscaleError, match="28×28 images of 1 channels") as error:
         train(tiny(digits, tmp_path, "data.resolution=32"))
+    assert "with --size 32, or train with data.resolution=28" in str(error.value)
+    with pytest.raises(GanscaleError, match=r"with --channels 3, or train with data\.channels=1"):
+        train(tiny(digits, tmp_path, "data.channels=3"))
 
 
 class Dropping(nn.Module):

@@ -36,6 +36,10 @@ class Experiment(Section):
     """Keys that may change when a run goes on: they do not alter what a step computes (of
     accumulation: beyond floating-point order and BatchNorm's batch)."""
 
+    SCHEDULES: ClassVar[tuple[str, ...]] = ("generator.schedules", "discriminator.schedules")
+    """Keys that may change when a run is resumed although they alter the steps that follow: a
+    schedule often depends on `train.steps`. The log says so."""
+
     name: str = Field("mnist_mlp", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run, and of its folder."""
     runs: str = "runs"

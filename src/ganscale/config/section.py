@@ -2,14 +2,23 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-PositiveInt = Annotated[int, Field(gt=0)]
-NonNegativeInt = Annotated[int, Field(ge=0)]
+
+def _fits(number: int) -> int:
+    if number >= 1 << 63:
+        raise ValueError("must be less than 2 to the power of 63")
+    return number
+
+
+PositiveInt = Annotated[int, Field(gt=0), AfterValidator(_fits)]
+NonNegativeInt = Annotated[int, Field(ge=0), AfterValidator(_fits)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 
 
 class Section(BaseModel):
     """A part of the experiment: frozen, and a key that it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )

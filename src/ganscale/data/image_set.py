@@ -27,12 +27,7 @@ class ImageSet:
             storage = open_storage(part.path, data)
             manifest = storage.manifest()
             if not manifest.fits(self.image_shape):
-                raise GanscaleError(
-                    f"{part.path} holds {manifest.height}×{manifest.width} images of "
-                    f"{manifest.channels} channels; the experiment says data.resolution="
-                    f"{data.resolution}, data.channels={data.channels}",
-                    every_rank=True,
-                )
+                raise GanscaleError(_misfit(part.path, manifest, data), every_rank=True)
             self._readers.append(
                 IndexedReader(
                     manifest,
@@ -132,3 +127,23 @@ class ImageSet:
         if data.partitions > 1:
             return PartitionedOrder(seed, sizes[0], data.block_shards, data.partitions)
         return ShuffledOrder(seed, sizes[0], data.block_shards)
+
+
+def _misfit(path: str, manifest: Manifest, data: Data) -> str:
+    """Say how a set and an experiment differ, and both ways to make them agree."""
+    pack, override = [], []
+    if (manifest.height, manifest.width) != (data.resolution, data.resolution):
+        pack.append(f"--size {data.resolution}")
+        if manifest.height == manifest.width:
+            override.append(f"data.resolution={manifest.height}")
+    if manifest.channels != data.channels:
+        pack.append(f"--channels {data.channels}")
+        override.append(f"data.channels={manifest.channels}")
+    mend = f"pack it anew with {' '.join(pack)}"
+    if override:
+        mend += f", or train with {' '.join(override)}"
+    return (
+        f"{path} holds {manifest.height}×{manifest.width} images of {manifest.channels} channels; "
+        f"the experiment says data.resolution={data.resolution}, data.channels={data.channels}: "
+        f"{mend}"
+    )

@@ -188,5 +188,6 @@ def _dataset_source(path: Path, split: str) -> DatasetSource:
         return DatasetSource(path, split)
     except ImportError:
         raise GanscaleError(
-            f"{path}: reading it needs the package `datasets`: pip install 'ganscale[datasets]'"
+            f"{path}: reading it needs the package datasets: "
+            "in the clone, pip install -e '.[datasets]'"
         ) from None

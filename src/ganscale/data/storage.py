@@ -74,3 +74,11 @@ def open_storage(location: str, data: Data) -> Storage:
         raise GanscaleError(f"{location}: pipe: works only with data.reader=streaming")
     kind = RemoteStorage if is_remote(location) else LocalStorage
     return kind(location, open_cache(data))
+
+
+def fingerprint(data: Data) -> str:
+    """What `ImageSet.fingerprint` is of the same data, without anything that reads images."""
+    if data.reader == "streaming":
+        return "streaming"
+    paths = [part.path for part in data.mixture] or [data.path]
+    return "-".join(open_storage(path, data).manifest().fingerprint for path in paths)

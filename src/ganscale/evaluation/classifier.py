@@ -18,6 +18,7 @@ from ganscale.data.reader import Reader
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.cache import Cache
 from ganscale.evaluation.features import Features
+from ganscale.monitoring.progress import tracked
 from ganscale.objectives.augment import shift
 from ganscale.randomness import torch_seed, uniform
 
@@ -129,7 +130,7 @@ def _train(
         classifier = Classifier(image_shape, classes).to(device)
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
-    for k in range(steps):
+    for k in tracked(range(steps), steps, "feature classifier"):
         indices = order.batch(k, BATCH_SIZE)
         images, labels = reader.read(indices[indices % HELD_OUT != 0])
         logits = classifier.head(classifier(_shifted(images, k).to(device)))

@@ -17,6 +17,7 @@ from ganscale.evaluation.features import Features, open_features
 from ganscale.evaluation.real import COMPARED, gathered, real_statistics
 from ganscale.evaluation.samples import generate
 from ganscale.evaluation.scores import Scores
+from ganscale.monitoring.progress import tracked
 
 
 class Evaluator:
@@ -80,7 +81,7 @@ class Evaluator:
         last = min(first + share, options.samples)
         sums: metrics.Sums | None = None
         compared: list[Tensor] = []
-        for images in generate(
+        generated = generate(
             generator,
             experiment.latent,
             experiment.seed,
@@ -89,7 +90,8 @@ class Evaluator:
             options.batch_size,
             self._device,
             self._labels,
-        ):
+        )
+        for images in tracked(generated, last - first, "scoring generated images", len):
             measured = self.network.measure(images.to(self._device))
             sums = sums or metrics.Sums.zero(measured)
             sums.add(measured)

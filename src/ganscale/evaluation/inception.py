@@ -31,7 +31,8 @@ class Inception(nn.Module):
             from torch_fidelity import feature_extractor_inceptionv3 as fidelity
         except ImportError:
             raise GanscaleError(
-                "Inception features need torch-fidelity: pip install 'ganscale[inception]'",
+                "Inception features need torch-fidelity: "
+                "in the clone, pip install -e '.[inception]'",
                 every_rank=True,
             ) from None
         path = weights or _fetched(fidelity.URL_INCEPTION_V3)

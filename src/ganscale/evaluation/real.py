@@ -15,6 +15,7 @@ from ganscale.data.reader import Reader
 from ganscale.evaluation.cache import Cache
 from ganscale.evaluation.features import FeatureNetwork, Features
 from ganscale.evaluation.metrics import Sums, fid
+from ganscale.monitoring.progress import tracked
 
 COMPARED = 10_000  # most images whose features are compared one with another
 BATCH_SIZE = 500
@@ -89,7 +90,8 @@ def _measure(
     counts = torch.zeros(classes, dtype=torch.long, device=device)
     compared: list[Tensor] = []
     # An empty share still takes part in the sums: it measures one image and counts none.
-    for start in range(first, last, BATCH_SIZE) if last > first else [0]:
+    starts = range(first, last, BATCH_SIZE) if last > first else [0]
+    for start in tracked(starts, len(starts), "batches of real images measured"):
         numbers = np.arange(start, min(start + BATCH_SIZE, max(last, 1)))
         batch = reader.read(numbers)
         measured = network.measure(batch.images.to(device))

@@ -52,7 +52,7 @@ def _torchvision() -> Finding:
 
 def _gpus() -> Finding:
     if not torch.cuda.is_available():
-        return "note", "no GPU: training runs on the processor", ""
+        return "note", "no GPU: training runs on the CPU", ""
     names = [
         f"{torch.cuda.get_device_name(i)} ({torch.cuda.mem_get_info(i)[1] / 2**30:.0f} GiB)"
         for i in range(torch.cuda.device_count())
@@ -70,10 +70,10 @@ def _communication() -> Finding:
     return ("ok", found, "") if found else ("note", "none: one process only", "")
 
 
-def _processors() -> Finding:
+def _machine() -> Finding:
     memory = psutil.virtual_memory()
     free = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB memory free"
-    return "ok", f"{os.cpu_count()} processors, {free}", ""
+    return "ok", f"{os.cpu_count()} CPU cores, {free}", ""
 
 
 def _disk() -> Finding:
@@ -100,7 +100,11 @@ def _wandb() -> Finding:
 
     if wandb.login(prompt=False, verify=False):
         return "ok", "logged in", ""
-    return "note", "not logged in: runs are kept offline", "wandb login (then wandb sync RUN)"
+    return (
+        "note",
+        "not logged in: runs are kept offline",
+        "wandb login; for runs kept so far: wandb sync RUN/wandb/offline-run-*",
+    )
 
 
 def _optional(command: str, what: str) -> Finding:
@@ -120,7 +124,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "torchvision": _torchvision,
     "GPUs": _gpus,
     "communication": _communication,
-    "machine": _processors,
+    "machine": _machine,
     "disk": _disk,
     "shared memory": _shared_memory,
     "W&B": _wandb,

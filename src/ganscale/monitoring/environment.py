@@ -16,7 +16,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "host": platform.node(),
-        "processors": f"{os.cpu_count()} ({torch.get_num_threads()} threads used)",
+        "CPU cores": f"{os.cpu_count()} ({torch.get_num_threads()} threads used)",
         "GPUs": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         or "none",
         "CUDA": str(torch.version.cuda),

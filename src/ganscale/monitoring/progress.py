@@ -1,13 +1,20 @@
-"""What the person at the terminal sees: a bar on a terminal, lines in a log file."""
+"""What the person at the terminal sees: bars on a terminal, lines in a log file."""
 
 import logging
 import sys
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.logging import RichHandler
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+SAY_EVERY_S = 30.0  # between log lines of a phase, where there is no terminal
+
+T = TypeVar("T")
 
 log = logging.getLogger("ganscale")
 
@@ -26,35 +33,73 @@ def set_up_logging(rank: int) -> None:
     log.addHandler(handler)
 
 
+class _Bars(Progress):
+    """A line a phase: what it is, how far, how long still. Below them the last numbers.
+
+    The numbers have a line of their own, which is cut off where the terminal is narrow; the bar
+    takes what the rest of its line leaves.
+    """
+
+    def __init__(self) -> None:
+        self.numbers = ""
+        super().__init__(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            expand=True,
+        )
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """What is drawn."""
+        yield self.make_tasks_table(self.tasks)
+        if self.numbers:
+            yield Text(self.numbers, no_wrap=True, overflow="ellipsis")
+
+
+_bars: _Bars | None = None  # a terminal has one
+
+
+@contextmanager
+def _on_terminal() -> Iterator[_Bars]:
+    """The bars that are on the terminal already, or new ones."""
+    global _bars
+    if _bars is not None:
+        yield _bars
+        return
+    _bars = _Bars()
+    try:
+        with _bars:
+            yield _bars
+    finally:
+        _bars = None
+
+
 class TrainingProgress(AbstractContextManager["TrainingProgress"]):
     """Shows how far a run is and its last numbers."""
 
     def __init__(self, step: int, steps: int, shown: bool):
-        self._bar = shown and sys.stderr.isatty()
-        self._shown = shown
+        self._step = step
         self._steps = steps
-        self._progress = Progress(
-            TextColumn("[bold]training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            console=Console(stderr=True),
-            disable=not self._bar,
-        )
-        self._task = self._progress.add_task("", total=steps, completed=step, numbers="")
+        self._shown = shown
+        self._terminal = _on_terminal() if shown and sys.stderr.isatty() else None
+        self._bars: _Bars | None = None
 
     def __enter__(self) -> "TrainingProgress":
-        self._progress.start()
+        if self._terminal is not None:
+            self._bars = self._terminal.__enter__()
+            self._task = self._bars.add_task("training", total=self._steps, completed=self._step)
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._progress.stop()
+        if self._terminal is not None:
+            self._terminal.__exit__(None, None, None)
 
     def advance(self, step: int) -> None:
         """`step` is done."""
-        if self._bar:
-            self._progress.update(self._task, completed=step)
+        if self._bars is not None:
+            self._bars.update(self._task, completed=step)
 
     def numbers(self, step: int, values: dict[str, float]) -> None:
         """Show the numbers of `step`."""
@@ -65,10 +110,39 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
             f"loss D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}",
             f"D(x) {values['D(x)']:.2f} D(G(z)) {values['D(G(z))']:.2f}",
         ]
-        if self._bar:
-            self._progress.update(self._task, completed=step, numbers=" · ".join(parts))
+        if self._bars is not None:
+            self._bars.numbers = " · ".join(parts)
+            self.advance(step)
         else:
             log.info("step %s of %s · %s", f"{step:,}", f"{self._steps:,}", " · ".join(parts))
+
+
+def tracked(
+    items: Iterable[T], total: int, phase: str, size: Callable[[T], int] = lambda item: 1
+) -> Iterator[T]:
+    """Yield the items, and show how much of `total` is done: each counts for its `size`.
+
+    A bar on a terminal, else a log line now and then, of a phase that lasts. Only rank 0 shows.
+    """
+    if not log.isEnabledFor(logging.INFO):
+        yield from items
+    elif sys.stderr.isatty():
+        with _on_terminal() as bars:
+            task = bars.add_task(phase, total=total)
+            try:
+                for item in items:
+                    yield item
+                    bars.advance(task, size(item))
+            finally:
+                bars.remove_task(task)
+    else:
+        done, said = 0, time.monotonic()
+        for item in items:
+            yield item
+            done += size(item)
+            if time.monotonic() - said >= SAY_EVERY_S:
+                said = time.monotonic()
+                log.info("%s: %s of %s", phase, f"{done:,}", f"{total:,}")
 
 
 class PhaseTimer:

@@ -17,7 +17,7 @@ PENALTY_KINDS = ("r1", "r2", "wgan_gp", "dragan")
 GALLERY = {
     "samples.png": "Samples, not picked; a column a class where the generator is told classes",
     "interpolation.gif": "A walk between latents",
-    "neighbours.png": "In each row a made image, then the real images nearest to it in features",
+    "neighbours.png": "In each row a generated image, then the real ones nearest to it in features",
 }
 CHARTS: dict[str, tuple[str, ...]] = {
     "Losses": ("loss/discriminator", "loss/generator"),
@@ -26,6 +26,7 @@ CHARTS: dict[str, tuple[str, ...]] = {
     "FID: lower is better": ("fid",),
     "Precision, recall, coverage: higher is better": ("precision", "recall", "coverage"),
     "Variety: 1 is that of the real set": ("diversity", "class_entropy"),
+    "Learning rates": ("learning_rate/generator", "learning_rate/discriminator"),
     "Learning rates left by the balance": ("balance/generator", "balance/discriminator"),
     "Probability of augmentation": ("augment/probability",),
     "Gradient norms": ("gradient_norm/discriminator", "gradient_norm/generator"),
@@ -63,6 +64,7 @@ def write_report(run: Path, name: str, experiment: str, environment: dict[str, s
         facts=_table(facts),
         frames=json.dumps(frames),
         charts="\n".join(filter(None, charts)),
+        pictured="The best checkpoint" if evaluations else "The last checkpoint",
         gallery=_gallery(run),
         experiment=html.escape(experiment),
         environment=_table(environment),
@@ -73,7 +75,7 @@ def write_report(run: Path, name: str, experiment: str, environment: dict[str, s
 
 
 def _gallery(run: Path) -> str:
-    """The pictures drawn of the best checkpoint."""
+    """The pictures drawn of a checkpoint: the best, or the last where none was evaluated."""
     figures = []
     for name, caption in GALLERY.items():
         path = run / "gallery" / name
@@ -129,12 +131,13 @@ _PAGE = """<!doctype html>
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1280px; margin: 2rem auto; padding: 0 1rem;
        color: #222; background: #fff }
 h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 1rem }
+.charts { display: grid; gap: 1rem;
+          grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)) }
 figure { margin: 0 } figcaption { color: #666; font-size: 13px }
 .charts svg { width: 100%; height: auto }
 img { image-rendering: pixelated; width: min(100%, 640px) }
 table { border-collapse: collapse } th { text-align: left; font-weight: 500; color: #666 }
-th, td { padding: .1rem 1rem .1rem 0; vertical-align: top }
+th, td { overflow-wrap: anywhere; padding: .1rem 1rem .1rem 0; vertical-align: top }
 pre { background: #f5f5f5; padding: 1rem; overflow: auto; font-size: 13px }
 input[type=range] { width: min(100%, 640px); display: block }
 </style></head><body>
@@ -143,7 +146,7 @@ $facts
 <section id="pictures"><h2>Samples from the same noise, over training</h2>
 <img id="grid" alt="grid of samples"><input id="time" type="range" min="0" aria-label="step">
 <button id="play">play</button> <span id="step"></span></section>
-<h2>The best checkpoint</h2><div class="charts gallery">
+<h2>$pictured</h2><div class="charts gallery">
 $gallery
 </div>
 <h2>Curves</h2><div class="charts">

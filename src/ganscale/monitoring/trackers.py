@@ -14,6 +14,7 @@ from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 from PIL import Image
 
 from ganscale.config import Experiment
+from ganscale.data.manifest import write_atomically
 
 METRICS = "metrics.jsonl"
 
@@ -29,10 +30,12 @@ class JsonLinesTracker(GeneralTracker):
     def __init__(self, run: Path, resumed_step: int):
         super().__init__()
         self._path = run / METRICS
-        self.logged_step = max((line["step"] for line in read_metrics(run)), default=0)
+        logged = read_metrics(run)
+        self.logged_step = max((line["step"] for line in logged), default=0)
         # The steps after the checkpoint are run again and logged again.
-        kept = [line for line in read_metrics(run) if line["step"] <= resumed_step]
-        self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        kept = [line for line in logged if line["step"] <= resumed_step]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(self._path, text.encode())
         self._file = self._path.open("a", buffering=1)
 
     @property

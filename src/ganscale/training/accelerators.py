@@ -21,6 +21,8 @@ from torch.distributed.rendezvous import rendezvous
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
 
+log = logging.getLogger("ganscale")
+
 USE_FSDP = "ACCELERATE_USE_FSDP"  # set by the launcher
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FROM_EXPERIMENT = {
@@ -58,6 +60,7 @@ class Accelerators(NamedTuple):
 def make_accelerators(experiment: Experiment) -> Accelerators:
     """Both Accelerators; a machine without a GPU trains on its CPU."""
     _check_device(experiment)
+    _warn_of_other_precision(experiment)
     _join_restarted_group(_timeout(experiment))
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
         return _with_deepspeed(experiment)
@@ -118,6 +121,19 @@ def _check_device(experiment: Experiment) -> None:
         )
 
 
+def _warn_of_other_precision(experiment: Experiment) -> None:
+    """Say that the launcher's --mixed_precision is not heeded, where it asks for another one."""
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # "no" is also its default
+    precision = experiment.train.precision
+    if asked not in ("no", ACCELERATE_PRECISION[precision]) and os.environ.get("RANK", "0") == "0":
+        log.warning(
+            "accelerate launch asks for mixed_precision=%s and the experiment for "
+            "train.precision=%s: the experiment decides, so change it there",
+            asked,
+            precision,
+        )
+
+
 def _join_restarted_group(timeout: timedelta) -> None:
     """Form the process group under keys of this attempt's own, where torchrun has restarted us.
 
@@ -157,7 +173,7 @@ def _with_deepspeed(experiment: Experiment) -> Accelerators:
     except ImportError as error:
         raise GanscaleError(
             f"the launcher asks for DeepSpeed, and {error.name} is not installed: "
-            "pip install 'ganscale[deepspeed]'",
+            "in the clone, pip install -e '.[deepspeed]'",
             every_rank=True,
         ) from None
     from accelerate.utils import DeepSpeedPlugin

@@ -101,7 +101,7 @@ class Game:
             player.load_training_state(training[part])
         self.average.network.load_state_dict(checkpoint.read_weights(path, "ema"))
         self.augmentation.load_state(training["augmentation"])
-        self.rates.load_state(training["rates"])
+        self.rates.load_state(training["rates"], checkpoint.read_state(path).step)
 
 
 def first_generator(experiment: Experiment) -> nn.Module:

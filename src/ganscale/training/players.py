@@ -125,6 +125,11 @@ class Player:
         for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = base * factor
 
+    @property
+    def rate(self) -> float:
+        """The learning rate of the last step, or of the one that follows."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
     @contextmanager
     def whole(self) -> Iterator[None]:
         """Around anything that reads the raw network's weights; every rank enters it.

@@ -4,19 +4,24 @@ A signal asks (a scheduler's, or Ctrl-C), or a file in the run folder (`ganscale
 save`). Files reach a run whose processes nobody can signal, on whatever machines they are.
 """
 
+import os
 import signal
 import time
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from accelerate import Accelerator
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator  # takes seconds, and `ganscale stop` wants only two names
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 AGREE_EVERY = 10  # steps; asking all ranks costs a reduction and a wait for the device
 LOOK_EVERY_S = 1.0  # a shared file system is slow to ask
 STOP, SAVE = "stop", "save"
+STANDARD_ERROR = 2
+HEARD = "\nganscale: saving and ending as soon as this step is done; Ctrl-C again ends at once\n"
 
 
 class Agreement(NamedTuple):
@@ -32,7 +37,7 @@ class StopRequest:
     The second SIGINT is let through: someone at the keyboard means it.
     """
 
-    def __init__(self, accelerator: Accelerator, folder: Path):
+    def __init__(self, accelerator: "Accelerator", folder: Path):
         self._accelerator = accelerator
         self._folder = folder
         self._looked = 0.0
@@ -47,9 +52,19 @@ class StopRequest:
         for number, handler in self._old.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    @property
+    def reason(self) -> str:
+        """Who asked to stop."""
+        if self.signal == signal.SIGINT:
+            return "Ctrl-C"
+        return f"signal {self.signal}" if self.signal else "ganscale stop"
+
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.signal == number == signal.SIGINT:
             raise KeyboardInterrupt
+        if number == signal.SIGINT and self._accelerator.is_main_process:
+            # A log line or a print could be interrupted by itself.
+            os.write(STANDARD_ERROR, HEARD.encode())
         self.signal = number
 
     def agreed(self, step: int) -> Agreement:

@@ -1,5 +1,6 @@
 """The folder of a run, and whether it is this experiment's."""
 
+import logging
 import os
 import socket
 from pathlib import Path
@@ -9,11 +10,14 @@ from filelock import FileLock, Timeout
 from ganscale import experiment as experiment_file
 from ganscale.config import Experiment
 from ganscale.data.manifest import write_atomically
+from ganscale.data.storage import fingerprint
 from ganscale.errors import GanscaleError
 from ganscale.training import checkpoint
 from ganscale.training.preemption import SAVE, STOP
 
 EXPERIMENT = "experiment.yaml"
+
+log = logging.getLogger("ganscale")
 
 
 class RunFolder:
@@ -48,16 +52,43 @@ class RunFolder:
         for name in (STOP, SAVE):  # asked of a run that had ended
             (self.path / name).unlink(missing_ok=True)
         if checkpoint.listed(self.checkpoints):
-            changed = experiment_file.differences(self.experiment(), experiment)
-            if changed:
-                lines = "\n".join(f"  {k}: {old!r} there, {new!r} now" for k, old, new in changed)
-                raise GanscaleError(
-                    f"{self.path} holds a run of another experiment:\n{lines}\n"
-                    "Give this one a name of its own (name=…), go back to the values there, or "
-                    "remove the folder."
-                )
+            self._compare(self.experiment(), experiment)
         text = experiment_file.to_yaml(experiment)
         write_atomically(self.path / EXPERIMENT, text.encode())
+
+    def is_finished(self, experiment: Experiment) -> bool:
+        """Whether this experiment's run has nothing left to do, as its files say.
+
+        Raises `GanscaleError` where the folder holds another experiment. False also where it is
+        not certain, as with another dataset, a damaged checkpoint or a report that was not yet
+        written: training then looks for itself.
+        """
+        known = checkpoint.listed(self.checkpoints)
+        if not known or not self.report.is_file() or not checkpoint.is_sound(known[-1]):
+            return False
+        state = checkpoint.read_state(known[-1])
+        written = (known[-1] / checkpoint.STATE).stat().st_mtime
+        if state.step < experiment.train.steps or self.report.stat().st_mtime < written:
+            return False
+        self._compare(self.experiment(), experiment)
+        try:
+            return fingerprint(experiment.data) == state.data_fingerprint
+        except GanscaleError:
+            return False
+
+    def _compare(self, there: Experiment, now: Experiment) -> None:
+        """Refuse another experiment than the run's; say in the log where its schedules change."""
+        changed = experiment_file.differences(there, now)
+        decisive = [change for change in changed if change[0] not in Experiment.SCHEDULES]
+        if decisive:
+            lines = "\n".join(f"  {k}: {old!r} there, {new!r} now" for k, old, new in decisive)
+            raise GanscaleError(
+                f"{self.path} holds a run of another experiment:\n{lines}\n"
+                "Give this one a name of its own (name=…), go back to the values there, or "
+                "remove the folder."
+            )
+        for key, old, new in changed:
+            log.info("%s has changed: %s until now, %s from this step on", key, old, new)
 
     def _take_lock(self) -> None:
         """The system gives the lock back when the process ends, however it ends."""

@@ -196,8 +196,11 @@ class Trainer:
                 self._phases_between_steps(save=any(asked))
                 self.timer.lap("between steps")
                 if asked.stop:
-                    by = f"signal {stop.signal}" if stop.signal else "ganscale stop"
-                    log.info("stopped by %s after step %s", by, f"{self.step:,}")
+                    log.info(
+                        "stopped by %s after step %s: the same command resumes there",
+                        stop.reason,
+                        f"{self.step:,}",
+                    )
                     return
 
     def _seed_networks(self) -> None:
@@ -265,6 +268,8 @@ class Trainer:
         self._refuse_divergence(not_finite)
         if self.game.augmentation.is_adaptive:
             numbers["augment/probability"] = self.game.augmentation.probability
+        for name, rate in self.game.rates.rates().items():
+            numbers[f"learning_rate/{name}"] = rate
         numbers["images/s"] = steps * self.experiment.train.batch_size / busy
         numbers["seconds/data"] = seconds.get("data", 0.0) / steps
         numbers["seconds/step"] = seconds.get("step", 0.0) / steps

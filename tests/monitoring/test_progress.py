@@ -1,0 +1,87 @@
+"""What a terminal of eighty columns shows, and what a log file gets."""
+
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from ganscale.monitoring import progress
+from ganscale.monitoring.progress import set_up_logging, tracked
+from tests.system.processes import environment
+
+NUMBERS = {
+    "images/s": 12345.0,
+    "loss/discriminator": 1.234,
+    "loss/generator": 0.789,
+    "D(x)": 0.5,
+    "D(G(z))": 0.4,
+}
+
+
+def shown_on_terminal(code: str, columns: int) -> str:
+    """What a Python program writes to a terminal that is its standard error."""
+    ours, theirs = pty.openpty()
+    program = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stderr=theirs,
+        env=environment(COLUMNS=str(columns), TERM="xterm"),
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    assert program.wait(60) == 0
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_step_and_remaining_time_stay_where_the_terminal_is_narrow(columns: int) -> None:
+    shown = shown_on_terminal(
+        f"""
+        import time
+        from ganscale.monitoring.progress import TrainingProgress, set_up_logging, tracked
+        set_up_logging(0)
+        with TrainingProgress(0, 20000, True) as training:
+            for step in range(1230, 1235):
+                time.sleep(0.05)
+                training.numbers(step, {NUMBERS})
+            for _ in tracked(range(3), 3, "scoring generated images"):
+                time.sleep(0.15)
+        """,
+        columns,
+    )
+    lines = shown.splitlines()
+    assert any(re.match(r"training .*1,234 of 20,000 +\d:\d\d:\d\d", line) for line in lines)
+    assert any(re.match(r"scoring generated images .*1 of 3 ", line) for line in lines)
+    numbers = [line for line in lines if line.startswith("12,345 images/s · loss D 1.234")]
+    assert numbers
+    assert all("D(G(z)) 0.40" in line for line in numbers) or columns < 80
+    assert max(map(len, lines)) <= columns
+
+
+def test_a_log_file_gets_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_up_logging(rank=0)
+    items = [[1, 2], [3, 4], [5]]
+    assert list(tracked(items, 5, "scoring", len)) == items
+    assert capsys.readouterr().err == ""  # it did not last
+    monkeypatch.setattr(progress, "SAY_EVERY_S", 0.0)
+    assert list(tracked(items, 5, "scoring", len)) == items
+    lines = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["scoring: 2 of 5", "scoring: 4 of 5", "scoring: 5 of 5"]
+    set_up_logging(rank=1)
+    assert list(tracked(items, 5, "scoring", len)) == items
+    assert capsys.readouterr().err == ""
+    logging.getLogger("ganscale").handlers.clear()

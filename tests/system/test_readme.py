@@ -1,0 +1,194 @@
+"""README's commands, typed by someone who has just cloned the repository.
+
+They are parsed out of README.md itself, so that a command which is changed there is typed as it
+then is; a line of a new kind fails until `typed` knows it. What is typed differs from what is
+printed in one place only: `SHORTER`. A line that needs the network, a GPU, Slurm or many processes
+cannot be run on every machine; `checked_only` names these and says what is checked instead.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.state import AcceleratorState
+from PIL import Image
+
+from ganscale.cli import EPILOG, _parser, main
+from ganscale.experiment import load
+from tests.system.processes import ROOT, environment
+
+pytestmark = pytest.mark.system
+
+SHORTER: dict[str, list[str]] = {
+    "train": ["train.steps=4", "train.batch_size=8", "evaluation.samples=100"],
+    "evaluate": ["--num", "100"],
+    "submit": ["--dry-run"],
+}
+"""What is typed after a command's own words, so that it takes seconds on one CPU core."""
+
+SAYS = {
+    "pack photos.zip": "12 images of 64×64",
+    "pack digits": "1,797 images of 28×28",
+    "train": "checkpoints/step-00000004",
+    "sample": "grid.png",
+    "evaluate": "FID",
+    "export": "runs/mnist_mlp/exports/onnx",
+    "submit": "--gpus-per-node=8",
+    "config": "batch_size: 128",
+    "doctor": "torchvision fits torch",
+}
+"""A part of what each command says, by its first words."""
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = [textwrap.dedent(b) for b in re.findall(r"(?:^ {4}.*\n|^\n)+", README, re.MULTILINE)]
+EXPERIMENT = next(block for block in BLOCKS if block.lstrip().startswith("name:"))
+LINES = [
+    words
+    for block in BLOCKS
+    if block is not EXPERIMENT
+    for line in block.splitlines()
+    if (words := shlex.split(line, comments=True))
+]
+IN_PROSE = [words.split() for words in re.findall(r"`(ganscale [^`]+)`", README)]
+
+
+def checked_only(words: list[str]) -> str | None:
+    """Why a line of README is parsed and not run; None where it is run."""
+    if words[0] in ("source", "./launch/quickstart.sh", "./launch/test.sh"):
+        return "CI itself, and the quickstart has a test of its own"
+    if "--download" in words or any("://" in word for word in words):
+        return "needs the network"
+    if words[0] == "accelerate" and "launch/accelerate/cpu_ddp.yaml" not in words:
+        return "needs GPUs"
+    return None
+
+
+RUN = [words for words in LINES if checked_only(words) is None]
+CHECKED = [words for words in LINES if checked_only(words) is not None]
+
+
+@pytest.fixture(scope="module")
+def clone(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The working tree's files that commands read, with MNIST stood in for by digits."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("configs", "launch", "slurm"):
+        (folder / name).symlink_to(ROOT / name)
+    (folder / "data").mkdir()
+    (folder / "data" / "mnist").symlink_to(digits)
+    noise = np.random.default_rng(0)
+    with zipfile.ZipFile(folder / "photos.zip", "w") as archive:
+        for i in range(12):
+            pixels = noise.integers(0, 256, (90, 120, 3), dtype=np.uint8)
+            path = folder / "photo.jpg"
+            Image.fromarray(pixels).save(path)
+            archive.write(path, f"{i}.jpg")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("WANDB_MODE", "disabled")
+        yield folder
+
+
+def typed(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:
+    """Run a line as it stands, made shorter; returns all that it prints."""
+    command = words[words.index("ganscale") + 1]
+    line = [*words, *SHORTER.get(command, [])]
+    if words[0] == "accelerate":
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as in an active .venv
+        subprocess.run(line, env=environment(PATH=path), timeout=300, check=True)
+    else:
+        AcceleratorState._reset_state(reset_partial_state=True)  # each command is a process
+        assert main(line[1:]) == 0
+    captured = capfd.readouterr()
+    return captured.out + captured.err
+
+
+def promised(words: list[str]) -> str:
+    """What SAYS holds for this command."""
+    line = " ".join(words).rpartition("ganscale ")[2]
+    return next(text for begin, text in SAYS.items() if line.startswith(begin))
+
+
+@pytest.mark.parametrize("words", RUN, ids=" ".join)
+def test_a_command_works_as_typed(
+    clone: Path, words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert promised(words) in typed(words, capfd)
+
+
+def test_the_example_of_help_works_as_typed(
+    clone: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clone / "elsewhere").mkdir()
+    monkeypatch.chdir(clone / "elsewhere")
+    (clone / "elsewhere" / "configs").symlink_to(ROOT / "configs")
+    lines = [line.split() for line in EPILOG.splitlines() if line.startswith("  ganscale")]
+    assert [words[1] for words in lines] == ["pack", "train", "sample"]
+    for words in lines:
+        assert promised(words) in typed(words, capfd)
+
+
+@pytest.mark.parametrize("words", CHECKED, ids=" ".join)
+def test_a_command_that_cannot_run_here_is_sound(clone: Path, words: list[str]) -> None:
+    if words[0].startswith("./"):
+        subprocess.run(["bash", "-n", ROOT / words[0]], check=True)
+        subprocess.run(["test", "-x", ROOT / words[0]], check=True)
+    elif words[0] == "source":
+        assert words == ["source", ".venv/bin/activate"]  # where launch/environment.sh installs
+        assert "-m venv .venv" in (ROOT / "launch" / "environment.sh").read_text()
+    else:
+        if words[0] == "accelerate":
+            load_config_from_file(words[words.index("--config_file") + 1])
+        options = _parser().parse_args(words[words.index("ganscale") + 1 :])
+        if "train" in words:
+            load(options.experiment, options.overrides)
+
+
+def test_no_command_meets_the_run_of_another() -> None:
+    """A line that finds the run of a line before it would say that it is done, or refuse."""
+    options = [_parser().parse_args(w[w.index("train") :]) for w in LINES if "train" in w]
+    folders = [load(ROOT / o.experiment, o.overrides).folder for o in options]
+    assert len(set(folders)) == len(folders) > 4
+
+
+def test_what_is_packed_is_what_experiments_read() -> None:
+    packed = {words[3] for words in LINES if words[:2] == ["ganscale", "pack"]}
+    experiments = [word for words in LINES for word in words if word.endswith(".yaml")]
+    read = {load(ROOT / e).data.path for e in experiments if e.startswith("configs/")}
+    read.add(load(ROOT / "configs" / "folder_dcgan64.yaml").data.path)
+    assert packed == read
+
+
+def test_the_experiment_of_readme_is_valid(clone: Path) -> None:
+    file = clone / "photos.yaml"
+    file.write_text(EXPERIMENT)
+    experiment = load(file)
+    assert experiment.data.path == load(ROOT / "configs" / "folder_dcgan64.yaml").data.path
+    assert experiment.name == "photos"
+
+
+@pytest.mark.parametrize("words", IN_PROSE, ids=" ".join)
+def test_a_command_in_the_prose_works(
+    clone: Path, words: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = ["configs/mnist_mlp.yaml" if word == "FILE" else word for word in words]
+    assert promised(line) in typed(line, capfd)
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    commands = re.findall(r"^    ([a-z]+)  ", capsys.readouterr().out, re.MULTILINE)
+    assert {"pack", "train", "sample", "doctor"} <= set(commands)
+    for command in commands:
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
