@@ -33,8 +33,8 @@ HEADS = (
     "coverage",
     "rarest … commonest class (1: equal)",
     "features",
-    "FID's floor",
-    "made / real",
+    "FID of perfect samples",
+    "generated / real",
 )
 GRID = Path("gallery") / "samples.png"
 
@@ -73,14 +73,14 @@ def row(run: Path, out: Path) -> tuple[str, str]:
         f"{best['images']:,}",
         f"{training_minutes(run, best['step']):.1f}",
         f"{values['fid']:.1f}",
-        f"{values['kid']:.2f}",
+        f"{values['kid']:.3f}",
         f"{values['inception_score']:.2f}",
         f"{values['precision']:.2f}",
         f"{values['recall']:.2f}",
         f"{values['coverage']:.2f}",
         spread,
         best["features"].removesuffix(")").replace("features (", ""),
-        f"{best['floor']:.2f}",
+        f"{best['perfect_fid']:.2f}" if "perfect_fid" in best else "",
         f"{best['samples']:,} / {best['real_samples']:,} {best['real_set']}",
     ]
     return "| " + " | ".join(cells) + " |", f"- `{run.name}`: {changed(experiment)}"

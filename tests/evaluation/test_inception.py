@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
+from ganscale.data.manifest import sha256
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.inception import Inception
+from ganscale.evaluation.inception import open_inception
+
+HOST = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +28,18 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_features_are_torch_fidelitys(weights: Path) -> None:
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    measured = Inception(weights).measure(images)
+    network = open_inception(weights, HOST)
+    measured = network.measure(images)
     assert measured.features.shape == (2, 2048)
     assert measured.logits.shape == (2, 1008)
     theirs = FeatureExtractorInceptionV3("theirs", ["2048"], str(weights))
     assert torch.equal(measured.features, theirs(images)[0])
+    assert network.checksum == sha256(weights)
 
 
 def test_grey_images_become_three_equal_channels(weights: Path) -> None:
     grey = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
-    network = Inception(weights)
+    network = open_inception(weights, HOST)
     assert torch.equal(network.measure(grey)[0], network.measure(grey.repeat(1, 3, 1, 1))[0])
 
 
@@ -48,7 +53,7 @@ def test_without_a_network_one_sentence_says_what_to_do(
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     with pytest.raises(GanscaleError, match=r"cannot be fetched.*evaluation\.inception_weights"):
-        Inception(None)
+        open_inception(None, HOST)
 
 
 def test_a_file_of_something_else_is_refused_and_not_run(tmp_path: Path) -> None:
@@ -58,8 +63,8 @@ def test_a_file_of_something_else_is_refused_and_not_run(tmp_path: Path) -> None
 
     torch.save(Harmful(), tmp_path / "harmful.pth")
     with pytest.raises(GanscaleError, match="cannot be used"):
-        Inception(tmp_path / "harmful.pth")
+        open_inception(tmp_path / "harmful.pth", HOST)
     assert not (tmp_path / "harm").exists()
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(GanscaleError, match=r"text\.pth.*cannot be used"):
-        Inception(tmp_path / "text.pth")
+        open_inception(tmp_path / "text.pth", HOST)

@@ -8,8 +8,10 @@ from scipy.spatial.distance import cdist
 from torch import Tensor, nn
 from torchmetrics.image.inception import InceptionScore
 
+from ganscale.errors import GanscaleError
 from ganscale.evaluation import metrics
 from ganscale.evaluation.features import Features
+from ganscale.randomness import permutation
 
 WIDTH, CLASSES = 12, 4
 
@@ -43,9 +45,8 @@ def test_fid_of_equal_sets_is_zero_and_of_others_the_papers_distance() -> None:
 def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
     whole = drawn(0)
     parts = [Features(*(t[a:b] for t in whole)) for a, b in ((0, 7), (7, 200), (200, 300))]
-    added = sums(parts[0]) + sums(*parts[1:])
     for key, value in sums(whole).tensors().items():
-        assert torch.allclose(value, added.tensors()[key], rtol=1e-12), key
+        assert torch.allclose(value, sums(*parts).tensors()[key], rtol=1e-12), key
 
 
 def test_kid_is_the_unbiased_mmd(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,12 +62,61 @@ def test_kid_is_the_unbiased_mmd(monkeypatch: pytest.MonkeyPatch) -> None:
         across = sum(kernel(a, b) for a in x for b in y)
         return same / (n * (n - 1)) - 2 * across / n**2
 
-    expected = [by_hand(real[i : i + 100], fake[i : i + 100]) for i in (0, 100, 200)]
+    x, y = [
+        f[torch.from_numpy(permutation(0, f"kid/{side}", 0, len(f)))]
+        for f, side in ((real, "real"), (fake, "generated"))
+    ]
+    expected = [by_hand(x[i : i + 100], y[i : i + 100]) for i in (0, 100, 200)]
     mean, deviation = metrics.kid(real, fake)
     assert mean == pytest.approx(np.mean(expected), rel=1e-6)
     assert deviation == pytest.approx(np.std(expected), rel=1e-6)
-    same, _ = metrics.kid(real, real)
-    assert same < 0.05 * mean  # unbiased: a little below zero for the very same images
+
+
+def test_kid_of_a_set_stored_class_by_class_is_that_of_the_set_shuffled() -> None:
+    random = torch.Generator().manual_seed(0)
+    centres = 5 * torch.randn(10, WIDTH, generator=random)
+    classes = torch.arange(10).repeat_interleave(300)
+    stored = centres[classes] + torch.randn(3000, WIDTH, generator=random)
+    shuffled = centres[classes] + torch.randn(3000, WIDTH, generator=random)
+    shuffled = shuffled[torch.randperm(3000, generator=random)]
+    apart = metrics.kid(stored, shuffled + 1)[0]
+    assert abs(metrics.kid(stored, shuffled)[0]) < 0.05 * apart
+    fewer, deviation = metrics.kid(stored, shuffled[:500])  # not the first 500 stored ones
+    assert abs(fewer) < 0.2 * apart
+    assert deviation == 0
+
+
+def test_weighted_sums_are_the_weighted_mean_and_covariance() -> None:
+    real = drawn(0)
+    weights = torch.rand(300, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 0.1
+    total = metrics.Sums.zero(real)
+    for part in (slice(0, 11), slice(11, 300)):
+        total.add(Features(real.features[part], real.logits[part]), weights[part])
+    x, p = real.features.double().numpy(), (weights / weights.sum()).numpy()
+    mean = sum(p[i] * x[i] for i in range(300))
+    scatter = sum(p[i] * np.outer(x[i] - mean, x[i] - mean) for i in range(300))
+    found = total.mean_and_covariance()
+    assert np.allclose(found[0], mean)
+    assert np.allclose(found[1], scatter / (1 - (p**2).sum()))
+    # An image that counts twice as much is no second image: equal weights are no weights.
+    scaled = metrics.Sums.zero(real)
+    scaled.add(real, torch.full((300,), 7.0, dtype=torch.float64))
+    assert np.allclose(scaled.mean_and_covariance()[1], np.cov(x, rowvar=False))
+
+
+@pytest.mark.parametrize("number", [1, 0])
+def test_fid_of_fewer_than_two_images_is_refused(number: int) -> None:
+    few = Features(*(t[:number] for t in drawn(1)))
+    for sides in ((sums(drawn(0)), sums(few)), (sums(few), sums(drawn(0)))):
+        with pytest.raises(GanscaleError, match="at least two images on each side"):
+            metrics.fid(*sides)
+
+
+def test_a_fid_that_is_no_number_is_refused() -> None:
+    broken = drawn(1)
+    broken.features[17, 3] = torch.nan
+    with pytest.raises(GanscaleError, match="FID is nan for 300 generated images against 300 real"):
+        metrics.fid(sums(drawn(0)), sums(broken))
 
 
 def test_inception_score_is_torchmetrics_with_one_split() -> None:

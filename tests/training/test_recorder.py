@@ -46,7 +46,7 @@ def test_scores_pictures_and_the_best(
             assert getattr(picture, "n_frames", 1) >= frames  # Pillow merges equal ones
     page = (run / "report.html").read_text()
     assert base64.b64encode((run / "gallery" / "neighbours.png").read_bytes()).decode() in page
-    assert "200 made against 1,797 real" in page
+    assert "200 generated against 1,797 real" in page
     assert "What usually helps" in capsys.readouterr().err  # ten steps of an MLP are no good run
 
 

@@ -1,6 +1,8 @@
 """How long a run is, what it keeps, measures and shows."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
 
@@ -48,7 +50,7 @@ class Evaluation(Section):
 
     every: PositiveInt | None = None
     """Steps between evaluations, each followed by a checkpoint; empty for none before the end."""
-    samples: PositiveInt = 10_000
+    samples: Annotated[int, Field(ge=2)] = 10_000
     """Generated images of one evaluation (FID's real side is the whole set)."""
     batch_size: PositiveInt = 250
     """Images generated at once by each process."""

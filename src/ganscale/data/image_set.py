@@ -1,5 +1,7 @@
 """The set of a run as one thing: what it holds, in which order it is read, and through what."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,8 +10,8 @@ from torch import Tensor
 
 from ganscale.config import Data, WeightedSet
 from ganscale.data.manifest import Manifest
-from ganscale.data.mixture import MixedOrder, class_orders
-from ganscale.data.order import Order, PartitionedOrder, ShuffledOrder
+from ganscale.data.mixture import MixedOrder, Stratum, class_orders, mixing_shares
+from ganscale.data.order import Indices, Order, PartitionedOrder, ShuffledOrder
 from ganscale.data.reader import ConcatReader, IndexedReader, Reader
 from ganscale.data.storage import open_storage
 from ganscale.errors import GanscaleError
@@ -66,9 +68,24 @@ class ImageSet:
         return "-".join(manifest.fingerprint for manifest in self.manifests)
 
     @property
+    def label_checksum(self) -> str:
+        """The same for the same classes of the same samples: one tar may be indexed in two ways."""
+        parts = [
+            [manifest.classes, [shard.index_sha256 for shard in manifest.shards]]
+            for manifest in self.manifests
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    @property
     def description(self) -> str:
-        """Where its images came from."""
-        return " and ".join(manifest.source for manifest in self.manifests)
+        """Where its images came from, and how often where that is not equally often."""
+        sources = [manifest.source for manifest in self.manifests]
+        if self._data.mixture:
+            shares = mixing_shares([part.weight for part in self._weighted])
+            return " and ".join(
+                f"{s:.3g} of {name}" for s, name in zip(shares, sources, strict=True)
+            )
+        return sources[0] + (" with its classes balanced" if self._data.balance_classes else "")
 
     def class_shares(self) -> Tensor:
         """How often each class (classes,) is drawn while training, as a share; float64.
@@ -93,6 +110,25 @@ class ImageSet:
         sizes = [shard.samples for manifest in self.manifests for shard in manifest.shards]
         return ShuffledOrder(0, sizes, self._data.block_shards)
 
+    def strata(self) -> list[Stratum]:
+        """What the config's mixing makes of the set: how often training draws which samples."""
+        data = self._data
+        if data.mixture:
+            ends = np.cumsum([manifest.samples for manifest in self.manifests]).tolist()
+            ranges = [range(*pair) for pair in zip([0, *ends], ends, strict=False)]
+            shares = mixing_shares([part.weight for part in self._weighted])
+            return list(map(Stratum, ranges, shares))
+        if data.balance_classes:
+            labels = np.concatenate(self._shard_labels())
+            members = [np.flatnonzero(labels == c) for c in range(len(self.classes))]
+            members = [numbers for numbers in members if len(numbers)]
+            return list(map(Stratum, members, mixing_shares([1.0] * len(members))))
+        return [Stratum(range(self.samples), 1.0)]
+
+    def _shard_labels(self) -> list[Indices]:
+        """The labels of each shard of a single set."""
+        return [self._readers[0].labels(i) for i in range(len(self.manifests[0].shards))]
+
     def reader(self) -> Reader:
         """Reads any sample by its number, decoding it."""
         if len(self._readers) == 1:
@@ -116,8 +152,9 @@ class ImageSet:
             weights = [part.weight for part in self._weighted]
             return MixedOrder(orders, weights, firsts.tolist())
         if data.balance_classes:
-            labels = [self._readers[0].labels(i) for i in range(len(sizes[0]))]
-            by_class = class_orders(seed, labels, len(self.classes), data.block_shards)
+            by_class = class_orders(
+                seed, self._shard_labels(), len(self.classes), data.block_shards
+            )
             if not by_class:
                 raise GanscaleError(
                     f"{data.path}: data.balance_classes=true, and the set has no labels",

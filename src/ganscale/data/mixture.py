@@ -1,12 +1,21 @@
 """Orders made of orders: several sets by weight, or the classes of one set made equal."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ganscale.data.order import Indices, ShuffledOrder
 
 MIXING_SLOTS = 1000  # proportions are kept to a thousandth
+
+
+class Stratum(NamedTuple):
+    """Samples that training draws equally often, and their share of all that it draws."""
+
+    members: Indices | range
+    """Their numbers in the set, ascending."""
+    share: float
 
 
 class MixedOrder:
@@ -77,6 +86,13 @@ def class_orders(
                 RenumberedOrder(seed, members, sizes[sizes > 0], block_shards, f"class{number}")
             )
     return orders
+
+
+def mixing_shares(weights: Sequence[float]) -> list[float]:
+    """Each order's share of a `MixedOrder` of these weights: they add up to 1."""
+    _, _, quota = _mixing_table(weights)
+    shares: list[float] = (quota / quota.sum()).tolist()
+    return shares
 
 
 def _mixing_table(weights: Sequence[float]) -> tuple[Indices, Indices, Indices]:

@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import Ranks
 from ganscale.data.order import Order
-from ganscale.data.reader import Reader
-from ganscale.errors import GanscaleError
+from ganscale.data.reader import Batch, Reader
 from ganscale.evaluation.cache import Cache
 from ganscale.evaluation.features import Features
+from ganscale.evaluation.ranks import Tensors, checksum, from_rank_0
 from ganscale.monitoring.progress import tracked
 from ganscale.objectives.augment import shift
 from ganscale.randomness import torch_seed, uniform
@@ -37,6 +36,7 @@ class Classifier(nn.Module):
 
     key = "classifier"
     knows_the_set = True
+    checksum: str
     accuracy: Tensor
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int):
@@ -75,24 +75,23 @@ class Classifier(nn.Module):
 
 
 def cached_classifier(
-    reader: Reader,
-    order: Order,
-    images: ImageSet,
-    device: torch.device,
-    ranks: Ranks,
-    cache: Cache,
+    reader: Reader, order: Order, images: ImageSet, device: torch.device, cache: Cache
 ) -> Classifier:
-    """The set's classifier; rank 0 trains it where there is none yet."""
+    """The set's classifier on every rank; rank 0 trains it where its cache has none."""
     shape, classes = images.image_shape, len(images.classes)
-    if ranks.rank == 0 and cache.read(Classifier.key) is None:
-        trained = train_classifier(reader, order, shape, classes, device)
-        cache.write(Classifier.key, trained.state_dict())
-    ranks.barrier()
-    weights = cache.read(Classifier.key)
-    if weights is None:
-        raise GanscaleError("the feature classifier cannot be read back from where it was written")
+
+    def find() -> Tensors:
+        found = cache.read(Classifier.key)
+        if found is None:
+            trained = train_classifier(reader, order, shape, classes, device)
+            found = cache.write(Classifier.key, trained.state_dict())
+        return found
+
+    weights = from_rank_0(find, device)
+    assert weights is not None
     classifier = Classifier(shape, classes)
     classifier.load_state_dict(weights)
+    classifier.checksum = checksum(weights)
     return classifier.to(device).eval().requires_grad_(False)
 
 
@@ -132,7 +131,9 @@ def _train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     for k in tracked(range(steps), steps, "feature classifier"):
         indices = order.batch(k, BATCH_SIZE)
-        images, labels = reader.read(indices[indices % HELD_OUT != 0])
+        images, labels = _labelled(reader.read(indices[indices % HELD_OUT != 0]))
+        if len(labels) < 2:  # BatchNorm needs two
+            continue
         logits = classifier.head(classifier(_shifted(images, k).to(device)))
         loss = F.cross_entropy(logits, labels.to(device))
         optimizer.zero_grad()
@@ -153,9 +154,15 @@ def _shifted(images: Tensor, step: int) -> Tensor:
 
 def _accuracy(classifier: Classifier, reader: Reader, samples: int, device: torch.device) -> float:
     """The share of held-out images whose class is found."""
-    held_out = reader.read(np.arange(0, samples, HELD_OUT)[:5000])
+    held_out = _labelled(reader.read(np.arange(0, samples, HELD_OUT)[:5000]))
     right = 0
     for images, labels in zip(held_out.images.split(500), held_out.labels.split(500), strict=True):
         predicted = classifier.measure(images.to(device)).logits.argmax(1).cpu()
         right += int((predicted == labels).sum())
-    return right / len(held_out.labels)
+    return right / max(len(held_out.labels), 1)
+
+
+def _labelled(batch: Batch) -> Batch:
+    """Those that have a class."""
+    chosen = batch.labels >= 0
+    return Batch(batch.images[chosen.to(batch.images.device)], batch.labels[chosen])

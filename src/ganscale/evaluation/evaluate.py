@@ -2,20 +2,19 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import Ranks
 from ganscale.data.reader import Reader
 from ganscale.evaluation import metrics
 from ganscale.evaluation.cache import Cache
-from ganscale.evaluation.features import Features, open_features
-from ganscale.evaluation.real import COMPARED, gathered, real_statistics
-from ganscale.evaluation.samples import generate
+from ganscale.evaluation.features import Features, measure, open_features
+from ganscale.evaluation.ranks import gathered, on_any_rank
+from ganscale.evaluation.real import COMPARED, RealSet
+from ganscale.evaluation.samples import NotFiniteError, drawn_labels, generate
 from ganscale.evaluation.scores import Scores
 from ganscale.monitoring.progress import tracked
 
@@ -36,18 +35,23 @@ class Evaluator:
         self._device = device
         self._ranks = ranks
         self._reader = reader
-        cache = Cache(experiment.data, images.fingerprint, fallback)
-        self.network = open_features(experiment, images, reader, device, ranks, cache)
-        self.real = real_statistics(self.network, images, reader, device, ranks, cache)
+        cache = Cache(experiment.data, images, fallback)
+        self.network = open_features(experiment, images, reader, device, cache)
+        real_set = RealSet(self.network, images, reader, device, ranks, cache)
+        self.real = real_set.statistics
+        self.perfect_fid = real_set.perfect_fid(experiment.evaluation.samples)
+        self._real_samples = real_set.samples
         self._real_set = images.description
 
     @torch.no_grad()
     def scores(self, generator: nn.Module) -> Scores:
-        """All scores of `evaluation.samples` images; every rank calls it."""
-        fake, compared = self._measure_made(generator)
+        """All scores of `evaluation.samples` images; every rank calls it.
+
+        Raises `GanscaleError` where the images or a score are not finite numbers.
+        """
+        fake, compared = self._measure_generated(generator)
         real = self.real.sums
-        number = min(len(compared), len(self.real.compared))
-        mean, deviation = metrics.kid(self.real.compared[:number], compared[:number])
+        mean, deviation = metrics.kid(self.real.compared, compared)
         values = {
             "fid": metrics.fid(real, fake),
             "kid": mean,
@@ -65,64 +69,63 @@ class Evaluator:
         return Scores(
             values,
             self.network.description,
+            self.network.checksum,
             self._experiment.evaluation.samples,
-            int(real.count),
+            self._real_samples,
             self._real_set,
-            self.real.floor,
+            self.perfect_fid,
             tuple(shares),
         )
 
-    def _measure_made(self, generator: nn.Module) -> tuple[metrics.Sums, Tensor]:
-        """Sums over all made images, and the features of the first of them, on the host."""
+    def _measure_generated(self, generator: nn.Module) -> tuple[metrics.Sums, Tensor]:
+        """Sums over all generated images, and the features of the first of them, on the host."""
         experiment, ranks = self._experiment, self._ranks
         options = experiment.evaluation
         share = -(-options.samples // ranks.world_size)
         first = min(ranks.rank * share, options.samples)
-        last = min(first + share, options.samples)
-        sums: metrics.Sums | None = None
-        compared: list[Tensor] = []
+        rows = range(first, min(first + share, options.samples))
+        nothing = Features(
+            torch.zeros(0, self.real.compared.shape[1], device=self._device),
+            torch.zeros(0, len(self.real.sums.histogram), device=self._device),
+        )
+        sums, compared = metrics.Sums.zero(nothing), [nothing.features]
+        problem: NotFiniteError | None = None
         generated = generate(
             generator,
             experiment.latent,
             experiment.seed,
             "evaluation",
-            range(first, last),
+            rows,
             options.batch_size,
             self._device,
             self._labels,
         )
-        for images in tracked(generated, last - first, "scoring generated images", len):
-            measured = self.network.measure(images.to(self._device))
-            sums = sums or metrics.Sums.zero(measured)
-            sums.add(measured)
-            compared.append(measured.features[: max(0, COMPARED - first)])
-            first += len(images)
-        width, classes = self.real.compared.shape[1], len(self.real.halves[0].histogram)
-        nothing = Features(
-            torch.zeros(0, width, device=self._device), torch.zeros(0, classes, device=self._device)
-        )
-        sums = sums or metrics.Sums.zero(nothing)
+        try:
+            for images in tracked(generated, len(rows), "scoring generated images", len):
+                measured = measure(self.network, images, self._device)
+                sums.add(measured)
+                compared.append(measured.features[: max(0, COMPARED - first)])
+                first += len(images)
+        except NotFiniteError as error:
+            problem = error
+        if on_any_rank(problem is not None, self._device):
+            raise problem or NotFiniteError()
         sums.add_up_over_ranks()
-        kept = gathered(torch.cat(compared or [nothing.features]))
-        on_host = metrics.Sums(**{key: value.cpu() for key, value in sums.tensors().items()})
-        return on_host, kept.cpu()
+        return sums.on_host(), gathered(torch.cat(compared)).cpu()
 
     def _labels(self, rows: range) -> tuple[Tensor, ...]:
-        """Classes of some samples, as often as in the real set."""
+        """Classes of some samples, as often as training draws them from the real set."""
         if self._experiment.data.classes is None:
             return ()
-        counts = self.real.label_counts.double()
-        ends = (counts.cumsum(0) / counts.sum()).numpy()
-        unit = randomness.uniform(self._experiment.seed, "evaluation labels", 0, rows, (1,))
-        labels = np.searchsorted(ends, unit[:, 0].numpy(), side="right")
-        return (torch.from_numpy(labels).clamp(max=len(counts) - 1),)
+        seed = self._experiment.seed
+        return (drawn_labels(self.real.class_weights, seed, "evaluation labels", 0, rows),)
 
     def nearest(self, images: Tensor, number: int) -> Tensor:
         """For each of some uint8 images (N, C, H, W) its nearest real ones: (N, number, C, H, W).
 
         Among the real images whose features are kept: up to 10,000 spread over the set.
         """
-        features = self.network.measure(images.to(self._device)).features.cpu()
+        features = measure(self.network, images, self._device).features.cpu()
         distances = torch.cdist(features.double(), self.real.compared.double())
         places = distances.topk(number, dim=1, largest=False).indices
         found = self._reader.read(self.real.indices[places.flatten()].numpy())

@@ -4,6 +4,8 @@
 Inception v3 (`inception.py`).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -12,7 +14,6 @@ from torch import Tensor
 
 from ganscale.config import Experiment
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import Ranks
 from ganscale.data.reader import Reader
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.cache import Cache
@@ -32,6 +33,8 @@ class FeatureNetwork(Protocol):
 
     key: str
     """Names it in file names."""
+    checksum: str
+    """Of its weights: features of other weights are no comparison."""
     knows_the_set: bool
     """Whether its logits are those of the set's own classes."""
 
@@ -43,23 +46,40 @@ class FeatureNetwork(Protocol):
         """Features and logits, on the images' device."""
 
 
+def measure(network: FeatureNetwork, images: Tensor, device: torch.device) -> Features:
+    """Features of uint8 images (N, C, H, W), real or generated, in full float32 on `device`."""
+    with _full_float32():
+        return network.measure(images.to(device))
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """Without TensorFloat-32, whatever the run trains with: runs must be comparable."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    try:
+        matmul.allow_tf32 = cudnn.allow_tf32 = False
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
 def open_features(
     experiment: Experiment,
     images: ImageSet,
     reader: Reader,
     device: torch.device,
-    ranks: Ranks,
     cache: Cache,
 ) -> FeatureNetwork:
     """The network that the experiment's `evaluation.features` names."""
     from ganscale.evaluation.classifier import cached_classifier
-    from ganscale.evaluation.inception import Inception
+    from ganscale.evaluation.inception import open_inception
 
     wanted, labelled = experiment.evaluation.features, len(images.classes) >= 2
     if wanted == "inception" or (wanted == "auto" and not labelled):
         weights = experiment.evaluation.inception_weights
         try:
-            return Inception(Path(weights) if weights else None).to(device)
+            return open_inception(Path(weights) if weights else None, device)
         except GanscaleError as error:
             if wanted == "auto":
                 raise GanscaleError(
@@ -74,5 +94,4 @@ def open_features(
             "class folders, or set evaluation.features=inception",
             every_rank=True,
         )
-    order = images.order_of_all()
-    return cached_classifier(reader, order, images, device, ranks, cache)
+    return cached_classifier(reader, images.order_of_all(), images, device, cache)

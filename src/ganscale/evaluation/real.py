@@ -1,9 +1,11 @@
 """What is known of the real set: feature sums, some features, and how often each class occurs.
 
-Computed once by all ranks and cached by (fingerprint of the set, features, resolution).
+Computed once by all ranks and cached by what it depends on: the set, its distribution, the
+resolution, and the network that gives the features.
 """
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,133 +13,178 @@ from torch import Tensor
 
 from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import Ranks
+from ganscale.data.order import Indices
 from ganscale.data.reader import Reader
+from ganscale.errors import GanscaleError
 from ganscale.evaluation.cache import Cache
-from ganscale.evaluation.features import FeatureNetwork, Features
+from ganscale.evaluation.distribution import Distribution
+from ganscale.evaluation.features import FeatureNetwork, Features, measure
 from ganscale.evaluation.metrics import Sums, fid
+from ganscale.evaluation.ranks import Tensors, from_rank_0, gathered
 from ganscale.monitoring.progress import tracked
 
 COMPARED = 10_000  # most images whose features are compared one with another
 BATCH_SIZE = 500
-OTHERS = ("compared", "indices", "label_counts")
-"""Names of what is kept besides the two halves' sums."""
+SUMS = ("sums", "resampled")
+OTHERS = ("compared", "indices", "class_weights")
 
 
 @dataclass
 class RealStatistics:
     """Of a set, on the host."""
 
-    halves: tuple[Sums, Sums]
-    """Of the samples with even numbers and of those with odd ones."""
+    sums: Sums
+    """Of the whole set, each image with its weight."""
+    resampled: Sums
+    """Of a set of the same size drawn from this one with replacement (a bootstrap)."""
     compared: Tensor
     """(up to 10,000, width) features of samples spread evenly over the set."""
     indices: Tensor
     """(up to 10,000,) which samples those are."""
-    label_counts: Tensor
-    """(classes,) labels of the set; (0,) where it has none."""
+    class_weights: Tensor
+    """(classes,) float64, how much each class counts; (0,) where the set has none."""
+
+
+class RealSet:
+    """Measures the real set, or finds in the cache what was measured before."""
+
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        images: ImageSet,
+        reader: Reader,
+        device: torch.device,
+        ranks: Ranks,
+        cache: Cache,
+    ):
+        """Raises `GanscaleError` where the set has fewer than two images."""
+        self._network = network
+        self._images = images
+        self._reader = reader
+        self._device = device
+        self._ranks = ranks
+        self._cache = cache
+        self._distribution = Distribution(images.strata())
+        self._depends_on = {
+            "features": network.checksum,
+            "distribution": str(self._distribution),
+        }
+        if self._distribution.samples < 2:
+            raise GanscaleError(
+                f"{images.description}: scores need at least two real images", every_rank=True
+            )
 
     @property
-    def sums(self) -> Sums:
-        """Of the whole set."""
-        return self.halves[0] + self.halves[1]
+    def samples(self) -> int:
+        """Images that a generator is compared with."""
+        return self._distribution.samples
 
-    @property
-    def floor(self) -> float:
-        """FID of one half of the real set against the other: what no generator gets under."""
-        return fid(*self.halves)
-
-
-def real_statistics(
-    network: FeatureNetwork,
-    images: ImageSet,
-    reader: Reader,
-    device: torch.device,
-    ranks: Ranks,
-    cache: Cache,
-) -> RealStatistics:
-    """From the cache, or measured by all ranks together; rank 0 writes them."""
-    name = f"statistics-{network.key}"
-    found = cache.read(name)
-    if everywhere(found is not None):
-        assert found is not None
+    @cached_property
+    def statistics(self) -> RealStatistics:
+        """Rank 0's, from its cache or measured by all ranks together; every rank asks for it."""
+        name = f"statistics-{self._network.key}"
+        found = from_rank_0(lambda: self._cache.read(name, **self._depends_on), self._device)
+        if found is None:
+            measured = _to_tensors(self._measure())
+            found = from_rank_0(
+                lambda: self._cache.write(name, measured, **self._depends_on), self._device
+            )
+            assert found is not None
         return _from_tensors(found)
-    measured = _measure(network, images, reader, device, ranks)
-    if ranks.rank == 0:
-        cache.write(name, _to_tensors(measured))
-    ranks.barrier()
-    return measured
+
+    def perfect_fid(self, number: int) -> float:
+        """FID that so many perfect samples would get: what is left to chance; every rank calls it.
+
+        Both sides are drawn from the set with replacement: as many real images as it has, and
+        `number` generated ones. A generator that repeats the set itself may get a little less.
+        """
+        name = f"perfect-{self._network.key}-{number}"
+        found = from_rank_0(lambda: self._cache.read(name, **self._depends_on), self._device)
+        if found is None:
+            drawn = self._sums_of(self._distribution.draw(number, "perfect/generated"))
+            value = fid(self.statistics.resampled, drawn)
+            found = from_rank_0(
+                lambda: self._cache.write(
+                    name, {"fid": torch.tensor(value, dtype=torch.float64)}, **self._depends_on
+                ),
+                self._device,
+            )
+            assert found is not None
+        return float(found["fid"])
+
+    def _measure(self) -> RealStatistics:
+        """All ranks together, each a part of the set."""
+        samples, classes = self._images.samples, len(self._images.classes)
+        again = np.bincount(self._distribution.resample("perfect/real"), minlength=samples)
+        indices = self._distribution.spread(COMPARED)
+        nothing = self._nothing()
+        sums, resampled = Sums.zero(nothing), Sums.zero(nothing)
+        class_weights = torch.zeros(classes, dtype=torch.float64, device=self._device)
+        compared = [nothing.features]
+        parts = self._my_part(np.arange(samples))
+        for numbers in tracked(parts, sum(map(len, parts)), "measuring the real set", len):
+            batch = self._reader.read(numbers)
+            measured = measure(self._network, batch.images, self._device)
+            weights = self._distribution.weights(numbers).to(self._device)
+            sums.add(measured, weights)
+            resampled.add(*_repeated(measured, weights, again[numbers]))
+            wanted = torch.from_numpy(np.isin(numbers, indices)).to(self._device)
+            compared.append(measured.features[wanted])
+            if classes:
+                labels = batch.labels.to(self._device)
+                has_class = labels >= 0
+                class_weights.index_add_(0, labels[has_class], weights[has_class])
+        for part in (sums, resampled):
+            part.add_up_over_ranks()
+        if torch.distributed.is_initialized() and classes:
+            torch.distributed.all_reduce(class_weights)
+        kept = gathered(torch.cat(compared))
+        return RealStatistics(sums, resampled, kept, torch.from_numpy(indices), class_weights)
+
+    def _sums_of(self, drawn: Indices) -> Sums:
+        """Of some samples, some of which come several times, on the host."""
+        numbers, times = np.unique(drawn, return_counts=True)
+        sums = Sums.zero(self._nothing())
+        for places in self._my_part(np.arange(len(numbers))):
+            measured = measure(
+                self._network, self._reader.read(numbers[places]).images, self._device
+            )
+            ones = torch.ones(len(places), dtype=torch.float64, device=self._device)
+            sums.add(*_repeated(measured, ones, times[places]))
+        sums.add_up_over_ranks()
+        return sums.on_host()
+
+    def _my_part(self, numbers: Indices) -> list[Indices]:
+        """This rank's share of some numbers, in batches."""
+        share = -(-len(numbers) // self._ranks.world_size)
+        mine = numbers[self._ranks.rank * share :][:share]
+        return [mine[start : start + BATCH_SIZE] for start in range(0, len(mine), BATCH_SIZE)]
+
+    def _nothing(self) -> Features:
+        """Features of no images, which have the right widths."""
+        one = measure(self._network, self._reader.read(np.array([0])).images, self._device)
+        return Features(one.features[:0], one.logits[:0])
 
 
-def everywhere(condition: bool) -> bool:
-    """Whether it holds on all ranks: a cache may be on some nodes only."""
-    if not torch.distributed.is_initialized():
-        return condition
-    answers: list[bool | None] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(answers, condition)
-    return all(answers)
+def _repeated(measured: Features, weights: Tensor, times: Indices) -> tuple[Features, Tensor]:
+    """Each image and its weight so many times."""
+    counts = torch.from_numpy(times).to(weights.device)
+    rows = torch.repeat_interleave(torch.arange(len(times), device=weights.device), counts)
+    return Features(measured.features[rows], measured.logits[rows]), weights[rows]
 
 
-def _measure(
-    network: FeatureNetwork, images: ImageSet, reader: Reader, device: torch.device, ranks: Ranks
-) -> RealStatistics:
-    share = -(-images.samples // ranks.world_size)
-    first = min(ranks.rank * share, images.samples)
-    last = min(first + share, images.samples)
-    number = min(COMPARED, images.samples)
-    indices = np.linspace(0, images.samples, number, endpoint=False).astype(np.int64)
-    halves: list[Sums] = []
-    classes = len(images.classes)
-    counts = torch.zeros(classes, dtype=torch.long, device=device)
-    compared: list[Tensor] = []
-    # An empty share still takes part in the sums: it measures one image and counts none.
-    starts = range(first, last, BATCH_SIZE) if last > first else [0]
-    for start in tracked(starts, len(starts), "batches of real images measured"):
-        numbers = np.arange(start, min(start + BATCH_SIZE, max(last, 1)))
-        batch = reader.read(numbers)
-        measured = network.measure(batch.images.to(device))
-        halves = halves or [Sums.zero(measured), Sums.zero(measured)]
-        if last == first:
-            break
-        for parity, half in enumerate(halves):
-            chosen = torch.from_numpy(numbers % 2 == parity).to(device)
-            half.add(Features(measured.features[chosen], measured.logits[chosen]))
-        wanted = torch.from_numpy(np.isin(numbers, indices)).to(device)
-        compared.append(measured.features[wanted])
-        if classes:
-            counts += torch.bincount(batch.labels.to(device).clamp(min=0), minlength=classes)
-    for half in halves:
-        half.add_up_over_ranks()
-    if ranks.world_size > 1 and classes:
-        torch.distributed.all_reduce(counts)
-    width = len(halves[0].features)
-    kept = gathered(torch.cat(compared) if compared else torch.zeros(0, width, device=device))
-    statistics = RealStatistics((halves[0], halves[1]), kept, torch.from_numpy(indices), counts)
-    return _from_tensors(_to_tensors(statistics))
-
-
-def gathered(rows: Tensor) -> Tensor:
-    """All ranks' rows, one rank's after another's; ranks may have different numbers of them."""
-    if not torch.distributed.is_initialized():
-        return rows
-    counts: list[int] = [0] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(counts, len(rows))
-    padded = torch.nn.functional.pad(rows, (0, 0, 0, max(counts) - len(rows))).contiguous()
-    parts = [torch.empty_like(padded) for _ in counts]
-    torch.distributed.all_gather(parts, padded)
-    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
-
-
-def _to_tensors(statistics: RealStatistics) -> dict[str, Tensor]:
+def _to_tensors(statistics: RealStatistics) -> Tensors:
     tensors = {
-        f"{i}.{key}": value.cpu()
-        for i, half in enumerate(statistics.halves)
-        for key, value in half.tensors().items()
+        f"{name}.{key}": value.cpu()
+        for name in SUMS
+        for key, value in getattr(statistics, name).tensors().items()
     }
     return tensors | {key: getattr(statistics, key).cpu() for key in OTHERS}
 
 
-def _from_tensors(tensors: dict[str, Tensor]) -> RealStatistics:
-    def half(i: int) -> Sums:
-        return Sums(**{f.name: tensors[f"{i}.{f.name}"] for f in fields(Sums)})
+def _from_tensors(tensors: Tensors) -> RealStatistics:
+    def sums(name: str) -> Sums:
+        return Sums(**{f.name: tensors[f"{name}.{f.name}"] for f in fields(Sums)})
 
-    return RealStatistics((half(0), half(1)), **{key: tensors[key] for key in OTHERS})
+    others = {key: tensors[key] for key in OTHERS}
+    return RealStatistics(sums("sums"), sums("resampled"), **others)

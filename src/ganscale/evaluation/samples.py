@@ -9,6 +9,19 @@ from torch import Tensor, nn
 
 from ganscale import randomness
 from ganscale.config import Latent
+from ganscale.errors import GanscaleError
+
+
+class NotFiniteError(GanscaleError):
+    """A generator's images are NaN or infinite."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the generator's images are not finite numbers: it has diverged. Take an older "
+            "checkpoint, or train again from one with a lower learning rate, a penalty, or "
+            "train.precision=fp32.",
+            every_rank=True,
+        )
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -46,9 +59,17 @@ def images_of(
     generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], device: torch.device
 ) -> Tensor:
     """Uint8 images (N, C, H, W) of latents (N, dim), and classes (N,) if any, on the host."""
-    return to_uint8(generator(latents.to(device), *(label.to(device) for label in labels)))
+    return to_uint8(_floats(generator, latents, labels, device))
 
 
+def _floats(
+    generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], device: torch.device
+) -> Tensor:
+    images: Tensor = generator(latents.to(device), *(label.to(device) for label in labels))
+    return images
+
+
+@torch.no_grad()
 def generate(
     generator: nn.Module,
     latent: Latent,
@@ -62,9 +83,12 @@ def generate(
     """Samples number `rows` of a purpose, in uint8 batches (N, C, H, W) on the host.
 
     `labels` gives some rows' classes, or nothing. Sample i is the same whatever the rows it is
-    asked for with.
+    asked for with. Raises `NotFiniteError` where a pixel is NaN: in uint8 it would pass for black.
     """
     for start in range(rows.start, rows.stop, batch_size):
         part = range(start, min(start + batch_size, rows.stop))
         latents = randomness.latents(latent, seed, purpose, 0, part)
-        yield images_of(generator, latents, labels(part), device)
+        images = _floats(generator, latents, labels(part), device)
+        if not torch.isfinite(images).all():
+            raise NotFiniteError
+        yield to_uint8(images)

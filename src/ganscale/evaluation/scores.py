@@ -27,14 +27,15 @@ class Scores:
     """By the names of `NAMES`; `diversity`, and `class_entropy` where classes are known."""
     features: str
     """Whose, and how far they can be trusted."""
+    features_checksum: str
     samples: int
-    """Made images."""
+    """Generated images."""
     real_samples: int
     real_set: str
-    floor: float
-    """FID of one half of the real set against the other."""
+    perfect_fid: float
+    """FID that as many perfect samples would get."""
     class_shares: tuple[float, ...]
-    """How often each class was made, where the features know the set's classes."""
+    """How often each class was generated, where the features know the set's classes."""
 
     def __str__(self) -> str:
         return described(asdict(self))
@@ -47,12 +48,15 @@ class Scores:
 
 
 def described(scores: Mapping[str, Any]) -> str:
-    """Scores, or a line of `evaluations.jsonl`, in one sentence."""
-    shown = [f"{name} {scores['values'][key]:.4g}" for key, name in NAMES.items()]
+    """Scores, or a line of `evaluations.jsonl`, in one sentence; older lines lack some of them."""
+    values = scores["values"]
+    shown = [f"{name} {values[key]:.4g}" for key, name in NAMES.items() if key in values]
+    count = f"{scores['samples']:,}"
+    perfect = scores.get("perfect_fid")
+    chance = f"; {count} perfect ones would get FID {perfect:.3g}" if perfect is not None else ""
     return (
-        f"{', '.join(shown)} ({scores['features']}; {scores['samples']:,} made against "
-        f"{scores['real_samples']:,} real images of {scores['real_set']}; one half of these "
-        f"against the other: FID {scores['floor']:.3g})"
+        f"{', '.join(shown)} ({scores['features']}; {count} generated against "
+        f"{scores['real_samples']:,} real images of {scores['real_set']}{chance})"
     )
 
 

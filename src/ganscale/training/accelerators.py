@@ -125,7 +125,7 @@ def _warn_of_other_precision(experiment: Experiment) -> None:
     """Say that the launcher's --mixed_precision is not heeded, where it asks for another one."""
     asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")  # "no" is also its default
     precision = experiment.train.precision
-    if asked not in ("no", ACCELERATE_PRECISION[precision]) and os.environ.get("RANK", "0") == "0":
+    if asked not in ("no", precision) and os.environ.get("RANK", "0") == "0":
         log.warning(
             "accelerate launch asks for mixed_precision=%s and the experiment for "
             "train.precision=%s: the experiment decides, so change it there",

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ganscale.config import Evaluation
 from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import Ranks, open_reader
+from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluate import Evaluator
 from ganscale.evaluation.scores import Scores
 from ganscale.monitoring.progress import set_up_logging
@@ -22,7 +25,13 @@ def evaluate(run: Path, name: str, changed: dict[str, object]) -> tuple[Path, Sc
     sampler = Sampler(run, name)
     experiment = sampler.experiment
     values = experiment.evaluation.model_dump() | changed
-    evaluation = Evaluation.model_validate(values)
+    try:
+        evaluation = Evaluation.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise GanscaleError(
+            f"evaluation.{first['loc'][0]}={first['input']!r}: {first['msg']}"
+        ) from None
     experiment = experiment.model_copy(update={"evaluation": evaluation})
     images = ImageSet(experiment.data)
     reader, _ = open_reader(experiment.data, images, Ranks(), sampler.device)

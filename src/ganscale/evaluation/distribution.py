@@ -1,0 +1,94 @@
+"""The distribution of real images that a generator is to learn: the set as training draws from it.
+
+Of a plain set every sample counts alike. In a mixture, and where classes are balanced, a sample
+counts as much as its part of the set has of the training.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ganscale.data.mixture import Stratum
+from ganscale.data.order import Indices
+from ganscale.randomness import philox
+
+
+class Distribution:
+    """Some strata of a set, each with its share; what is random here is the same every time."""
+
+    def __init__(self, strata: Sequence[Stratum]):
+        self._strata = strata
+        self._sizes = np.array([len(stratum.members) for stratum in strata])
+        self._shares = np.array([stratum.share for stratum in strata])
+        self.samples = int(self._sizes.sum())
+        """Images that training draws from."""
+
+    def weights(self, numbers: Indices) -> Tensor:
+        """How much these samples count: (N,) float64, 1 on average over the set."""
+        weights = np.zeros(len(numbers))
+        for stratum, share in zip(self._strata, self._shares, strict=True):
+            weights[_contains(stratum.members, numbers)] = (
+                share * self.samples / len(stratum.members)
+            )
+        return torch.from_numpy(weights)
+
+    def draw(self, number: int, purpose: str) -> Indices:
+        """Numbers of so many independent draws, with replacement: what training would see."""
+        random = philox(0, purpose, 0)
+        ends = np.cumsum(self._shares)[:-1] * 2.0**64
+        which = np.searchsorted(ends, random.random_raw(number).astype(np.float64), side="right")
+        places = random.random_raw(number) % self._sizes[which].astype(np.uint64)
+        drawn = np.empty(number, dtype=np.int64)
+        for i, stratum in enumerate(self._strata):
+            drawn[which == i] = _pick(stratum.members, places[which == i].astype(np.int64))
+        return drawn
+
+    def resample(self, purpose: str) -> Indices:
+        """Another set of this size, out of this one: as many draws from each stratum as it has."""
+        random = philox(0, purpose, 0)
+        return np.concatenate(
+            [
+                _pick(s.members, (random.random_raw(n) % np.uint64(n)).astype(np.int64))
+                for s, n in zip(self._strata, self._sizes.tolist(), strict=True)
+            ]
+        )
+
+    def spread(self, most: int) -> Indices:
+        """Up to `most` samples, none twice, spread evenly over each stratum by its share.
+
+        Fewer where a small stratum with a large share would have to come again.
+        """
+        number = min(most, int((self._sizes / self._shares).min()))
+        quota = np.floor(self._shares * number).astype(np.int64)
+        for i in np.argsort(quota - self._shares * number, kind="stable")[: number - quota.sum()]:
+            quota[i] += 1
+        return np.sort(
+            np.concatenate(
+                [
+                    _pick(s.members, np.linspace(0, n, min(q, n), endpoint=False).astype(np.int64))
+                    for s, n, q in zip(self._strata, self._sizes, quota, strict=True)
+                ]
+            )
+        )
+
+    def __str__(self) -> str:
+        """Tells distributions over one set apart."""
+        parts = zip(self._sizes, self._shares, strict=True)
+        return ", ".join(f"{size} by {share:.6f}" for size, share in parts)
+
+
+def _pick(members: Indices | range, places: Indices) -> Indices:
+    """The members at some places."""
+    return places + members.start if isinstance(members, range) else members[places]
+
+
+def _contains(members: Indices | range, numbers: Indices) -> NDArray[np.bool_]:
+    """Which of some numbers are among the members."""
+    if isinstance(members, range):
+        return (members.start <= numbers) & (numbers < members.stop)
+    places = np.searchsorted(members, numbers).clip(max=len(members) - 1)
+    found: NDArray[np.bool_] = members[places] == numbers
+    return found
