@@ -1,10 +1,11 @@
 """The project's batch scripts, as they are, on a real Slurm cluster of two nodes."""
 
+import functools
 import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ from ganscale.data.manifest import load_manifest
 from ganscale.experiment import load
 from ganscale.training import checkpoint
 from ganscale.training.run_folder import RunFolder
+from tests.data.faulty_server import serving
 from tests.system.processes import ROOT
 from tests.system.slurm_cluster import Cluster, is_installed
 from tests.system.test_resume import experiment_file
@@ -25,7 +27,9 @@ pytestmark = [
     pytest.mark.skipif(not is_installed(), reason="no Slurm here (or not root): slurm-wlm, munge"),
 ]
 
-STEPS = 5000
+STEPS = 1000
+NODES = ("--nodes=2", "--gpus-per-node=2")
+ENGINES = {"ddp": "DDP", "fsdp2": "FSDP2", "zero2": "DeepSpeed ZeRO-2"}
 RARELY = ("checkpoint.every=1000000", "monitoring.log_every=500")
 # What slows a step down is tested where runs are resumed, not here.
 PLAIN = ("balance=null", "augment.adaptive=null", "augment.policy=[]")
@@ -85,19 +89,42 @@ def wait_for(condition: str, job: str, times: int, seconds: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(cluster: Cluster, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    """A run on two nodes that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("whole")
-    experiment, arguments = run_of(digits, folder, "whole")
-    job = submit(cluster, "train.sbatch", *arguments, options=("--nodes=2",))
-    assert cluster.wait(job, 240) == "COMPLETED", log_of(job)
-    log = log_of(job)
-    assert "DDP, 2 processes on cpu" in log
-    assert log.count("step 5,000 of 5,000") == 1
-    assert "MASTER_PORT=" in log
-    assert (ROOT / f"slurm-test-train-{job}" / "n1.log").is_file()
-    assert (ROOT / f"slurm-test-train-{job}" / "n2.log").is_file()
-    return experiment
+def whole(
+    cluster: Cluster, digits: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Experiment]:
+    """For each engine a run on two nodes of two GPUs that nothing interrupted."""
+
+    @functools.cache
+    def run(engine: str) -> Experiment:
+        folder = tmp_path_factory.mktemp(engine)
+        with serving(digits) as server:
+            reader = {
+                "ddp": ("data.reader=auto",),
+                "fsdp2": ("data.reader=indexed", "data.workers=1"),
+                "zero2": (
+                    f"data.path={server.url}",
+                    f"data.cache={cluster.local}/cache",
+                    "data.reader=resident",
+                ),
+            }[engine]
+            experiment, arguments = run_of(digits, folder, f"test-{engine}", *reader)
+            job = submit(cluster, "train.sbatch", *arguments, options=NODES, engine=engine)
+            assert cluster.wait(job, 400) == "COMPLETED", log_of(job)
+        log = log_of(job)
+        assert f"{ENGINES[engine]}, 4 processes on cpu" in log
+        assert log.count(f"step {STEPS:,} of {STEPS:,}") == 1
+        assert "MASTER_PORT=" in log
+        shared = "resident reader: 1,797 images take 1 MiB decoded, in host memory, shared by 2"
+        assert ("indexed reader: 1,797 images" if engine == "fsdp2" else shared) in log
+        for node in (1, 2):
+            assert (ROOT / f"slurm-test-train-{job}" / f"n{node}.log").is_file()
+            assert not list(cluster.sees(node, Path("/dev/shm")).glob("ganscale*"))
+        if engine == "zero2":  # once a node and no more
+            tars = {path: n for path, n in server.requests.items() if path.endswith(".tar")}
+            assert tars == {f"/shard-{i:06d}.tar": cluster.machines for i in range(5)}
+        return experiment
+
+    return run
 
 
 def is_the_whole(experiment: Experiment, whole: Experiment) -> None:
@@ -107,18 +134,9 @@ def is_the_whole(experiment: Experiment, whole: Experiment) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("engine", "words"),
-    [("fsdp2", "FSDP2, 2 processes on cpu"), ("zero2", "DeepSpeed ZeRO-2, 2 processes on cpu")],
-)
-def test_the_engine_is_a_variable(
-    cluster: Cluster, digits: Path, tmp_path: Path, engine: str, words: str
-) -> None:
-    _, arguments = run_of(digits, tmp_path, engine, "train.steps=20")
-    job = submit(cluster, "train.sbatch", *arguments, options=("--nodes=2",), engine=engine)
-    assert cluster.wait(job, 240) == "COMPLETED", log_of(job)
-    assert words in log_of(job)
-    assert "step 20 of 20" in log_of(job)
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2", "zero2"])
+def test_two_nodes_of_two_gpus(whole: Callable[[str], Experiment], engine: str) -> None:
+    assert checkpoint.listed(RunFolder.of(whole(engine)).checkpoints)
 
 
 def test_a_time_limit_requeues_until_the_steps_are_done(

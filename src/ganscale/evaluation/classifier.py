@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import Ranks
 from ganscale.data.order import Order
+from ganscale.data.ranks import Ranks
 from ganscale.data.reader import Reader
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.cache import Cache

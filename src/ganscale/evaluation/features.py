@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganscale.config import Experiment
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import Ranks
+from ganscale.data.ranks import Ranks
 from ganscale.data.reader import Reader
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.cache import Cache

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import Ranks
+from ganscale.data.ranks import Ranks
 from ganscale.data.reader import Reader
 from ganscale.evaluation.cache import Cache
 from ganscale.evaluation.features import FeatureNetwork, Features

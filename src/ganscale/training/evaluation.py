@@ -4,7 +4,8 @@ from pathlib import Path
 
 from ganscale.config import Evaluation
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import Ranks, open_reader
+from ganscale.data.ranks import Ranks
+from ganscale.data.resident import open_reader
 from ganscale.evaluation.evaluate import Evaluator
 from ganscale.evaluation.scores import Scores
 from ganscale.monitoring.progress import set_up_logging
