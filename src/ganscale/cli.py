@@ -184,9 +184,10 @@ def _inspect(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     """Train an experiment, going on where its run folder left off."""
     from ganscale.experiment import load
+    from ganscale.monitoring.wandb_trial import named_after_trial
 
     try:
-        experiment = load(options.experiment, options.overrides)
+        experiment = named_after_trial(load(options.experiment, options.overrides))
     except GanscaleError as error:
         error.every_rank = True
         raise
@@ -243,6 +244,7 @@ def _save(options: argparse.Namespace) -> None:
 def _config(options: argparse.Namespace) -> None:
     """Print an experiment with everything that it leaves to defaults."""
     from ganscale.experiment import json_schema, load, to_yaml
+    from ganscale.monitoring.wandb_trial import named_after_trial
 
     path, overrides = options.experiment, options.overrides
     if path is not None and "=" in str(path):  # overrides alone, over the defaults
@@ -250,7 +252,7 @@ def _config(options: argparse.Namespace) -> None:
     if options.schema:
         sys.stdout.write(json_schema())
         return
-    experiment = load(path, overrides)
+    experiment = named_after_trial(load(path, overrides))
     if options.folder:
         print(experiment.folder)
     else:

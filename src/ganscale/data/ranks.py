@@ -62,6 +62,7 @@ class Ranks:
         outcomes = self.gather((result, failure))
         for rank, (_, message) in enumerate(outcomes):
             if message is not None:
-                where = f"rank {rank}: " if self.world_size > 1 else ""
+                alike = all(other == message for _, other in outcomes)
+                where = "" if alike else f"rank {rank}: "
                 raise GanscaleError(f"{where}{message}", every_rank=True)
         return [result for result, _ in outcomes]
