@@ -22,6 +22,7 @@ GPUS = 2  # a node
 ENDED = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY"}
 CONFIGURATION = """
 ClusterName=test
+FirstJobId={first_job}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
 SlurmUser=root
@@ -106,6 +107,8 @@ class Cluster:
                 nodes=NODES,
                 gpus=GPUS,
                 controller_port=ports[-1],
+                # The port where a job's ranks meet follows from its number.
+                first_job=os.getpid() % 60 * 100 + 1,
                 first_port=ports[0],
                 last_port=ports[NODES - 1],
             )

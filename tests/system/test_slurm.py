@@ -325,7 +325,8 @@ def test_a_trial_of_a_wandb_sweep_on_all_ranks(
     _, path = experiment_file(digits, tmp_path, "mlp", "base")
     command = sweep_command(path, *RARELY, *PLAIN, "checkpoint.every=50", f"train.steps={STEPS}")
     with serving_sweep(command, [{"generator.optimizer.lr": 5e-4}]) as server:
-        job = submit(cluster, "sweep.sbatch", "e/p/sweep", **server.environment)
+        one = (*NODES, "--array=0-0")
+        job = submit(cluster, "sweep.sbatch", "e/p/sweep", options=one, **server.environment)
         wait_for("checkpoint /", job, 1)
         cluster.run("scontrol", "requeue", job)
         assert cluster.wait(job, LONG) == "COMPLETED", log_of(job)
