@@ -36,9 +36,11 @@ from torchvision.io import ImageReadMode, decode_image
 
 from ganscale.config import Data
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import BatchDataset, Ranks, batches, open_reader
+from ganscale.data.loader import BatchDataset, batches
 from ganscale.data.manifest import OFFSET, SIZE, load_manifest
 from ganscale.data.pack import Packing, pack
+from ganscale.data.ranks import Ranks
+from ganscale.data.resident import open_reader
 from ganscale.data.sources import ArraySource, Source, digits_source, open_source
 
 BATCH = 128

@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python bench/engines.py
 
-Plays the cases of tests/system/engine_cases.py on every engine, on two processes of this machine.
+Plays the cases of tests/system/engine_cases.py on every engine, on four processes of this machine.
 """
 
 import tempfile

@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/environment.sh"
 
 if command -v shellcheck >/dev/null; then
-    shellcheck --external-sources .ci/run docker/*.sh launch/*.sh slurm/*.sh slurm/*.sbatch
+    shellcheck --external-sources .ci/run docker/*.sh launch/*.sh slurm/*.sh slurm/*.sbatch slurm/trial/ganscale
 else
     echo "test: shellcheck is not installed; shell scripts are not checked"
 fi

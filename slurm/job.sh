@@ -51,14 +51,20 @@ print_environment() {
     [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || env | grep -E '^(MASTER|WORLD|TASKS|GANSCALE|NCCL|GLOO|OMP|SLURM_(JOB|GPUS|CPUS))' | sort
 }
 
-# srun of `ganscale "$@"` on all nodes, until it ends. `stopped` says whether Slurm warned us of the
-# time limit, `code` how it ended. Of several processes' codes srun returns the highest.
+# Replaces this shell by srun of `ganscale "$@"` on all ranks. Of their exit codes srun returns the
+# highest.
+on_all_ranks() {
+    # shellcheck disable=SC2086 # several options in one variable
+    exec srun --ntasks="$WORLD_SIZE" --ntasks-per-node="$TASKS_PER_NODE" --overcommit \
+        --cpu-bind=none --kill-on-bad-exit=1 $GANSCALE_SRUN bash slurm/rank.sh "$@"
+}
+
+# Runs a command until it ends and hands it the signals that ask it to. `stopped` says whether Slurm
+# warned us of the time limit, `code` how the command ended.
 run_until_signalled() {
     local end
     end=$(date -d "$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %e)" +%s 2>/dev/null || echo 0)
-    # shellcheck disable=SC2086 # several options in one variable
-    srun --ntasks="$WORLD_SIZE" --ntasks-per-node="$TASKS_PER_NODE" --overcommit --cpu-bind=none \
-        --kill-on-bad-exit=1 $GANSCALE_SRUN bash slurm/rank.sh "$@" &
+    "$@" &
     step=$!
     trap 'stopped=1; say "the time limit is near: asking all processes to save and end"' USR1
     trap 'say "asked to end"; kill -TERM "$step" 2>/dev/null || true' TERM

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ganscale import randomness
 from ganscale.config import Experiment, Schedule
-from ganscale.data.loader import Ranks
+from ganscale.data.ranks import Ranks
 from ganscale.data.reader import Batch
 from ganscale.data.source import BatchSource
 from ganscale.networks import build_discriminator, build_generator

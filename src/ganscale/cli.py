@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ganscale import __version__
 from ganscale.errors import GanscaleError
@@ -48,6 +48,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+class _CommandParser(argparse.ArgumentParser):
+    """A command's arguments, in any order: argparse alone takes no override after an option."""
+
+    _is_intermixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as `parse_known_intermixed_args` does, which itself calls this method."""
+        if self._is_intermixing:
+            return super().parse_known_args(args, namespace)
+        self._is_intermixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_intermixing = False
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "ganscale",
@@ -56,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_CommandParser)
 
     def command(function: Callable[[argparse.Namespace], int | None]) -> argparse.ArgumentParser:
         name = function.__name__.removeprefix("_")
@@ -105,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("overrides", nargs="*", metavar="key=value")
     submit.add_argument("--nodes", type=int, default=1)
     submit.add_argument("--gpus-per-node", type=int, help="none: one process a node, on its CPU")
-    submit.add_argument("--cpus-per-gpu", type=int)
+    submit.add_argument("--cpus-per-gpu", type=int, help="default: 2 more than data.workers")
+    submit.add_argument("--mem-per-gpu", help="host memory, as sbatch takes it (16G)")
     submit.add_argument("--engine", choices=ENGINES, default="ddp")
     submit.add_argument("--time", help="limit of one start, as sbatch takes it (4 hours)")
     submit.add_argument("--partition")
@@ -183,9 +200,10 @@ def _inspect(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     """Train an experiment, resuming where its run folder left off."""
     from ganscale.experiment import load
+    from ganscale.monitoring.wandb_trial import named_after_trial
 
     try:
-        experiment = load(options.experiment, options.overrides)
+        experiment = named_after_trial(load(options.experiment, options.overrides))
     except GanscaleError as error:
         error.every_rank = True
         raise
@@ -259,6 +277,7 @@ def _save(options: argparse.Namespace) -> None:
 def _config(options: argparse.Namespace) -> None:
     """Print an experiment with everything that it leaves to defaults."""
     from ganscale.experiment import json_schema, load, to_yaml
+    from ganscale.monitoring.wandb_trial import named_after_trial
 
     path, overrides = options.experiment, options.overrides
     if path is not None and "=" in str(path):  # overrides alone, over the defaults
@@ -266,7 +285,7 @@ def _config(options: argparse.Namespace) -> None:
     if options.schema:
         sys.stdout.write(json_schema())
         return
-    experiment = load(path, overrides)
+    experiment = named_after_trial(load(path, overrides))
     if options.folder:
         print(experiment.folder)
     else:

@@ -1,28 +1,38 @@
-"""`ganscale submit`: a training job handed to Slurm."""
+"""`ganscale submit`: a training job handed to Slurm, once nothing is known that would end it."""
 
 import argparse
+import json
 import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ganscale.errors import GanscaleError
 
+if TYPE_CHECKING:
+    from ganscale.config import Experiment
+
 SCRIPT = Path("slurm") / "train.sbatch"
 ENGINES = ("ddp", "fsdp2", "zero0", "zero1", "zero2", "zero2_offload", "zero3")
+MEMORY_PER_GPU = "16G"
+CPUS_BESIDE_WORKERS = 2  # a rank's own, and one for what it writes and fetches meanwhile
 
 
 def run(options: argparse.Namespace) -> None:
     """Submit `slurm/train.sbatch` for an experiment, or print what would be submitted."""
     from ganscale.experiment import load  # slow to import; the command line asks us for ENGINES
 
-    experiment = load(options.experiment, options.overrides)  # mistakes end here
+    experiment = load(options.experiment, options.overrides)
     if not SCRIPT.is_file():
         raise GanscaleError(f"{Path.cwd()} has no {SCRIPT}; run this in the clone's folder")
-    line = command(options, experiment.name)
+    _refuse_what_ends_in_the_queue(options, experiment)
+    line = command(options, experiment)
+    print(f"# GANSCALE_ENGINE={options.engine} {shlex.join(line)}")
+    print(f"# {_world(options, experiment)}")
     if options.dry_run:
-        print(f"# GANSCALE_ENGINE={options.engine} {shlex.join(line)}")
         print(SCRIPT.read_text(), end="")
         return
     if shutil.which("sbatch") is None:
@@ -39,19 +49,99 @@ def run(options: argparse.Namespace) -> None:
     )
 
 
-def command(options: argparse.Namespace, name: str) -> list[str]:
+def command(options: argparse.Namespace, experiment: "Experiment") -> list[str]:
     """The line that submits."""
     asked = {
-        "job-name": name,
+        "job-name": experiment.name,
         "nodes": options.nodes,
         "gpus-per-node": options.gpus_per_node,
         "cpus-per-gpu": options.cpus_per_gpu,
+        "mem-per-gpu": options.mem_per_gpu,
         "time": options.time,
         "partition": options.partition,
         "account": options.account,
         "qos": options.qos,
     }
+    if options.gpus_per_node:
+        # Slurm's own defaults are one CPU a node, for all ranks together, and often no memory.
+        if not _asks(options, "--cpus-per-gpu", "--cpus-per-task", "-c"):
+            asked["cpus-per-gpu"] = CPUS_BESIDE_WORKERS + experiment.data.workers
+        if not _asks(options, "--mem-per-gpu", "--mem", "--mem-per-cpu"):
+            asked["mem-per-gpu"] = MEMORY_PER_GPU
     given = [f"--{key}={value}" for key, value in asked.items() if value is not None]
     # The batch script must see paths as they are here: it starts in this folder.
     arguments = [str(SCRIPT), str(options.experiment), *options.overrides]
     return ["sbatch", "--parsable", *given, *options.sbatch, *arguments]
+
+
+def _asks(options: argparse.Namespace, own: str, *others: str) -> bool:
+    """Whether the user has asked for it, by our option or by one of Slurm's."""
+    if getattr(options, own.removeprefix("--").replace("-", "_")) is not None:
+        return True
+    given = [option.partition("=")[0] for option in options.sbatch]
+    return any(name in given for name in (own, *others))
+
+
+def _processes(options: argparse.Namespace) -> int:
+    """The world size: a process a GPU, without GPUs a process a node."""
+    return int(options.nodes * (options.gpus_per_node or 1))
+
+
+def _world(options: argparse.Namespace, experiment: "Experiment") -> str:
+    """How many processes the job has, and what each of them does of a batch."""
+    processes, batch = _processes(options), experiment.train.batch_size
+    nodes = f"{options.nodes} node{'s' if options.nodes > 1 else ''}"
+    gpus = f" × {options.gpus_per_node} GPUs" if options.gpus_per_node else ", no GPUs"
+    return f"world size {processes}: {nodes}{gpus}; {batch // processes} of {batch} images each"
+
+
+def _refuse_what_ends_in_the_queue(options: argparse.Namespace, experiment: "Experiment") -> None:
+    """Raise `GanscaleError` for what would end the job as soon as it has started."""
+    from ganscale.data.ranks import Ranks
+    from ganscale.training.engine_rules import refuse_unfit_engine
+
+    for option in ("nodes", "gpus_per_node", "cpus_per_gpu"):
+        number = getattr(options, option)
+        if number is not None and number < 1:
+            raise GanscaleError(f"--{option.replace('_', '-')} {number}: must be 1 or more")
+    processes = _processes(options)
+    Ranks(world_size=processes).rows(experiment.train.batch_size, experiment.train.accumulation)
+    refuse_unfit_engine(
+        experiment,
+        gpus=options.gpus_per_node is not None,
+        fsdp=options.engine == "fsdp2" and processes > 1,
+        zero_stage=_zero_stage(options.engine),
+    )
+    _check_set(experiment)
+
+
+def _zero_stage(engine: str) -> int | None:
+    """The stage of a DeepSpeed engine."""
+    if engine in ("ddp", "fsdp2"):
+        return None
+    path = Path("configs") / "deepspeed" / f"{engine}.json"
+    try:
+        return int(json.loads(path.read_text())["zero_optimization"]["stage"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GanscaleError(f"--engine {engine}: {path} cannot be used ({error!r})") from None
+
+
+def _check_set(experiment: "Experiment") -> None:
+    """Whether the set fits the experiment, where it can be seen from here."""
+    data = experiment.data
+    paths = [part.path for part in data.mixture] or [data.path]
+    if data.reader == "streaming" or any("://" in path for path in paths):
+        return
+    missing = [path for path in paths if not Path(path).exists()]
+    if missing:
+        print(
+            f"ganscale: warning: {missing[0]} is not there on this machine; the job looks for it "
+            "on its nodes",
+            file=sys.stderr,
+        )
+        return
+    from ganscale.data.image_set import ImageSet  # imports torch
+
+    images = ImageSet(data)
+    if data.partitions > 1:
+        images.order(experiment.seed)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ganscale.data.loader import Ranks
 from ganscale.data.mixture import MixedOrder, class_orders
 from ganscale.data.order import PartitionedOrder, ShuffledOrder
+from ganscale.data.ranks import Ranks
 from ganscale.errors import GanscaleError
 
 SHARDS = st.lists(st.integers(1, 40), min_size=1, max_size=12)

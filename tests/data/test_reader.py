@@ -13,10 +13,12 @@ from PIL import Image
 from ganscale.config import Data
 from ganscale.data.decode import decode_bytes
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import BatchDataset, Ranks, batches, open_reader
+from ganscale.data.loader import BatchDataset, batches
 from ganscale.data.manifest import LABEL, OFFSET, SIZE, index_path, load_manifest
 from ganscale.data.pack import Packing, pack
+from ganscale.data.ranks import Ranks
 from ganscale.data.reader import IndexedReader, ResidentReader
+from ganscale.data.resident import open_reader
 from ganscale.data.sources import ArraySource
 from ganscale.errors import GanscaleError
 

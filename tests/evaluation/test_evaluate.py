@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from ganscale.config import Experiment
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import Ranks, open_reader
 from ganscale.data.manifest import load_manifest
+from ganscale.data.ranks import Ranks
+from ganscale.data.resident import open_reader
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.classifier import Classifier
 from ganscale.evaluation.distribution import Distribution

@@ -166,8 +166,9 @@ def traffic(counter: Traffic, digits: Path, folder: Path) -> dict[str, Any]:
     step(0, images[:1], measure=False)
 
     def size(parameter: Any) -> int:
-        if game.engine == "FSDP2" and len(parameter) % 2:  # rows, padded to the same on both ranks
-            return parameter.numel() // len(parameter) * (len(parameter) + 1)
+        if game.engine == "FSDP2":  # rows, padded to the same on all ranks
+            ranks = game.generator.accelerator.num_processes
+            return parameter.numel() // len(parameter) * -(-len(parameter) // ranks) * ranks
         return getattr(parameter, "ds_numel", parameter.numel())
 
     def sizes(player: Player) -> int:

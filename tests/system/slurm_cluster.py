@@ -1,4 +1,8 @@
-"""A real Slurm cluster of several nodes on this machine, for as long as a test session."""
+"""A real Slurm cluster of several nodes on this machine, for as long as a test session.
+
+Each node counts two GPUs, which are files that nothing opens, and has a /dev/shm and a local disk
+of its own where the machine allows mount namespaces.
+"""
 
 import os
 import shutil
@@ -13,10 +17,12 @@ from pathlib import Path
 from tests.system.processes import ROOT
 
 NODES = 2
+GPUS = 2  # a node
 # The states that a job does not leave; SIGNALING, STAGE_OUT and others come and go.
 ENDED = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY"}
 CONFIGURATION = """
 ClusterName=test
+FirstJobId={first_job}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
 SlurmUser=root
@@ -28,7 +34,10 @@ MpiDefault=none
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_Core_Memory
+DefMemPerCPU=100
+GresTypes=gpu
+TaskProlog={folder}/prolog.sh
 SchedulerType=sched/backfill
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2
 StateSaveLocation={folder}/state
@@ -43,13 +52,23 @@ MailProg=/bin/true
 ReturnToService=2
 KillWait=5
 SlurmdParameters=config_overrides
-NodeName=DEFAULT CPUs=4
+NodeName=DEFAULT CPUs=8 RealMemory=64000 Gres=gpu:{gpus}
 NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first_port}-{last_port}]
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 PartitionName=DEFAULT Nodes=ALL MaxTime=INFINITE State=UP
 PartitionName=main Default=YES OverSubscribe=FORCE:8 PriorityTier=1 GraceTime=60
 PartitionName=urgent OverSubscribe=NO PriorityTier=9 PreemptMode=OFF
+"""
+GRES = "NodeName=n[1-{nodes}] Name=gpu File={folder}/gpu[0-{last_gpu}]\n"
+# Slurm tells each task of GPUs, and none is there.
+PROLOG = """#!/bin/sh
+echo export CUDA_VISIBLE_DEVICES=
+echo export TMPDIR={local}
+"""
+# $0 is the node's local disk.
+IN_A_NAMESPACE = """
+mount -t tmpfs node-shm /dev/shm && mount -t tmpfs node-disk "$0" && exec "$@"
 """
 
 
@@ -68,13 +87,28 @@ class Cluster:
         key = folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
+        self.local = folder / "local"
+        self.local.mkdir()
+        for gpu in range(GPUS):
+            (folder / f"gpu{gpu}").touch()
+        (folder / "gres.conf").write_text(
+            GRES.format(nodes=NODES, folder=folder, last_gpu=GPUS - 1)
+        )
+        (folder / "prolog.sh").write_text(PROLOG.format(local=self.local))
+        (folder / "prolog.sh").chmod(0o755)
+        self._isolation = _isolation(self.local)
+        # How many machines the nodes take themselves for.
+        self.machines = NODES if self._isolation else 1
         ports = _free_ports(NODES + 1)
         (folder / "slurm.conf").write_text(
             CONFIGURATION.format(
                 folder=folder,
                 host=socket.gethostname(),
                 nodes=NODES,
+                gpus=GPUS,
                 controller_port=ports[-1],
+                # The port where a job's ranks meet follows from its number.
+                first_job=os.getpid() % 60 * 100 + 1,
                 first_port=ports[0],
                 last_port=ports[NODES - 1],
             )
@@ -93,15 +127,19 @@ class Cluster:
         _wait_for(lambda: (folder / "munge.socket").exists(), "munged", 10)
         self._start("slurmctld", "-D")
         for node in range(1, NODES + 1):
-            self._start("slurmd", "-D", "-N", f"n{node}")
+            self._start(*self._isolation, "slurmd", "-D", "-N", f"n{node}")
         try:
             _wait_for(lambda: self.run("sinfo", "-h", "-o", "%T").strip() == "idle", "nodes", 60)
         except TimeoutError:
             self.stop()
             raise
 
+    def sees(self, node: int, path: Path) -> Path:
+        """Where the test finds what a node (1, 2, …) has at `path`."""
+        return Path(f"/proc/{self._daemons[1 + node].pid}/root") / path.relative_to("/")
+
     def _start(self, *line: str) -> None:
-        log = (self.folder / f"{line[0]}-{len(self._daemons)}.out").open("wb")
+        log = (self.folder / f"daemon-{len(self._daemons)}.out").open("wb")
         daemon = subprocess.Popen(
             line, env=self.environment, stdout=log, stderr=log, start_new_session=True
         )
@@ -145,6 +183,13 @@ class Cluster:
             yield
         finally:
             slurmd.send_signal(signal.SIGCONT)
+
+
+def _isolation(local: Path) -> tuple[str, ...]:
+    """What starts a node's daemon in a mount namespace of its own, where that is allowed."""
+    inside = ("unshare", "--mount", "sh", "-c", IN_A_NAMESPACE, str(local))
+    tried = subprocess.run([*inside, "true"], capture_output=True)
+    return inside if tried.returncode == 0 else ()
 
 
 def _wait_for(condition: Callable[[], bool], what: str, seconds: float) -> None:

@@ -25,6 +25,7 @@ ENGINES = {
 # Of weights, and of the last gradient norms, of which bfloat16 leaves one or two digits.
 LARGEST_DIFFERENCE = {"fp32": (1e-5, 1e-5), "bf16": (1e-2, 1e-1)}
 PLAYERS = ("generator", "discriminator")
+PROCESSES = 4  # a sum of two has one order, of four it has several
 
 
 class Row(NamedTuple):
@@ -38,11 +39,11 @@ class Row(NamedTuple):
 
 
 def play(engine: str, digits: Path, folder: Path) -> None:
-    """All cases on that engine, on two processes where it is for several."""
+    """All cases on that engine, on four processes where it is for several."""
     folder.mkdir()
     penalties = "none" if engine == "deepspeed_zero3" else "penalties"
     line = launched(
-        1 if engine == "cpu" else 2,
+        1 if engine == "cpu" else PROCESSES,
         str(digits),
         str(folder),
         penalties,
@@ -127,10 +128,11 @@ def check_resumed(engine: str, folder: Path) -> None:
 
 
 def check_ranks_agree(folder: Path) -> None:
-    first, second = torch.load(folder / "rank-0"), torch.load(folder / "rank-1")
+    first, *others = (torch.load(folder / f"rank-{rank}") for rank in range(PROCESSES))
     for part, tensors in first.items():
         for name, tensor in tensors.items():
-            assert torch.equal(tensor, second[part][name]), f"{part} {name}"
+            for other in others:
+                assert torch.equal(tensor, other[part][name]), f"{part} {name}"
 
 
 def check_traffic(engine: str, traffic: dict[str, Any]) -> None:

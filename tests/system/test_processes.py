@@ -50,29 +50,29 @@ def recorded(folder: Path, kind: str, processes: int) -> list[torch.Tensor]:
     return [torch.cat(parts) for parts in zip(*ranks, strict=True)]
 
 
-def test_two_processes_do_what_one_does(digits: Path, tmp_path: Path) -> None:
+def test_four_processes_do_what_one_does(digits: Path, tmp_path: Path) -> None:
     one, done_one = start(digits, tmp_path, "one", 1)
-    two, done_two = start(digits, tmp_path, "two", 2)
-    assert done_one.returncode == done_two.returncode == 0
-    assert "DDP, 2 processes on cpu" in done_two.stderr
-    assert done_two.stderr.count("step 12 of 12") == 1  # rank 0 alone speaks
+    four, done_four = start(digits, tmp_path, "four", 4)
+    assert done_one.returncode == done_four.returncode == 0
+    assert "DDP, 4 processes on cpu" in done_four.stderr
+    assert done_four.stderr.count("step 12 of 12") == 1  # rank 0 alone speaks
     for kind, calls in (("latents", 2 * STEPS), ("real", STEPS)):
         alone = recorded(tmp_path / "one-1", kind, 1)
-        together = recorded(tmp_path / "two-2", kind, 2)
+        together = recorded(tmp_path / "four-4", kind, 4)
         assert len(alone) == len(together) == calls
         assert all(map(torch.equal, alone, together)), kind
-    for a, b in zip(metrics(one), metrics(two), strict=True):
+    for a, b in zip(metrics(one), metrics(four), strict=True):
         for key in a:
             assert a[key] == pytest.approx(b[key], rel=1e-4), key
-    assert (RunFolder.of(two).path / "report.html").is_file()
+    assert (RunFolder.of(four).path / "report.html").is_file()
 
 
 @pytest.mark.parametrize("engine", ["cpu_ddp", "deepspeed_zero2", "deepspeed_zero3", "fsdp2"])
-def test_two_processes_score_and_steer_as_one_does(
+def test_four_processes_score_and_steer_as_one_does(
     digits: Path, tmp_path: Path, engine: str
 ) -> None:
     scores = []
-    for processes in (1, 2):
+    for processes in (1, 4):
         experiment = tiny(
             digits,
             tmp_path,
@@ -83,24 +83,24 @@ def test_two_processes_score_and_steer_as_one_does(
             f"balance={{held_out: {digits}, every: 3, images: 100, band: [0.45, 0.55]}}",
             "generator.schedules=[{name: CosineAnnealingLR, options: {T_max: 10}}]",
             "evaluation.every=10",
-            "evaluation.samples=501",  # no multiple of two
+            "evaluation.samples=501",  # no multiple of four
             "evaluation.batch_size=64",
         )
         path = tmp_path / f"{processes}.yaml"
         path.write_text(to_yaml(experiment))
-        line = launched(2, "train", str(path), engine=engine)
+        line = launched(processes, "train", str(path), engine=engine)
         if processes == 1:
             line = command("train", str(path))
         assert run(line, ROOT).returncode == 0
         (evaluation,) = read_evaluations(experiment.folder)
         steered = [m for m in metrics(experiment) if "balance/accuracy" in m]
         scores.append((evaluation, steered, metrics(experiment)[-1]))
-    (one, steered_one, last_one), (two, steered_two, last_two) = scores
-    assert one["values"] == pytest.approx(two["values"], rel=1e-3, abs=1e-6)
-    assert len(steered_one) == len(steered_two) == 3
-    for a, b in zip(steered_one, steered_two, strict=True):
+    (one, steered_one, last_one), (four, steered_four, last_four) = scores
+    assert one["values"] == pytest.approx(four["values"], rel=1e-3, abs=1e-6)
+    assert len(steered_one) == len(steered_four) == 3
+    for a, b in zip(steered_one, steered_four, strict=True):
         assert a == pytest.approx(b, abs=0.02)
-    assert last_one["fid"] == pytest.approx(last_two["fid"], rel=1e-3)
+    assert last_one["fid"] == pytest.approx(last_four["fid"], rel=1e-3)
 
 
 def test_a_run_goes_on_with_other_processes_reader_and_workers(
@@ -108,12 +108,12 @@ def test_a_run_goes_on_with_other_processes_reader_and_workers(
 ) -> None:
     whole, _ = start(digits, tmp_path, "whole", 1)
     start(digits, tmp_path, "elastic", 1, steps=5)
-    elastic, done = start(digits, tmp_path, "elastic", 2, reader="indexed")
+    elastic, done = start(digits, tmp_path, "elastic", 4, reader="indexed")
     assert "going on from" in done.stderr
     for kind, calls in (("latents", 2), ("real", 1)):
         alone = recorded(tmp_path / "whole-1", kind, 1)
         before = recorded(tmp_path / "elastic-1", kind, 1)
-        after = recorded(tmp_path / "elastic-2", kind, 2)
+        after = recorded(tmp_path / "elastic-4", kind, 4)
         assert len(before) == 5 * calls
         assert all(map(torch.equal, alone, before + after)), kind
         assert len(alone) == len(before + after)
@@ -134,7 +134,7 @@ def test_a_batch_that_does_not_divide_says_so_once(digits: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("kind", ["cpu_ddp", "deepspeed_zero1"])
 def test_two_machines_find_each_other(digits: Path, tmp_path: Path, kind: str) -> None:
-    """Two launchers of one process each, as on two machines."""
+    """Two launchers of two processes each, as on two machines; these share a /dev/shm."""
     path = tmp_path / "two.yaml"
     path.write_text(to_yaml(tiny(digits, tmp_path)))
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -147,7 +147,7 @@ def test_two_machines_find_each_other(digits: Path, tmp_path: Path, kind: str) -
                 MACHINE_RANK=str(rank),
                 MAIN_ADDRESS="127.0.0.1",
                 MAIN_PORT=str(port),
-                PROCESSES="1",
+                PROCESSES="2",
                 PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             ),
             stderr=subprocess.PIPE,
@@ -155,7 +155,9 @@ def test_two_machines_find_each_other(digits: Path, tmp_path: Path, kind: str) -
         )
         for rank in range(2)
     ]
-    logs = [machine.communicate(timeout=200)[1] for machine in machines]
+    logs = [machine.communicate(timeout=600)[1] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], logs
-    assert "2 processes on cpu" in logs[0]
+    assert "4 processes on cpu" in logs[0]
+    assert "resident reader" in logs[0]
+    assert "shared by 2 processes of a node" in logs[0]
     assert "step 10 of 10" in logs[0]

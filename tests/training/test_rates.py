@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ganscale.config import Experiment
-from ganscale.data.loader import Ranks
+from ganscale.data.ranks import Ranks
 from ganscale.errors import GanscaleError
 from ganscale.training.balance import HeldOut
 from ganscale.training.game import Game

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from ganscale.config import Experiment
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import BatchDataset, Ranks, ahead, batches, open_reader
+from ganscale.data.loader import BatchDataset, ahead, batches
+from ganscale.data.ranks import Ranks
 from ganscale.data.reader import Batch, Reader
+from ganscale.data.resident import open_reader
 from ganscale.errors import GanscaleError
 
 
@@ -25,12 +27,15 @@ class BatchSource:
             self.description = f"streaming reader: {data.path}, shards drawn with replacement"
             self.fingerprint = "streaming"
             return
-        self._images = ImageSet(data)
+        ranks.together(self._open)
         self.fingerprint = self._images.fingerprint
         reader, self.description = open_reader(data, self._images, ranks, device)
         order = self._images.order(experiment.seed)
         size = experiment.train.batch_size
         self._dataset = BatchDataset(reader, order, size, rows, ahead(data, self._images))
+
+    def _open(self) -> None:
+        self._images = ImageSet(self._experiment.data)
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """Batches number first … last - 1."""

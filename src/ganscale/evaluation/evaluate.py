@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ganscale.config import Experiment
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import Ranks
+from ganscale.data.ranks import Ranks
 from ganscale.data.reader import Reader
 from ganscale.evaluation import metrics
 from ganscale.evaluation.cache import Cache

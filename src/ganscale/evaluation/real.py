@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import Ranks
 from ganscale.data.order import Indices
+from ganscale.data.ranks import Ranks
 from ganscale.data.reader import Reader
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.cache import Cache

@@ -15,6 +15,7 @@ from PIL import Image
 
 from ganscale.config import Experiment
 from ganscale.data.manifest import write_atomically
+from ganscale.monitoring.wandb_trial import trial_id
 
 METRICS = "metrics.jsonl"
 
@@ -113,7 +114,7 @@ def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> Wan
     mode = os.environ.get("WANDB_MODE") or monitoring.wandb
     if mode == "auto":
         mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
-    identity = wandb_id or secrets.token_hex(4)
+    identity = wandb_id or trial_id() or secrets.token_hex(4)
 
     def start(mode: str) -> WandBTracker:
         tracker = WandBTracker(

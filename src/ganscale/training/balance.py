@@ -7,7 +7,7 @@ from torch import Tensor
 from ganscale import randomness
 from ganscale.config import Balance, Experiment
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import Ranks
+from ganscale.data.ranks import Ranks
 from ganscale.data.reader import Batch
 from ganscale.errors import GanscaleError
 from ganscale.training.game import Game

@@ -6,7 +6,8 @@ from pydantic import ValidationError
 
 from ganscale.config import Evaluation
 from ganscale.data.image_set import ImageSet
-from ganscale.data.loader import Ranks, open_reader
+from ganscale.data.ranks import Ranks
+from ganscale.data.resident import open_reader
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluate import Evaluator
 from ganscale.evaluation.scores import Scores

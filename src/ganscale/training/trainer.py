@@ -10,7 +10,7 @@ import torch
 
 from ganscale import randomness
 from ganscale.config import Experiment
-from ganscale.data.loader import Ranks
+from ganscale.data.ranks import Ranks, gather_objects
 from ganscale.data.reader import Batch
 from ganscale.data.source import BatchSource
 from ganscale.errors import GanscaleError
@@ -39,8 +39,9 @@ def train(experiment: Experiment) -> int:
     0 when the steps are done or `ganscale stop` was asked, 128 + the number of a signal that
     stopped the run.
     """
-    trainer = Trainer(experiment)
+    trainer: Trainer | None = None
     try:
+        trainer = Trainer(experiment)
         trainer.resume()
         with StopRequest(trainer.accelerator, trainer.folder.path) as stop:
             trainer.run(stop)
@@ -54,15 +55,17 @@ def train(experiment: Experiment) -> int:
             ) from None
         if not _is_loss_of_contact(error):
             raise
+        when = "before the first step" if trainer is None else f"after step {trainer.step:,}"
         raise GanscaleError(
-            f"lost contact with another process after step {trainer.step:,} "
+            f"lost contact with another process {when} "
             f"({str(error).splitlines()[0]}). See that process's log for why it ended; started "
             "again, the run goes on from its last checkpoint (accelerate launch --max_restarts "
             "does so by itself).",
             temporary=True,
         ) from error
     finally:
-        trainer.folder.release()
+        if trainer is not None:
+            trainer.folder.release()
     return 128 + stop.signal if stop.signal else 0
 
 
@@ -85,12 +88,16 @@ class Trainer:
         self.device = self.game.generator.device
         self.is_main = bool(self.accelerator.is_main_process)
         set_up_logging(self.accelerator.process_index)
+        local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         self.ranks = Ranks(
             self.accelerator.process_index,
             self.accelerator.num_processes,
             self.accelerator.local_process_index,
-            int(os.environ.get("LOCAL_WORLD_SIZE", 1)),
+            local_world_size,
+            # Slurm's script sets it as torchrun does; other launchers number ranks node by node.
+            int(os.environ.get("GROUP_RANK", self.accelerator.process_index // local_world_size)),
             self.accelerator.wait_for_everyone,
+            gather_objects,
         )
         self.arithmetic = Arithmetic.of(self.device, self.ranks.world_size)
         rows = self.ranks.rows(experiment.train.batch_size, experiment.train.accumulation)

@@ -1,0 +1,55 @@
+"""Trials of a W&B sweep, started by W&B's own agent."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ganscale.cli import main
+from ganscale.experiment import load, to_yaml
+from ganscale.training import checkpoint
+from tests.conftest import tiny
+from tests.system.processes import ROOT, run
+from tests.system.wandb_server import serving_sweep
+
+pytestmark = pytest.mark.system
+
+BIN = Path(sys.executable).parent
+
+
+def sweep_command(experiment: Path, *overrides: str) -> list[str]:
+    """The shipped sweep's command, for another experiment."""
+    shipped = yaml.safe_load((ROOT / "configs" / "sweeps" / "mnist_lr_wandb.yaml").read_text())
+    command: list[str] = shipped["command"]
+    assert command[:3] == ["ganscale", "train", "configs/mnist_mlp.yaml"]
+    assert command[-1] == "${args_no_hyphens}"
+    return ["ganscale", "train", str(experiment), *overrides, command[-1]]
+
+
+def test_each_trial_has_a_run_of_its_own(digits: Path, tmp_path: Path) -> None:
+    path = tmp_path / "base.yaml"
+    path.write_text(to_yaml(tiny(digits, tmp_path, "monitoring.wandb=offline")))
+    rates = [{"generator.optimizer.lr": rate} for rate in (1e-4, 5e-4)]
+    with serving_sweep(sweep_command(path), rates) as server:
+        agent = [str(BIN / "wandb"), "agent", "--count", "2", "e/p/sweep"]
+        path_variable = f"{BIN}:{os.environ['PATH']}"
+        done = run(agent, tmp_path, **server.environment, HOME=str(tmp_path), PATH=path_variable)
+    assert done.returncode == 0
+    for trial, values in enumerate(rates, 1):
+        folder = tmp_path / "runs" / f"tiny-trial{trial}"
+        (last,) = checkpoint.listed(folder / "checkpoints")
+        assert last.name == "step-00000010"
+        assert checkpoint.read_state(last).wandb_id == f"trial{trial}"
+        experiment = load(folder / "experiment.yaml")
+        assert experiment.generator.optimizer.lr == values["generator.optimizer.lr"]
+
+
+def test_a_name_that_is_no_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    monkeypatch.setenv("WANDB_RUN_ID", "../elsewhere")
+    assert main(["config", f"runs={tmp_path}", "--folder"]) == 1
+    assert "WANDB_RUN_ID='../elsewhere' cannot be part of a run's name" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""As much of W&B's server as its sweep agents ask for, on this machine."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import yaml
+
+KEY = "0123456789abcdef0123456789abcdef01234567"  # any forty characters are one
+
+
+class SweepServer(ThreadingHTTPServer):
+    """Hands out one trial after another of a sweep, `command` and the values of its parameters."""
+
+    def __init__(self, command: list[str], values: list[dict[str, Any]]):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.command = command
+        self.values = values
+        self.lock = threading.Lock()
+        self.given = 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What an agent needs to find this server."""
+        return {
+            "WANDB_BASE_URL": f"http://127.0.0.1:{self.server_port}",
+            "WANDB_API_KEY": KEY,
+            "WANDB_ERROR_REPORTING": "false",
+        }
+
+    def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """To a GraphQL query of an agent."""
+        if "createAgent" in query:
+            return {"createAgent": {"agent": {"id": "agent"}}}
+        if "agentHeartbeat" in query:
+            running = any(json.loads(variables["runState"]).values())
+            commands = json.dumps([] if running else self.commands())
+            return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": commands}}
+        if "sweep(" in query:
+            config = yaml.safe_dump({"method": "grid", "command": self.command})
+            sweep = {"id": "1", "name": "sweep", "method": "grid", "state": "RUNNING"}
+            runs = {"edges": []}
+            return {"project": {"sweep": {**sweep, "config": config, "runs": runs}}}
+        viewer = {"id": "1", "username": "u", "entity": "e", "flags": "{}", "teams": {"edges": []}}
+        return {"viewer": viewer}
+
+    def commands(self) -> list[dict[str, Any]]:
+        """The next trial, or that there is none."""
+        with self.lock:
+            if self.given == len(self.values):
+                return [{"type": "exit"}]
+            values = {key: {"value": value} for key, value in self.values[self.given].items()}
+            self.given += 1
+            return [{"type": "run", "run_id": f"trial{self.given}", "program": "", "args": values}]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: SweepServer
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        found = self.path == "/graphql"
+        answer = {}
+        if found:
+            asked = json.loads(content)
+            answer = {"data": self.server.answer(asked["query"], asked.get("variables") or {})}
+        body = json.dumps(answer).encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def serving_sweep(command: list[str], values: list[dict[str, Any]]) -> Iterator[SweepServer]:
+    server = SweepServer(command, values)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

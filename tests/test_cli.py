@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from ganscale.cli import main
+from tests.system.processes import ROOT
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "FILE --folder seed=3 name=mixed",
+        "--folder FILE seed=3 name=mixed",
+        "FILE seed=3 --folder name=mixed",
+        "seed=3 --folder name=mixed",
+    ],
+)
+def test_overrides_and_options_come_in_any_order(
+    arguments: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(ROOT / "configs" / "mnist_mlp.yaml")
+    assert main(["config", *arguments.replace("FILE", file).split()]) == 0
+    assert capsys.readouterr().out == "runs/mixed\n"
+
+
+def test_a_sweeps_override_after_its_task(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(ROOT)
+    line = ["sweep", "configs/sweeps/mnist_lr.yaml", "--task", "0", f"runs={tmp_path}", "--folder"]
+    assert main(line) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/mnist_lr-000\n"
+
+
+def test_an_unknown_option_is_refused_wherever_it_stands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for line in (["config", "--fodler", "seed=3"], ["config", "seed=3", "--fodler"]):
+        with pytest.raises(SystemExit) as ended:
+            main(line)
+        assert ended.value.code == 2
+        assert "unrecognized arguments: --fodler" in capsys.readouterr().err
