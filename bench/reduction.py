@@ -1,0 +1,81 @@
+"""What it costs that DDP keeps the first layout of its buckets, which an exact resume needs.
+
+    OMP_NUM_THREADS=1 torchrun --nproc_per_node 4 bench/reduction.py
+
+Times one forward, backward and reduction of a discriminator, in turns within one run: DDP as it
+comes, DDP with `find_unused_parameters` (what ganscale uses), and no DDP but one reduction of all
+gradients in one flat tensor.
+"""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ganscale.networks.dcgan import DCGANDiscriminator
+from ganscale.networks.mlp import MLPDiscriminator
+
+ROUNDS, WARM_UP = 40, 5
+GAMES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "MLP 28, batch 32 a rank": (lambda: MLPDiscriminator((1, 28, 28)), (32, 1, 28, 28)),
+    "DCGAN-64, width 64, batch 2 a rank": (
+        lambda: DCGANDiscriminator((3, 64, 64), 64, "none"),
+        (2, 3, 64, 64),
+    ),
+}
+
+
+def main() -> None:
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    device = torch.device("cuda", dist.get_rank()) if torch.cuda.is_available() else None
+    for name, (make, shape) in GAMES.items():
+        torch.manual_seed(0)
+        network, images = make().to(device), torch.randn(shape, device=device)
+        seconds = timed(network, images)
+        if dist.get_rank() == 0:
+            default = seconds["default"]
+            ratios = ", ".join(f"{kind} {s / default:.2f}" for kind, s in seconds.items())
+            print(f"{name}: {1000 * default:.1f} ms; relative to that {ratios}", flush=True)
+    dist.destroy_process_group()
+
+
+def timed(network: nn.Module, images: Tensor) -> dict[str, float]:
+    """Median seconds of each kind of reduction."""
+    options = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+    kinds: dict[str, nn.Module] = {
+        "default": DistributedDataParallel(copy.deepcopy(network), **options),
+        "one layout": DistributedDataParallel(
+            copy.deepcopy(network), find_unused_parameters=True, **options
+        ),
+        "flat": copy.deepcopy(network),
+    }
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+    for _ in range(ROUNDS):
+        for kind, module in kinds.items():
+            dist.barrier()
+            start = time.perf_counter()
+            (module(images).mean() - module(-images).mean()).backward()
+            if kind == "flat":
+                reduce_flat(module)
+            dist.barrier()
+            seconds[kind].append(time.perf_counter() - start)
+            module.zero_grad()
+    return {kind: statistics.median(found[WARM_UP:]) for kind, found in seconds.items()}
+
+
+def reduce_flat(module: nn.Module) -> None:
+    gradients = [p.grad for p in module.parameters() if p.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+if __name__ == "__main__":
+    main()
