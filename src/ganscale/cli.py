@@ -28,6 +28,8 @@ a run, from data to pictures:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    # In C++ DDP warns, on every rank, of what training/accelerators.py asks of it on purpose.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options) or 0)
