@@ -63,7 +63,7 @@ Done. Look at:
 
 Go on with (after: source .venv/bin/activate):
   a DCGAN         ganscale train configs/mnist_dcgan.yaml data.path=data/$set_name
-  several GPUs    accelerate launch --config_file launch/accelerate/ddp.yaml -m ganscale train configs/mnist_dcgan.yaml data.path=data/$set_name
+  several GPUs    accelerate launch --config_file launch/accelerate/ddp.yaml -m ganscale train configs/mnist_dcgan.yaml data.path=data/$set_name name=dcgan_ddp
   a cluster       ganscale submit configs/mnist_dcgan.yaml data.path=data/$set_name --gpus-per-node 1
   two processes   accelerate launch --config_file launch/accelerate/cpu_ddp.yaml -m ganscale train configs/mnist_mlp.yaml data.path=data/$set_name
 END

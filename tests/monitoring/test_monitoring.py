@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -109,6 +110,10 @@ def test_the_report_of_a_run_with_nothing_in_it(tmp_path: Path) -> None:
     assert "not evaluated" in page
     assert "The last checkpoint" in page
     assert "best" not in page
+    # On a phone of 390 pixels nothing may ask for more: each length is a limit, or yields to 100 %.
+    style = page[page.index("<style>") : page.index("</style>")]
+    for before, _ in re.findall(r"(\S+ ?)\b(\d{3,})px", style):
+        assert "max-width: " in before or "min(" in before
 
 
 def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(tmp_path: Path) -> None:

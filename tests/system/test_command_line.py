@@ -4,9 +4,13 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +58,80 @@ def test_grid_and_interpolations(finished: Path, tmp_path: Path) -> None:
     main(["sample", str(finished), "--grid", str(files["grid.png"]), "--num", "9"])
     main(["sample", str(finished), "--interpolate", str(files["strip.png"])])
     main(["sample", str(finished), "--interpolate", str(files["loop.gif"])])
-    assert Image.open(files["grid.png"]).size == (3 * 29 + 1, 3 * 29 + 1)
-    assert Image.open(files["strip.png"]).size == (12 * 29 + 1, 6 * 29 + 1)
-    assert Image.open(files["loop.gif"]).n_frames > 40
+    assert Image.open(files["grid.png"]).size == (4 * (3 * 29 + 1), 4 * (3 * 29 + 1))
+    assert Image.open(files["strip.png"]).size == (2 * (12 * 29 + 1), 2 * (6 * 29 + 1))
+    loop = Image.open(files["loop.gif"])
+    assert loop.n_frames > 40
+    assert loop.size == (4 * (3 * 29 + 1), 4 * (2 * 29 + 1))
+
+
+def test_a_grid_beside_many_samples_shows_the_first_64(finished: Path, tmp_path: Path) -> None:
+    grids = [tmp_path / name for name in ("beside.png", "few.png", "alone.png")]
+    out = ["--out", str(tmp_path / "a.npz")]
+    for number, more, path in zip(("100", "9", "100"), (out, out, []), grids, strict=True):
+        line = ["sample", str(finished), "--num", number, *more, "--grid", str(path)]
+        assert main(line) == 0
+    assert len(np.load(tmp_path / "a.npz")["images"]) == 9
+    sides = [4 * (8 * 29 + 1), 4 * (3 * 29 + 1), 3 * (10 * 29 + 1)]
+    assert [Image.open(path).width for path in grids] == sides
+
+
+def test_a_finished_run_says_so_before_anything_heavy_is_imported(
+    digits: Path, finished: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text((finished / "experiment.yaml").read_text())
+    check = (
+        "import sys; from ganscale.cli import main\n"
+        f"code = main(['train', {str(file)!r}])\n"
+        "heavy = {'accelerate', 'torchvision', 'wandb', 'matplotlib', 'PIL'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    done = run([sys.executable, "-c", check], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{finished} is already done: 10 steps" in done.stdout
+    assert "raise train.steps" in done.stdout
+
+
+def _ctrl_c_when(condition: Callable[[], bool]) -> threading.Thread:
+    """Press Ctrl-C, as the terminal does, once this holds."""
+
+    def wait() -> None:
+        while not condition():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(
+    digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    experiment = tiny(digits, tmp_path, "train.steps=1000000")
+    file = tmp_path / "experiment.yaml"
+    file.write_text(to_yaml(experiment))
+    metrics = experiment.folder / "metrics.jsonl"
+    _ctrl_c_when(lambda: metrics.is_file() and metrics.stat().st_size > 0)
+    assert main(["train", str(file)]) == 128 + signal.SIGINT
+    said = capfd.readouterr().err
+    assert "as soon as this step is done; Ctrl-C again ends at once" in said
+    step = checkpoint.read_state(checkpoint.listed(experiment.folder / "checkpoints")[-1]).step
+    assert f"stopped by Ctrl-C after step {step:,}: the same command resumes there" in said
+
+
+def test_ctrl_c_before_training_says_how_to_go_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "experiment.yaml"
+    os.mkfifo(pipe)  # opening it waits
+    started = time.monotonic()
+    _ctrl_c_when(lambda: time.monotonic() - started > 1)
+    assert main(["train", str(pipe)]) == 130
+    assert capfd.readouterr().err == (
+        "ganscale: interrupted: the same command resumes from the last checkpoint\n"
+    )
 
 
 def test_evaluate_and_report(

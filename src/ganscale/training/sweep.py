@@ -28,7 +28,7 @@ class Sweep(BaseModel):
         """Read a grid file; `GanscaleError` says what is wrong with it."""
         try:
             return cls.model_validate(yaml.safe_load(path.read_text()))
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
             raise GanscaleError(f"{path}: cannot be read ({error})") from None
         except ValidationError as error:
             first = error.errors()[0]
