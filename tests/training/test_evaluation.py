@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from ganscale.config import Experiment
@@ -34,6 +35,7 @@ def finished(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Experime
         "evaluation.every=2",
         "evaluation.samples=150",
         "evaluation.best=kid",
+        "ema={half_life: 100, ramp_up: null}",
         "monitoring.wandb=offline",
     )
     train(experiment)
@@ -97,11 +99,17 @@ def test_an_evaluation_by_hand_is_in_the_report_the_gallery_and_wandb(
     for name in ("gallery/neighbours.png", "report.html"):
         (run / name).unlink()
     earlier = set(run.glob("wandb/offline-run-*/*.wandb"))
-    path, scores = evaluate(run, "latest", {"samples": 120})
+    in_training = read_evaluations(run)[-1]
+    path, scores = evaluate(run, "latest", {})
     assert path.name == "step-00000006"
+    # Training has scored the moving average that the checkpoint keeps.
+    assert scores.values == pytest.approx(in_training["values"], rel=1e-6)
+    raw = Sampler(run, "latest", network="generator").generator.state_dict()
+    averaged = Sampler(run, "latest").generator.state_dict()
+    assert not any(torch.allclose(raw[key], averaged[key], rtol=1e-3) for key in raw)
     page = (run / "report.html").read_text()
     assert "<th>newest evaluation</th><td>step 6: " in page
-    assert "120 generated against 1,797 real images" in page
+    assert page.count("150 generated against 1,797 real images") == 2
     assert (run / "gallery" / "neighbours.png").is_file()
     (file,) = set(run.glob("wandb/offline-run-*/*.wandb")) - earlier
     read = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file)]
@@ -109,7 +117,7 @@ def test_an_evaluation_by_hand_is_in_the_report_the_gallery_and_wandb(
     assert kept["run_id"] == checkpoint.read_state(path).wandb_id
     assert kept["summary"]["evaluation/fid"] == pytest.approx(scores.values["fid"])
     assert kept["summary"]["evaluation/step"] == 6
-    assert kept["summary"]["evaluation/samples"] == 120
+    assert kept["summary"]["evaluation/samples"] == 150
 
 
 def test_an_evaluation_by_hand_can_make_another_checkpoint_the_best(
@@ -125,6 +133,20 @@ def test_an_evaluation_by_hand_can_make_another_checkpoint_the_best(
     values = {e["step"]: e["values"]["fid"] for e in read_evaluations(run)}
     better = min(values, key=lambda s: values[s])
     assert Sampler(run, "best").checkpoint.name == f"step-{better:08d}"
+
+
+def test_evaluations_of_steps_that_are_run_again_are_dropped(digits: Path, tmp_path: Path) -> None:
+    overrides = ("evaluation.every=2", "evaluation.samples=60", "checkpoint.keep=9")
+    train(tiny(digits, tmp_path, *overrides, "train.steps=4"))
+    longer = tiny(digits, tmp_path, *overrides, "train.steps=6")
+    run = longer.folder
+    line = read_evaluations(run)[-1]
+    with (run / "evaluations.jsonl").open("a") as file:  # of a run that was here before
+        file.write(json.dumps({**line, "step": 6}) + "\n")
+    train(longer)
+    evaluations = read_evaluations(run)
+    assert [e["step"] for e in evaluations] == [2, 4, 6]
+    assert evaluations[2]["values"] != line["values"]
 
 
 def test_a_score_of_one_sample_is_refused(finished: Experiment) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ganscale.config import Evaluation
+from ganscale.data.manifest import write_atomically
 
 Evaluated = Mapping[str, Any]
 """A line of `evaluations.jsonl`."""
@@ -69,6 +70,15 @@ def read_evaluations(run: Path) -> list[dict[str, Any]]:
     """All evaluations of a run, oldest first."""
     path = run / EVALUATIONS
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def forget_after(run: Path, step: int) -> None:
+    """Drop evaluations of later steps than that from which the run is resumed: they come again."""
+    known = read_evaluations(run)
+    kept = [line for line in known if line["step"] <= step]
+    if len(kept) < len(known):
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(run / EVALUATIONS, text.encode())
 
 
 def best(evaluations: Iterable[Evaluated], wanted: Evaluation) -> Evaluated | None:

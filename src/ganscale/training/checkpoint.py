@@ -120,16 +120,28 @@ def latest(folder: Path) -> Path | None:
 
 
 def best(folder: Path, wanted: Evaluation = DEFAULT) -> Path | None:
-    """The best checkpoint as `evaluation.scores.best` has it; None where none was evaluated.
+    """The best checkpoint as `evaluation.scores.best` has it; None where none was evaluated."""
+    return _best({path: read_state(path) for path in listed(folder)}, wanted)
 
-    An evaluation that the run's `evaluations.jsonl` has lost is still in its checkpoint.
+
+def _best(states: dict[Path, State], wanted: Evaluation) -> Path | None:
+    """The best of a folder's checkpoints.
+
+    An evaluation that the run's `evaluations.jsonl` has lost is still in its checkpoint's state.
     """
-    known = {state.step: (path, state) for path in listed(folder) for state in [read_state(path)]}
-    recorded = [e for e in scores.read_evaluations(folder.parent) if e["step"] in known]
-    lost = known.keys() - {e["step"] for e in recorded}
-    kept = [{"step": step, "values": known[step][1].metrics} for step in sorted(lost)]
+    if not states:
+        return None
+    paths = {state.step: path for path, state in states.items()}
+    run = next(iter(states)).parents[1]
+    recorded = [e for e in scores.read_evaluations(run) if e["step"] in paths]
+    lost = paths.keys() - {e["step"] for e in recorded}
+    kept = [
+        {"step": state.step, "values": state.metrics}
+        for state in states.values()
+        if state.step in lost
+    ]
     found = scores.best([*kept, *recorded], wanted)
-    return known[found["step"]][0] if found else None
+    return paths[found["step"]] if found else None
 
 
 def find(folder: Path, name: str, wanted: Evaluation = DEFAULT) -> Path:

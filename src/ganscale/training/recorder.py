@@ -9,7 +9,7 @@ from torch import nn
 from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.evaluation.samples import cycled_labels, images_of, pixels
-from ganscale.evaluation.scores import Scores
+from ganscale.evaluation.scores import Scores, forget_after
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.health import Health
 from ganscale.monitoring.pictures import save_grid
@@ -34,6 +34,7 @@ class Recorder:
         self._folder = folder
         self._trackers = Trackers(experiment, folder.path, step, wandb_id)
         self._health = Health()
+        forget_after(folder.path, step)
 
     @property
     def wandb_id(self) -> str | None:
