@@ -336,13 +336,12 @@ def _export(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     """Write a run's report.html anew."""
-    from ganscale.experiment import to_yaml
     from ganscale.monitoring.environment import environment
     from ganscale.monitoring.report import write_report
     from ganscale.training.run_folder import RunFolder
 
     experiment = RunFolder(options.run).experiment()
-    print(write_report(options.run, experiment.name, to_yaml(experiment), environment()))
+    print(write_report(options.run, experiment, environment()))
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -103,8 +103,9 @@ def test_small_images_are_enlarged_by_whole_factors(number: int, side: int, fact
     assert np.array_equal(pixels[1 : 1 + side, 1 : 1 + side], images[0, :, :, 0])
 
 
-def test_the_report_of_a_run_with_nothing_in_it(tmp_path: Path) -> None:
-    page = write_report(tmp_path, "a <b>", "name: x", {"python": "3"}).read_text()
+def test_the_report_of_a_run_with_nothing_in_it(digits: Path, tmp_path: Path) -> None:
+    experiment = tiny(digits, tmp_path, "runs='a <b>'")
+    page = write_report(tmp_path, experiment, {"python": "3"}).read_text()
     assert "a &lt;b&gt;" in page
     assert "<svg" not in page
     assert "not evaluated" in page

@@ -37,7 +37,7 @@ def test_scores_pictures_and_the_best(
     assert logged[4]["fid"] == evaluations[1]["values"]["fid"]
     recalls = [e["values"]["recall"] for e in evaluations]
     first_best = evaluations[recalls.index(max(recalls))]["step"]
-    kept = checkpoint.find(run / "checkpoints", "best", "recall")
+    kept = checkpoint.find(run / "checkpoints", "best", experiment.evaluation)
     assert kept.name == f"step-{first_best:08d}"
     assert Sampler(run, "best").checkpoint == kept
     least = {"samples.png": 1, "interpolation.gif": 20, "neighbours.png": 1}

@@ -1,11 +1,17 @@
 """Scores, what they were computed from, and the file that keeps them."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ganscale.config import Evaluation
+from ganscale.data.manifest import write_atomically
+
+Evaluated = Mapping[str, Any]
+"""A line of `evaluations.jsonl`."""
 EVALUATIONS = "evaluations.jsonl"
 NAMES = {
     "fid": "FID",
@@ -66,6 +72,50 @@ def read_evaluations(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def is_better(score: str, a: float, b: float) -> bool:
-    """Whether `a` is the better value of that score."""
-    return a < b if score in LOWER_IS_BETTER else a > b
+def forget_after(run: Path, step: int) -> None:
+    """Drop evaluations of later steps than that from which the run is resumed: they come again."""
+    known = read_evaluations(run)
+    kept = [line for line in known if line["step"] <= step]
+    if len(kept) < len(known):
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        write_atomically(run / EVALUATIONS, text.encode())
+
+
+def best(evaluations: Iterable[Evaluated], wanted: Evaluation) -> Evaluated | None:
+    """The best of some lines of `evaluations.jsonl` by the score `wanted.best`, or None.
+
+    All that call something the best ask here. Only evaluations with the same features, number of
+    images and real set are compared: those that `wanted` asks for; where there are none, those
+    like the newest. Of one step the newest counts. A score that is missing or no number is none.
+    """
+    scored = [e for e in evaluations if math.isfinite(e["values"].get(wanted.best, math.nan))]
+    if not scored:
+        return None
+    basis = _basis(_asked_for(scored, wanted)[-1])
+    of_step = {e["step"]: e for e in scored if _basis(e) == basis}
+    sign = 1 if wanted.best in LOWER_IS_BETTER else -1
+    return min(of_step.values(), key=lambda e: (sign * e["values"][wanted.best], e["step"]))
+
+
+def _basis(evaluation: Evaluated) -> tuple[Any, ...]:
+    """What makes two evaluations comparable where it is the same."""
+    keys = ("features", "features_checksum", "samples", "real_set")
+    return tuple(evaluation.get(key) for key in keys)
+
+
+def _asked_for(evaluations: list[Evaluated], wanted: Evaluation) -> list[Evaluated]:
+    """Those with the features and the number of images that `wanted` names; all if there are none.
+
+    Where there are labels, `auto` means the classifier.
+    """
+    kinds = ("classifier", "inception") if wanted.features == "auto" else (wanted.features,)
+    for kind in kinds:
+        found = [
+            e
+            for e in evaluations
+            if e.get("samples") == wanted.samples
+            and str(e.get("features", "")).lower().startswith(kind)
+        ]
+        if found:
+            return found
+    return evaluations

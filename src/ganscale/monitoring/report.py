@@ -8,8 +8,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from ganscale.config import Experiment
 from ganscale.data.manifest import write_atomically
-from ganscale.evaluation.scores import described, read_evaluations
+from ganscale.evaluation.scores import NAMES, best, described, read_evaluations
+from ganscale.experiment import to_yaml
 from ganscale.monitoring.trackers import read_metrics
 
 MOST_PICTURES = 60  # a longer run shows every n-th
@@ -35,7 +37,7 @@ CHARTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def write_report(run: Path, name: str, experiment: str, environment: dict[str, str]) -> Path:
+def write_report(run: Path, experiment: Experiment, environment: dict[str, str]) -> Path:
     """Write the report of a run folder from its metrics and its sample grids."""
     metrics = read_metrics(run)
     charts = [_chart(title, keys, metrics) for title, keys in CHARTS.items()]
@@ -50,28 +52,36 @@ def write_report(run: Path, name: str, experiment: str, environment: dict[str, s
         for p in shown
     ]
     last = metrics[-1] if metrics else {}
-    evaluations = read_evaluations(run)
     facts = {
         "steps": f"{last.get('step', 0):,}",
         "images seen": f"{last.get('images', 0):,}",
-        "scores": "not evaluated",
+        **_scores(run, experiment),
     }
-    if evaluations:
-        best = min(evaluations, key=lambda line: float(line["values"]["fid"]))
-        facts["scores"] = f"step {best['step']:,}: {described(best)}"
     page = Template(_PAGE).substitute(
-        title=html.escape(name),
+        title=html.escape(experiment.name),
         facts=_table(facts),
         frames=json.dumps(frames),
         charts="\n".join(filter(None, charts)),
-        pictured="The best checkpoint" if evaluations else "The last checkpoint",
+        pictured="The best checkpoint" if read_evaluations(run) else "The last checkpoint",
         gallery=_gallery(run),
-        experiment=html.escape(experiment),
+        experiment=html.escape(to_yaml(experiment)),
         environment=_table(environment),
     )
     path = run / "report.html"
     write_atomically(path, page.encode())
     return path
+
+
+def _scores(run: Path, experiment: Experiment) -> dict[str, str]:
+    """The best evaluation, and the newest where that is another one."""
+    evaluations = read_evaluations(run)
+    found = best(evaluations, experiment.evaluation)
+    if found is None:
+        return {"scores": "not evaluated"}
+    chosen = {f"best {NAMES[experiment.evaluation.best]}": found}
+    if evaluations[-1] is not found:
+        chosen["newest evaluation"] = evaluations[-1]
+    return {name: f"step {e['step']:,}: {described(e)}" for name, e in chosen.items()}
 
 
 def _gallery(run: Path) -> str:

@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 from PIL import Image
 
@@ -104,6 +105,18 @@ class Trackers:
         """Close them all; W&B uploads what is left."""
         for tracker in self._all:
             tracker.finish()
+
+
+def summarize_in_wandb(
+    experiment: Experiment, run: Path, wandb_id: str, summary: dict[str, Any]
+) -> None:
+    """Add numbers about a run that has ended to its summary in W&B, online or offline."""
+    if experiment.monitoring.wandb == "disabled" or os.environ.get("WANDB_MODE") == "disabled":
+        return
+    PartialState()  # Accelerate's trackers ask it for the rank
+    tracker = _start_wandb(experiment, run, wandb_id)
+    tracker.run.summary.update(summary)
+    tracker.finish()
 
 
 def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> WandBTracker:

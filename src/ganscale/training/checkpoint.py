@@ -15,15 +15,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ganscale.config import Evaluation
 from ganscale.data.manifest import sha256
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.scores import is_better
+from ganscale.evaluation import scores
 from ganscale.training.arithmetic import Arithmetic
 
 STATE = "state.json"
 SUMS = "SHA256SUMS"
 PARTIAL = ".partial-"
 BROKEN = "broken-"
+DEFAULT = Evaluation()
 Weights = dict[str, Tensor]
 
 log = logging.getLogger("ganscale")
@@ -117,20 +119,35 @@ def latest(folder: Path) -> Path | None:
     return None
 
 
-def best(folder: Path, score: str = "fid") -> Path | None:
-    """The checkpoint with the best of that score; None where none was evaluated."""
-    found: tuple[float, Path] | None = None
-    for path in listed(folder):
-        value = read_state(path).metrics.get(score)
-        if value is not None and (found is None or is_better(score, value, found[0])):
-            found = value, path
-    return found[1] if found else None
+def best(folder: Path, wanted: Evaluation = DEFAULT) -> Path | None:
+    """The best checkpoint as `evaluation.scores.best` has it; None where none was evaluated."""
+    return _best({path: read_state(path) for path in listed(folder)}, wanted)
 
 
-def find(folder: Path, name: str, score: str = "fid") -> Path:
+def _best(states: dict[Path, State], wanted: Evaluation) -> Path | None:
+    """The best of a folder's checkpoints.
+
+    An evaluation that the run's `evaluations.jsonl` has lost is still in its checkpoint's state.
+    """
+    if not states:
+        return None
+    paths = {state.step: path for path, state in states.items()}
+    run = next(iter(states)).parents[1]
+    recorded = [e for e in scores.read_evaluations(run) if e["step"] in paths]
+    lost = paths.keys() - {e["step"] for e in recorded}
+    kept = [
+        {"step": state.step, "values": state.metrics}
+        for state in states.values()
+        if state.step in lost
+    ]
+    found = scores.best([*kept, *recorded], wanted)
+    return paths[found["step"]] if found else None
+
+
+def find(folder: Path, name: str, wanted: Evaluation = DEFAULT) -> Path:
     """The checkpoint called `latest`, `best`, or by its own name (`step-00012000` or `12000`).
 
-    `best` is meant by that score.
+    `best` is meant as `wanted` says.
     """
     known = listed(folder)
     if not known:
@@ -139,10 +156,10 @@ def find(folder: Path, name: str, score: str = "fid") -> Path:
     if name == "latest":
         found = next((p for p in reversed(known) if is_sound(p)), None)
     elif name == "best":
-        found = best(folder, score)
+        found = best(folder, wanted)
     else:
-        wanted = f"step-{int(name):08d}" if name.isdigit() else name
-        found = next((p for p in known if p.name == wanted), None)
+        folder_name = f"step-{int(name):08d}" if name.isdigit() else name
+        found = next((p for p in known if p.name == folder_name), None)
     if found is None or not is_sound(found):
         problem = "is damaged" if found else "is not there"
         raise GanscaleError(
@@ -152,12 +169,12 @@ def find(folder: Path, name: str, score: str = "fid") -> Path:
     return found
 
 
-def prune(folder: Path, keep: int, score: str = "fid") -> None:
+def prune(folder: Path, keep: int, wanted: Evaluation = DEFAULT) -> None:
     """Remove all but the newest `keep` and the best, and what a crash left half written."""
     for leftover in folder.glob(PARTIAL + "*"):
         shutil.rmtree(leftover, ignore_errors=True)
     known = listed(folder)
-    kept = {*known[-keep:], best(folder, score)}
+    kept = {*known[-keep:], best(folder, wanted)}
     for path in known:
         if path not in kept:
             shutil.rmtree(path)

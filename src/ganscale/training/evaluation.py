@@ -1,44 +1,69 @@
-"""`ganscale evaluate`: the scores of a checkpoint, on one process."""
+"""`ganscale evaluate`: the scores of a checkpoint, on one process, in all that a run shows."""
 
+import logging
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from ganscale.config import Evaluation
+from ganscale.config import Evaluation, Experiment
 from ganscale.data.image_set import ImageSet
 from ganscale.data.ranks import Ranks
 from ganscale.data.resident import open_reader
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluate import Evaluator
 from ganscale.evaluation.scores import Scores
+from ganscale.monitoring.environment import environment
 from ganscale.monitoring.progress import set_up_logging
+from ganscale.monitoring.report import write_report
+from ganscale.monitoring.trackers import summarize_in_wandb
 from ganscale.training import checkpoint
 from ganscale.training.gallery import draw_gallery
 from ganscale.training.sampling import Sampler
 
+log = logging.getLogger("ganscale")
+
 
 def evaluate(run: Path, name: str, changed: dict[str, object]) -> tuple[Path, Scores]:
-    """The checkpoint called `name` and its scores, kept in the run folder; draws its gallery.
+    """The checkpoint called `name` and its scores.
 
-    `changed`: keys of the experiment's `evaluation` with other values.
+    They are kept in the run folder and shown in its report and in W&B. The gallery is drawn anew:
+    that of the best checkpoint, which may be another one now. `changed`: keys of the experiment's
+    `evaluation` with other values.
     """
     set_up_logging(rank=0)
     sampler = Sampler(run, name)
     experiment = sampler.experiment
-    values = experiment.evaluation.model_dump() | changed
+    evaluator = _open_evaluator(_with(experiment, changed), sampler)
+    scores = evaluator.scores(sampler.generator)
+    state = checkpoint.read_state(sampler.checkpoint)
+    scores.record(run, state.step, state.images)
+    best = checkpoint.best(sampler.folder.checkpoints, experiment.evaluation)
+    shown = sampler if best in (None, sampler.checkpoint) else Sampler(run, "best")
+    draw_gallery(shown, evaluator)
+    write_report(run, experiment, environment())
+    if sampler.folder.is_being_trained():
+        log.info("%s is being trained: W&B is left to the process that trains it", run)
+    elif state.wandb_id is not None:
+        about = {"step": state.step, "samples": scores.samples, "features": scores.features}
+        summary = {f"evaluation/{key}": value for key, value in {**scores.values, **about}.items()}
+        summarize_in_wandb(experiment, run, state.wandb_id, summary)
+    return sampler.checkpoint, scores
+
+
+def _with(experiment: Experiment, changed: dict[str, object]) -> Experiment:
+    """The experiment with other values in its `evaluation`."""
     try:
-        evaluation = Evaluation.model_validate(values)
+        evaluation = Evaluation.model_validate(experiment.evaluation.model_dump() | changed)
     except ValidationError as error:
         first = error.errors()[0]
         raise GanscaleError(
             f"evaluation.{first['loc'][0]}={first['input']!r}: {first['msg']}"
         ) from None
-    experiment = experiment.model_copy(update={"evaluation": evaluation})
+    return experiment.model_copy(update={"evaluation": evaluation})
+
+
+def _open_evaluator(experiment: Experiment, sampler: Sampler) -> Evaluator:
     images = ImageSet(experiment.data)
     reader, _ = open_reader(experiment.data, images, Ranks(), sampler.device)
-    evaluator = Evaluator(experiment, images, reader, sampler.device, Ranks(), run)
-    scores = evaluator.scores(sampler.generator)
-    state = checkpoint.read_state(sampler.checkpoint)
-    scores.record(run, state.step, state.images)
-    draw_gallery(sampler, evaluator)
-    return sampler.checkpoint, scores
+    run = sampler.folder.path
+    return Evaluator(experiment, images, reader, sampler.device, Ranks(), run)

@@ -21,7 +21,7 @@ COMPARED, NEIGHBOURS = 12, 7  # rows of the picture of neighbours, and real imag
 def draw_gallery(sampler: Sampler, evaluator: "Evaluator | None") -> list[Path]:
     """Write the pictures of a checkpoint into its run folder.
 
-    Neighbours need an evaluator's features: each row is a made image, then the real images that
+    Neighbours need an evaluator's features: each row is a generated image, then the real ones that
     lie nearest to it. A generator that has learnt its set by heart shows there.
     """
     folder = sampler.folder.path / GALLERY
@@ -31,8 +31,9 @@ def draw_gallery(sampler: Sampler, evaluator: "Evaluator | None") -> list[Path]:
         sampler.save_interpolation(folder / "interpolation.gif"),
     ]
     if evaluator is not None:
-        made = next(sampler.batches(COMPARED))
-        rows = torch.cat([made[:, None], evaluator.nearest(made, NEIGHBOURS)], 1).flatten(0, 1)
+        generated = next(sampler.batches(COMPARED))
+        nearest = evaluator.nearest(generated, NEIGHBOURS)
+        rows = torch.cat([generated[:, None], nearest], 1).flatten(0, 1)
         path = folder / "neighbours.png"
         pictures.append(save_grid(pixels(rows), path, columns=NEIGHBOURS + 1))
     return pictures

@@ -9,8 +9,7 @@ from torch import nn
 from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.evaluation.samples import cycled_labels, images_of, pixels
-from ganscale.evaluation.scores import Scores
-from ganscale.experiment import to_yaml
+from ganscale.evaluation.scores import Scores, forget_after
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.health import Health
 from ganscale.monitoring.pictures import save_grid
@@ -35,6 +34,7 @@ class Recorder:
         self._folder = folder
         self._trackers = Trackers(experiment, folder.path, step, wandb_id)
         self._health = Health()
+        forget_after(folder.path, step)
 
     @property
     def wandb_id(self) -> str | None:
@@ -68,10 +68,10 @@ class Recorder:
         """Draw the best checkpoint of a run that is done, close the trackers, write the report."""
         experiment, folder = self._experiment, self._folder
         if step == experiment.train.steps:
-            best = checkpoint.best(folder.checkpoints, experiment.evaluation.best)
+            best = checkpoint.best(folder.checkpoints, experiment.evaluation)
             sampler = Sampler(folder.path, "best" if best else "latest")
             for path in draw_gallery(sampler, evaluator):
                 self._trackers.picture(step, f"gallery/{path.stem}", path)
         self._trackers.finish()
-        write_report(folder.path, experiment.name, to_yaml(experiment), environment())
+        write_report(folder.path, experiment, environment())
         log.info("samples %s · report %s", folder.samples, folder.report)

@@ -114,6 +114,15 @@ class RunFolder:
         self._lock.release()
         raise GanscaleError(f"{self.path}: no process is training this run")
 
+    def is_being_trained(self) -> bool:
+        """Whether a process, this or another, trains in it now."""
+        try:
+            self._lock.acquire()
+        except Timeout:
+            return True
+        self._lock.release()
+        return False
+
     def release(self) -> None:
         """Let another process train here."""
         self._lock.release()

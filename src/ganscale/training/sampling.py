@@ -40,9 +40,7 @@ class Sampler:
     ):
         self.folder = RunFolder(run)
         self.experiment: Experiment = self.folder.experiment()
-        self.checkpoint = checkpoint.find(
-            self.folder.checkpoints, name, self.experiment.evaluation.best
-        )
+        self.checkpoint = checkpoint.find(self.folder.checkpoints, name, self.experiment.evaluation)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.seed = seed
         self.classes = self.experiment.data.classes

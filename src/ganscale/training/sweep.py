@@ -11,6 +11,7 @@ from rich.table import Table
 from ganscale import experiment as experiment_file
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
+from ganscale.evaluation import scores
 from ganscale.training import checkpoint
 from ganscale.training.run_folder import RunFolder
 
@@ -61,7 +62,7 @@ class Sweep(BaseModel):
 
     def table(self, more: list[str]) -> Table:
         """Each run's values, how far it is, its best score and where it lies."""
-        table = Table("run", *self.grid, "steps done", "best FID", "folder", title=self.name)
+        table = Table("run", *self.grid, "steps done", "best score", "folder", title=self.name)
         for number, values in enumerate(self.combinations()):
             try:
                 experiment = self.run(number, more)
@@ -71,8 +72,10 @@ class Sweep(BaseModel):
             folder = RunFolder.of(experiment)
             known = checkpoint.listed(folder.checkpoints)
             done = checkpoint.read_state(known[-1]).step if known else 0
-            best = checkpoint.best(folder.checkpoints)
-            score = f"{checkpoint.read_state(best).metrics['fid']:.2f}" if best else "-"
+            wanted = experiment.evaluation
+            best = scores.best(scores.read_evaluations(folder.path), wanted)
+            name = scores.NAMES[wanted.best]
+            score = f"{name} {best['values'][wanted.best]:.4g}" if best else "-"
             steps = f"{done:,} of {experiment.train.steps:,}"
             table.add_row(str(number), *map(str, values.values()), steps, score, str(folder.path))
         return table

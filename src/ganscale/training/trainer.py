@@ -330,9 +330,7 @@ class Trainer:
 
     def _prune(self) -> None:
         experiment = self.experiment
-        checkpoint.prune(
-            self.folder.checkpoints, experiment.checkpoint.keep, experiment.evaluation.best
-        )
+        checkpoint.prune(self.folder.checkpoints, experiment.checkpoint.keep, experiment.evaluation)
 
     def _save(self, metrics: dict[str, float]) -> None:
         """Write a checkpoint of this step; all ranks give their part, rank 0 writes."""
