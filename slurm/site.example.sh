@@ -4,7 +4,7 @@
 
 # module load cuda/12.8
 
-# The network that NCCL (GPUs) and Gloo (processors) use for their first contact: `ip -br address`.
+# The network that NCCL (GPUs) and Gloo (CPUs) use for their first contact: `ip -br address`.
 # export NCCL_SOCKET_IFNAME=ib0
 # export GLOO_SOCKET_IFNAME=ib0
 

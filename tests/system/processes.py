@@ -49,7 +49,7 @@ def launched(
 def run(line: list[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run to the end; the output is shown where a test fails."""
     done = subprocess.run(
-        line, cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=300
+        line, cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=900
     )
     print(done.stdout, done.stderr, sep="\n")
     return done

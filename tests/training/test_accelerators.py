@@ -9,6 +9,7 @@ from ganscale.monitoring.progress import set_up_logging
 from ganscale.training import accelerators
 from ganscale.training.accelerators import make_accelerators
 from tests.conftest import tiny
+from tests.system.processes import ROOT
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a CUDA device")
@@ -18,6 +19,8 @@ def test_what_a_cpu_cannot_do_is_refused(
     with pytest.raises(GanscaleError, match=r"train\.sync_batch_norm=true needs GPUs"):
         make_accelerators(tiny(digits, tmp_path, "train.sync_batch_norm=true"))
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    file = ROOT / "configs" / "deepspeed" / "zero1.json"
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(file))
     with pytest.raises(GanscaleError, match="fp16: DeepSpeed scales losses on GPUs only"):
         make_accelerators(tiny(digits, tmp_path, "train.precision=fp16"))
 
@@ -62,7 +65,6 @@ def test_what_fsdp_cannot_do_is_refused(
 ) -> None:
     monkeypatch.setenv(accelerators.USE_FSDP, "true")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(accelerators, "_check_device", lambda experiment: None)
     monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", offload)
     with pytest.raises(GanscaleError, match=message):
         make_accelerators(tiny(digits, tmp_path, f"train.precision={precision}"))

@@ -20,6 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
+from ganscale.training.engine_rules import refuse_unfit_engine
 
 log = logging.getLogger("ganscale")
 
@@ -59,7 +60,7 @@ class Accelerators(NamedTuple):
 
 def make_accelerators(experiment: Experiment) -> Accelerators:
     """Both Accelerators; a machine without a GPU trains on its CPU."""
-    _check_device(experiment)
+    refuse_unfit_engine(experiment, gpus=torch.cuda.is_available())
     _warn_of_other_precision(experiment)
     _join_restarted_group(_timeout(experiment))
     if os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() == "true":
@@ -105,20 +106,8 @@ def _wants_fsdp(experiment: Experiment) -> bool:
             "memory, and DeepSpeed does that (launch/accelerate/deepspeed_zero2_offload.yaml)",
             every_rank=True,
         )
-    if experiment.train.precision == "fp16":
-        raise GanscaleError(
-            "train.precision=fp16 does not go with FSDP; use bf16, DDP or DeepSpeed",
-            every_rank=True,
-        )
+    refuse_unfit_engine(experiment, gpus=torch.cuda.is_available(), fsdp=True)
     return True
-
-
-def _check_device(experiment: Experiment) -> None:
-    train = experiment.train
-    if train.sync_batch_norm and not torch.cuda.is_available():
-        raise GanscaleError(
-            "train.sync_batch_norm=true needs GPUs; set it to false", every_rank=True
-        )
 
 
 def _warn_of_other_precision(experiment: Experiment) -> None:
@@ -160,11 +149,10 @@ def _timeout(experiment: Experiment) -> timedelta:
 
 
 def _with_deepspeed(experiment: Experiment) -> Accelerators:
-    if experiment.train.precision == "fp16" and not torch.cuda.is_available():
-        raise GanscaleError(
-            "train.precision=fp16: DeepSpeed scales losses on GPUs only; use bf16, or DDP",
-            every_rank=True,
-        )
+    path = Path(os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", ""))
+    base = _read(path)
+    stage = int(base["zero_optimization"]["stage"])
+    refuse_unfit_engine(experiment, gpus=torch.cuda.is_available(), zero_stage=stage)
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when DeepSpeed is imported
     try:
@@ -179,16 +167,6 @@ def _with_deepspeed(experiment: Experiment) -> Accelerators:
     from accelerate.utils import DeepSpeedPlugin
 
     deepspeed.utils.logger.setLevel(logging.WARNING)
-    path = Path(os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", ""))
-    base = _read(path)
-    stage = int(base["zero_optimization"]["stage"])
-    if stage == 3 and experiment.objective.penalties:
-        kinds = ", ".join(penalty.kind for penalty in experiment.objective.penalties)
-        raise GanscaleError(
-            f"{path}: ZeRO stage 3 cannot differentiate twice through partitioned weights, which "
-            f"objective.penalties ({kinds}) needs; use stage 2, FSDP2 or DDP",
-            every_rank=True,
-        )
     # Accelerate would otherwise take the file itself for both players.
     os.environ.pop("ACCELERATE_DEEPSPEED_CONFIG_FILE", None)
     clipping = {
