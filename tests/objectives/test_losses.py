@@ -79,3 +79,26 @@ def test_extreme_logits_stay_finite(name: str) -> None:
 def test_the_relativistic_generator_needs_real_logits() -> None:
     with pytest.raises(ValueError, match="real"):
         LOSSES["relativistic"].generator(FAKE, None)
+
+
+def test_a_smoothed_target() -> None:
+    """Salimans et al. 2016, section 3.4; losses without a target take no notice of it."""
+    t = 0.9
+    smoothed = mean(
+        [
+            -t * math.log(probability(r))
+            - (1 - t) * math.log(1 - probability(r))
+            - math.log(1 - probability(f))
+            for r, f in PAIRS
+        ]
+    )
+    expected = {name: values[0] for name, values in EXPECTED.items()}
+    expected["minimax"] = expected["non_saturating"] = smoothed
+    expected["least_squares"] = mean([0.5 * (r - t) ** 2 + 0.5 * f**2 for r, f in PAIRS])
+    for name, loss in LOSSES.items():
+        value = loss.discriminator(REAL, FAKE, t).item()
+        assert value == pytest.approx(expected[name], abs=1e-12), name
+
+
+def test_only_the_relativistic_loss_pairs() -> None:
+    assert {name for name, loss in LOSSES.items() if loss.paired} == {"relativistic"}
