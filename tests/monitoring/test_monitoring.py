@@ -13,7 +13,7 @@ import pytest
 from accelerate import PartialState
 from PIL import Image
 
-from ganscale.evaluation.scores import NAMES, Scores
+from ganscale.evaluation.scores import EVALUATIONS
 from ganscale.monitoring.pictures import grid, save_grid
 from ganscale.monitoring.report import write_report
 from ganscale.monitoring.trackers import JsonLinesTracker, Trackers, read_metrics
@@ -123,8 +123,9 @@ def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(tmp_pat
         rates = {"learning_rate/generator": 1e-3 / step, "learning_rate/discriminator": 2e-3}
         lines.log({"images": 8 * step, **rates}, step=step)
     lines.finish()
-    values = dict.fromkeys(NAMES, 1.0)
-    Scores(values, "features", 10, 10, "a set", 0.1, ()).record(tmp_path, 2, 16)
+    scored = {"step": 2, "images": 16, "values": {"fid": 1.0}, "features": "a classifier's"}
+    against = {"samples": 10, "real_samples": 10, "real_set": "digits"}
+    (tmp_path / EVALUATIONS).write_text(json.dumps(scored | against) + "\n")
     page = write_report(tmp_path, "a", "name: x", {"python": "3"}).read_text()
     assert "<!-- Learning rates -->" in page
     assert "<!-- learning_rate/discriminator -->" in page

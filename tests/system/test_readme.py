@@ -103,7 +103,7 @@ def typed(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     line = [*words, *SHORTER.get(command, [])]
     if words[0] == "accelerate":
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as in an active .venv
-        subprocess.run(line, env=environment(PATH=path), timeout=300, check=True)
+        subprocess.run(line, env=environment(PATH=path), timeout=900, check=True)
     else:
         AcceleratorState._reset_state(reset_partial_state=True)  # each command is a process
         assert main(line[1:]) == 0
