@@ -2,7 +2,7 @@
 
 They are parsed out of README.md itself, so that a command which is changed there is typed as it
 then is; a line of a new kind fails until `typed` knows it. What is typed differs from what is
-printed in one place only: `SHORTER`. A line that needs the network, a GPU, Slurm or many processes
+printed here only: `SHORTER`, `FREE_PORT`. A line that needs the network, a GPU, Slurm or many processes
 cannot be run on every machine; `checked_only` names these and says what is checked instead.
 """
 
@@ -34,6 +34,8 @@ SHORTER: dict[str, list[str]] = {
     "submit": ["--dry-run"],
 }
 """What is typed after a command's own words, so that it takes seconds on one CPU core."""
+FREE_PORT = ["--main_process_port=0"]
+"""What is typed after `accelerate launch`: other tests may train at the same time."""
 
 SAYS = {
     "pack photos.zip": "12 images of 64×64",
@@ -103,6 +105,7 @@ def typed(words: list[str], capfd: pytest.CaptureFixture[str]) -> str:
     line = [*words, *SHORTER.get(command, [])]
     if words[0] == "accelerate":
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as in an active .venv
+        line[2:2] = FREE_PORT
         subprocess.run(line, env=environment(PATH=path), timeout=900, check=True)
     else:
         AcceleratorState._reset_state(reset_partial_state=True)  # each command is a process
