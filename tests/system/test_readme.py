@@ -1,9 +1,9 @@
 """README's commands, typed by someone who has just cloned the repository.
 
 They are parsed out of README.md itself, so that a command which is changed there is typed as it
-then is; a line of a new kind fails until `typed` knows it. What is typed differs from what is
-printed here only: `SHORTER`, `FREE_PORT`. A line that needs the network, a GPU, Slurm or many processes
-cannot be run on every machine; `checked_only` names these and says what is checked instead.
+then is; a line of a new kind fails until `SAYS` knows it. `SHORTER` and `FREE_PORT` are all that is
+typed differently. A line that needs the network or GPUs cannot be run on every machine:
+`checked_only` names these, and they are parsed.
 """
 
 import os
