@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from ganscale.data.image_set import ImageSet
 from ganscale.data.reader import Reader
 from ganscale.errors import GanscaleError
+from ganscale.evaluation import cache as cache_module
 from ganscale.evaluation import classifier
 from ganscale.evaluation.cache import Cache
 from ganscale.evaluation.classifier import Classifier, cached_classifier
@@ -100,7 +101,14 @@ def test_runs_that_start_at_once_on_a_new_set_end_with_one_classifier(
         both_train.wait(60)
         return trained
 
+    written: list[Path] = []
+
+    def save(tensors: dict[str, torch.Tensor], path: Path, **more: dict[str, str]) -> None:
+        written.append(path)
+        save_file(tensors, path, **more)
+
     monkeypatch.setattr(classifier, "train_classifier", train)
+    monkeypatch.setattr(cache_module, "save_file", save)
     found: list[Classifier] = []
 
     def start() -> None:
@@ -116,4 +124,5 @@ def test_runs_that_start_at_once_on_a_new_set_end_with_one_classifier(
     assert len(found) == 4
     assert len({one.checksum for one in found}) == 1
     assert len({float(one.accuracy) for one in found}) == 1
+    assert len(set(written)) == 4  # no two write into one file
     assert [path.name[:11] for path in (tmp_path / "set").iterdir()] == ["classifier-"]
