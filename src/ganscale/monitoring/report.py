@@ -133,7 +133,8 @@ def _chart(title: str, keys: tuple[str, ...], metrics: list[dict[str, Any]]) -> 
     axes = figure.add_subplot()
     drawn = False
     for key in keys:
-        points = [(line["images"], line[key]) for line in metrics if _is_drawn(line.get(key))]
+        pairs = [(line.get("images"), line.get(key)) for line in metrics]
+        points = [pair for pair in pairs if all(map(_is_drawn, pair))]
         if points:
             axes.plot(
                 *zip(*points, strict=True),

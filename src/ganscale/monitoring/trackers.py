@@ -156,5 +156,5 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return [
         line
         for line in read_json_lines(run, METRICS)
-        if type(line.get("step")) is int and type(line.get("images")) is int
+        if type(line.get("step")) is int and type(line.get("images", 0)) is int
     ]
