@@ -1,5 +1,6 @@
 """Small real data for every test: the handwritten digits inside scikit-learn."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ from ganscale.data.sources import digits_source
 from ganscale.experiment import load
 
 torch.set_num_threads(1)  # xdist runs a test on each core
+
+
+@pytest.fixture(scope="session", autouse=True)
+def notes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is noted of the tests' own runs goes into no user's folder."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture(scope="session")

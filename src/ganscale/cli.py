@@ -2,15 +2,19 @@
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ganscale import __version__
+from ganscale.arguments import location, natural, path, positive
 from ganscale.errors import GanscaleError
 from ganscale.submit import ENGINES
+from ganscale.system_errors import described, system_error
+from ganscale.terminal import abandon_output, flush_output, prepare_streams, printable
 
 if TYPE_CHECKING:
     from ganscale.config import Experiment
@@ -30,14 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     # In C++ DDP warns, on every rank, of what training/accelerators.py asks of it on purpose.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    options = _parser().parse_args(arguments)
+    prepare_streams()
     try:
-        return int(options.command(options) or 0)
+        options = _parser().parse_args(arguments)
+        code = int(options.command(options) or 0)
+        flush_output()
+        return code
+    except SystemExit:  # argparse, which has printed help or what is wrong
+        with suppress(OSError):
+            flush_output()
+        raise
     except GanscaleError as error:
-        rank = int(os.environ.get("RANK", 0))
-        who = "ganscale" if rank == 0 else f"ganscale (rank {rank})"
-        if rank == 0 or not error.every_rank:
-            print(f"{who}: error: {error}", file=sys.stderr, flush=True)
+        _complain(str(error), error.every_rank)
         return error.exit_code
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
@@ -46,8 +54,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"ganscale: interrupted{more}", file=sys.stderr, flush=True)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon_output()
         return 1
+    except Exception as error:
+        cause = system_error(error)
+        if cause is None:
+            raise
+        try:
+            flush_output()
+        except OSError as of_output:  # printing has failed, not a file
+            cause = of_output
+        _complain(described(cause))
+        return 1
+
+
+def _complain(message: str, every_rank: bool = False) -> None:
+    rank = os.environ.get("RANK", "0")
+    who = "ganscale" if rank == "0" else f"ganscale (rank {rank})"
+    if rank == "0" or not every_rank:
+        with suppress(OSError):
+            print(f"{who}: error: {printable(message)}", file=sys.stderr, flush=True)
 
 
 class _CommandParser(argparse.ArgumentParser):
@@ -84,46 +110,52 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     pack = command(_pack)
-    pack.add_argument("source", help="mnist, fashion-mnist, cifar10, digits, or a path")
-    pack.add_argument("folder", type=Path, help="where the shards go")
-    pack.add_argument("--size", type=int, help="height and width in pixels")
+    pack.add_argument(
+        "source", type=location, help="mnist, fashion-mnist, cifar10, digits, or a path"
+    )
+    pack.add_argument("folder", type=path, help="where the shards go")
+    pack.add_argument("--size", type=positive, help="height and width in pixels")
     pack.add_argument("--crop", choices=("center", "none"), default="center", help="to a square")
-    pack.add_argument("--labels", type=Path, help="CSV or JSON: file name to class")
-    pack.add_argument("--channels", type=int, choices=(1, 3), help="1 grey, 3 RGB")
+    pack.add_argument("--labels", type=path, help="CSV or JSON: file name to class")
+    pack.add_argument("--channels", type=positive, choices=(1, 3), help="1 grey, 3 RGB")
     pack.add_argument("--format", choices=("png", "jpg", "webp"), default="png")
-    pack.add_argument("--quality", type=int, default=95, help="of JPEG, 1 to 100")
-    pack.add_argument("--samples-per-shard", type=int, default=4096)
+    pack.add_argument("--quality", type=positive, default=95, help="of JPEG, 1 to 100")
+    pack.add_argument("--samples-per-shard", type=positive, default=4096)
     pack.add_argument("--on-error", choices=("raise", "skip"), default="raise")
-    pack.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    pack.add_argument("--data-root", type=Path, help="folder that holds torchvision's sets")
+    pack.add_argument("--processes", type=positive, default=os.cpu_count() or 1)
+    pack.add_argument("--data-root", type=path, help="folder that holds torchvision's sets")
     pack.add_argument("--split", choices=("train", "test"), default="train", help="of a known set")
     pack.add_argument("--part", help="I/N: only every N-th shard; the last part to end merges all")
     pack.add_argument("--download", action="store_true", help="let torchvision fetch it")
 
     index = command(_index)
-    index.add_argument("shards", nargs="+", help="tars, addresses, folders or brace patterns")
-    index.add_argument("--out", type=Path, required=True, help="folder for manifest and index")
+    index.add_argument(
+        "shards", nargs="+", type=location, help="tars, addresses, folders or brace patterns"
+    )
+    index.add_argument("--out", type=path, required=True, help="folder for manifest and index")
     index.add_argument("--label", help="key of the class number in each sample's JSON member")
 
     inspect = command(_inspect)
-    inspect.add_argument("set", help="folder or address of a packed set")
-    inspect.add_argument("--sheet", type=Path, help="FILE.png: the first images")
+    inspect.add_argument("set", type=location, help="folder or address of a packed set")
+    inspect.add_argument("--sheet", type=path, help="FILE.png: the first images")
     inspect.add_argument("--verify", action="store_true", help="check sums, decode all samples")
-    inspect.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    inspect.add_argument("--processes", type=positive, default=os.cpu_count() or 1)
 
     train = command(_train)
-    train.add_argument("experiment", type=Path, help="experiment file")
+    train.add_argument("experiment", type=path, help="experiment file")
     train.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. train.steps=2000")
 
     for function in (_stop, _save):
-        command(function).add_argument("run", type=Path, help="run folder")
+        command(function).add_argument("run", type=path, help="run folder")
 
     submit = command(_submit)
-    submit.add_argument("experiment", type=Path, help="experiment file")
+    submit.add_argument("experiment", type=path, help="experiment file")
     submit.add_argument("overrides", nargs="*", metavar="key=value")
-    submit.add_argument("--nodes", type=int, default=1)
-    submit.add_argument("--gpus-per-node", type=int, help="none: one process a node, on its CPU")
-    submit.add_argument("--cpus-per-gpu", type=int, help="default: 2 more than data.workers")
+    submit.add_argument("--nodes", type=positive, default=1)
+    submit.add_argument(
+        "--gpus-per-node", type=positive, help="none: one process a node, on its CPU"
+    )
+    submit.add_argument("--cpus-per-gpu", type=positive, help="default: 2 more than data.workers")
     submit.add_argument("--mem-per-gpu", help="host memory, as sbatch takes it (16G)")
     submit.add_argument("--engine", choices=ENGINES, default="ddp")
     submit.add_argument("--time", help="limit of one start, as sbatch takes it (4 hours)")
@@ -134,45 +166,54 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--dry-run", action="store_true", help="print the script instead")
 
     sweep = command(_sweep)
-    sweep.add_argument("grid", type=Path, help="grid file, e.g. configs/sweeps/mnist_lr.yaml")
+    sweep.add_argument("grid", type=path, help="grid file, e.g. configs/sweeps/mnist_lr.yaml")
     sweep.add_argument("overrides", nargs="*", metavar="key=value", help="the same for all runs")
-    sweep.add_argument("--task", type=int, help="train this run, counted from 0")
+    sweep.add_argument("--task", type=natural, help="train this run, counted from 0")
     sweep.add_argument("--folder", action="store_true", help="print that run's folder instead")
 
     config = command(_config)
-    config.add_argument("experiment", type=Path, nargs="?", help="default: all defaults")
+    config.add_argument("experiment", type=path, nargs="?", help="default: all defaults")
     config.add_argument("overrides", nargs="*", metavar="key=value")
     config.add_argument("--schema", action="store_true", help="print the JSON schema instead")
     config.add_argument("--folder", action="store_true", help="print the run folder's path instead")
 
     sample = command(_sample)
-    sample.add_argument("run", type=Path, help="run folder")
+    sample.add_argument("run", type=path, help="run folder")
     sample.add_argument("--checkpoint", default="latest", help="latest, best, or a step's name")
     sample.add_argument("--weights", choices=("ema", "generator"), default="ema")
-    sample.add_argument("--seed", type=int, default=0)
-    sample.add_argument("--class", type=int, dest="label", help="only this one, counted from 0")
-    sample.add_argument("--num", type=int, help=NUM_HELP)
-    sample.add_argument("--out", type=Path, help="FILE.npz: uint8, N×H×W×C")
-    sample.add_argument("--grid", type=Path, help="FILE.png: one picture of many")
-    sample.add_argument("--interpolate", type=Path, help="FILE.png or FILE.gif: latent paths")
+    sample.add_argument("--seed", type=natural, default=0)
+    sample.add_argument("--class", type=natural, dest="label", help="only this one, counted from 0")
+    sample.add_argument("--num", type=positive, help=NUM_HELP)
+    sample.add_argument("--out", type=path, help="FILE.npz: uint8, N×H×W×C")
+    sample.add_argument("--grid", type=path, help="FILE.png: one picture of many")
+    sample.add_argument("--interpolate", type=path, help="FILE.png or FILE.gif: latent paths")
 
     evaluate = command(_evaluate)
-    evaluate.add_argument("run", type=Path, help="run folder")
+    evaluate.add_argument("run", type=path, help="run folder")
     evaluate.add_argument("--checkpoint", default="latest", help="latest, best, or a step's name")
-    evaluate.add_argument("--num", type=int, help="generated images (default: the experiment's)")
+    evaluate.add_argument(
+        "--num", type=positive, help="generated images (default: the experiment's)"
+    )
     evaluate.add_argument("--features", choices=("auto", "classifier", "inception"))
     evaluate.add_argument("--inception-weights", help="file (default: fetched at need)")
 
     export = command(_export)
-    export.add_argument("run", type=Path, help="run folder")
+    export.add_argument("run", type=path, help="run folder")
     export.add_argument("--checkpoint", default="latest", help="latest, best, or a step's name")
     export.add_argument(
         "--format", choices=("safetensors", "torch.export", "onnx"), default="safetensors"
     )
-    export.add_argument("--out", type=Path, help="folder (default: exports/FORMAT in the run's)")
+    export.add_argument("--out", type=path, help="folder (default: exports/FORMAT in the run's)")
+
+    for reader in (sample, evaluate, export):
+        reader.add_argument(
+            "--trust-code",
+            action="store_true",
+            help="run the code of the run's networks, though it is not a run of your own",
+        )
 
     report = command(_report)
-    report.add_argument("run", type=Path, help="run folder")
+    report.add_argument("run", type=path, help="run folder")
 
     command(_doctor)
     return parser
@@ -204,6 +245,7 @@ def _train(options: argparse.Namespace) -> int:
     from ganscale.experiment import load
     from ganscale.monitoring.wandb_trial import named_after_trial
 
+    _refuse_bad_ranks()
     try:
         experiment = named_after_trial(load(options.experiment, options.overrides))
     except GanscaleError as error:
@@ -233,6 +275,17 @@ def _train_unless_finished(experiment: "Experiment") -> int:
     return train(experiment)
 
 
+def _refuse_bad_ranks() -> None:
+    """Accelerate and torch take what a launcher has set as numbers, without a look."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        value = os.environ.get(name, "0")
+        if not re.fullmatch("-?[0-9]{1,9}", value):
+            raise GanscaleError(
+                f"{name}={value} in the environment is not a number: a launcher sets it "
+                f"(accelerate launch, torchrun, srun); without one, unset {name}"
+            )
+
+
 def _submit(options: argparse.Namespace) -> None:
     """Hand a training job to Slurm; it goes on by itself until its steps are done."""
     from ganscale.submit import run
@@ -250,6 +303,7 @@ def _sweep(options: argparse.Namespace) -> int:
         if options.folder:
             print(experiment.folder)
             return 0
+        _refuse_bad_ranks()
         return _train_unless_finished(experiment)
     from rich.console import Console
 
@@ -302,7 +356,14 @@ def _sample(options: argparse.Namespace) -> None:
         )
     from ganscale.training.sampling import Sampler
 
-    sampler = Sampler(options.run, options.checkpoint, options.weights, options.seed, options.label)
+    sampler = Sampler(
+        options.run,
+        options.checkpoint,
+        options.weights,
+        options.seed,
+        options.label,
+        options.trust_code,
+    )
     if options.out:
         print(sampler.save_npz(options.num or 10_000, options.out))
     if options.grid:
@@ -322,7 +383,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         "inception_weights": options.inception_weights,
     }
     changed = {key: value for key, value in given.items() if value is not None}
-    name, scores = evaluate(options.run, options.checkpoint, changed)
+    name, scores = evaluate(options.run, options.checkpoint, changed, options.trust_code)
     print(f"{name}: {scores}")
 
 
@@ -331,7 +392,7 @@ def _export(options: argparse.Namespace) -> None:
     from ganscale.training.export import export
 
     folder = options.out or options.run / "exports" / options.format
-    print(export(options.run, options.checkpoint, options.format, folder))
+    print(export(options.run, options.checkpoint, options.format, folder, options.trust_code))
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -340,7 +401,9 @@ def _report(options: argparse.Namespace) -> None:
     from ganscale.monitoring.report import write_report
     from ganscale.training.run_folder import RunFolder
 
-    experiment = RunFolder(options.run).experiment()
+    folder = RunFolder(options.run)
+    experiment = folder.experiment()
+    folder.refuse_links()
     print(write_report(options.run, experiment, environment()))
 
 

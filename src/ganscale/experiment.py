@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ValidationError
 from yaml import YAMLError, safe_dump
@@ -15,6 +16,7 @@ from ganscale.config.explain import explain, flatten, key_of, shown
 from ganscale.errors import GanscaleError
 
 BASE = "base"
+MOST_DEPTH = 32
 
 
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
@@ -44,6 +46,48 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
         if mistake["type"] == "extra_forbidden" and key_of(mistake) in keys_of_file:
             lines.append(f"    {path} sets it: leave it out in a copy of that file")
     raise GanscaleError("\n".join(lines))
+
+
+def load_recorded(content: bytes, path: Path) -> Experiment:
+    """The experiment in the `experiment.yaml` of a run, which lies at `path`.
+
+    The run may be a stranger's: no interpolation is resolved (`${oc.env:…}` would read this
+    machine's environment into a report), no `base` is read. `to_yaml` writes plain values only.
+    """
+    try:
+        _refuse_costly_yaml(content, path)
+        values = yaml.safe_load(content)
+    except GanscaleError:
+        raise
+    except Exception as error:  # PyYAML has many, and RecursionError
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise GanscaleError(f"{path}: not valid YAML: {what}") from None
+    if not isinstance(values, dict):
+        raise GanscaleError(f"{path}: an experiment file holds `key: value` pairs")
+    for key, value in flatten(values):
+        if "${" in str(value):
+            raise GanscaleError(
+                f"{path}: {key} is {value!r}: a run's experiment holds values, and nothing in it "
+                "is looked up; write the value itself"
+            )
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        lines = [f"  {explain(mistake)}" for mistake in error.errors()]
+        raise GanscaleError("\n".join([f"{path}: not a valid experiment:", *lines])) from None
+
+
+def _refuse_costly_yaml(content: bytes, path: Path) -> None:
+    """Aliases of aliases grow without bound, and PyYAML takes quadratic time in depth."""
+    depth = 0
+    for event in yaml.parse(content, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > MOST_DEPTH:
+            raise GanscaleError(
+                f"{path}: holds YAML aliases, or more than {MOST_DEPTH} levels; a run's experiment "
+                "has neither"
+            )
 
 
 def _keys_if_valid(path: Path) -> set[str]:

@@ -204,7 +204,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that is either the old one or the new one, also after a crash."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # x: a link that someone has put there is not followed
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -17,8 +17,6 @@ from ganscale.errors import GanscaleError
 def run(options: argparse.Namespace) -> None:
     """Pack as the command line says, and say what came of it."""
     folder: Path = options.folder
-    if options.samples_per_shard < 1 or (options.size is not None and options.size < 1):
-        raise GanscaleError("--size and --samples-per-shard are at least 1")
     root = options.data_root or os.environ.get("GANSCALE_DATA")
     source = open_source(
         options.source,
@@ -59,7 +57,8 @@ def _part(text: str | None) -> tuple[int, int]:
     if text is None:
         return 0, 1
     number, _, parts = text.partition("/")
-    if not (number.isdigit() and parts.isdigit() and int(number) < int(parts)):
+    decimal = text.isascii() and number.isdecimal() and parts.isdecimal() and len(text) < 20
+    if not decimal or int(number) >= int(parts):
         raise GanscaleError(f"--part {text}: it is I/N, with I from 0 to N - 1")
     return int(number), int(parts)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ganscale.config import Evaluation
 from ganscale.data.manifest import write_atomically
+from ganscale.files import append_line, read_json_lines
 
 Evaluated = Mapping[str, Any]
 """A line of `evaluations.jsonl`."""
@@ -22,6 +23,7 @@ NAMES = {
     "density": "density",
     "coverage": "coverage",
 }
+MOST = 1e300  # an integer beyond is no float, and has no short form
 LOWER_IS_BETTER = ("fid", "kid")
 
 
@@ -49,8 +51,7 @@ class Scores:
     def record(self, run: Path, step: int, images: int) -> None:
         """Append to the run's `evaluations.jsonl`."""
         line = json.dumps({"step": step, "images": images, **asdict(self)})
-        with (run / EVALUATIONS).open("a") as file:
-            file.write(line + "\n")
+        append_line(run / EVALUATIONS, line)
 
 
 def described(scores: Mapping[str, Any]) -> str:
@@ -67,9 +68,18 @@ def described(scores: Mapping[str, Any]) -> str:
 
 
 def read_evaluations(run: Path) -> list[dict[str, Any]]:
-    """All evaluations of a run, oldest first."""
-    path = run / EVALUATIONS
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    """All evaluations of a run, oldest first; a line that a crash has cut is left out."""
+    return [line for line in read_json_lines(run, EVALUATIONS) if _is_evaluation(line)]
+
+
+def _is_evaluation(line: dict[str, Any]) -> bool:
+    """Whether a line has what `described` shows; a run folder may be a stranger's."""
+    kinds = {"step": int, "values": dict, "samples": int, "real_samples": int}
+    kinds |= {"features": str, "real_set": str}
+    if not all(type(line.get(key)) is kind for key, kind in kinds.items()):
+        return False
+    numbers = (*line["values"].values(), line.get("perfect_fid", 0.0))  # older lines lack it
+    return all(type(number) in (int, float) and abs(number) < MOST for number in numbers)
 
 
 def forget_after(run: Path, step: int) -> None:

@@ -1,11 +1,14 @@
 """Grids of images as PNG files."""
 
+import io
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from ganscale.files import write_output
 
 BORDER = 1  # pixels between images
 BORDER_GREY = 64
@@ -37,7 +40,6 @@ def grid(images: Pixels, columns: int | None = None) -> Image.Image:
 
 def save_grid(images: Pixels, path: Path, columns: int | None = None) -> Path:
     """Write a grid of uint8 images; whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    grid(images, columns).save(temporary, "PNG")
-    return temporary.replace(path)
+    buffer = io.BytesIO()
+    grid(images, columns).save(buffer, "PNG")
+    return write_output(path, buffer.getvalue())

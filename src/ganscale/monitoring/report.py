@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import re
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -12,9 +13,13 @@ from ganscale.config import Experiment
 from ganscale.data.manifest import write_atomically
 from ganscale.evaluation.scores import NAMES, best, described, read_evaluations
 from ganscale.experiment import to_yaml
+from ganscale.files import read_inside
 from ganscale.monitoring.trackers import read_metrics
 
 MOST_PICTURES = 60  # a longer run shows every n-th
+SAMPLES = "samples"
+SAMPLES_OF_STEP = re.compile(r"step-([0-9]{1,18})\.png")
+MOST_DRAWN = 1e300  # matplotlib's axes overflow beyond
 PENALTY_KINDS = ("r1", "r2", "wgan_gp", "dragan")
 GALLERY = {
     "samples.png": "Samples, not picked; a column a class where the generator is told classes",
@@ -41,15 +46,15 @@ def write_report(run: Path, experiment: Experiment, environment: dict[str, str])
     """Write the report of a run folder from its metrics and its sample grids."""
     metrics = read_metrics(run)
     charts = [_chart(title, keys, metrics) for title, keys in CHARTS.items()]
-    pictures = sorted((run / "samples").glob("step-*.png"))
+    pictures = _sample_pictures(run)
     stride = -(-len(pictures) // MOST_PICTURES) if pictures else 1
     shown = [*pictures[:-1:stride], *pictures[-1:]]
     frames = [
         {
-            "step": int(p.stem.removeprefix("step-")),
-            "png": base64.b64encode(p.read_bytes()).decode(),
+            "step": step,
+            "png": base64.b64encode(read_inside(run, SAMPLES, name)).decode(),
         }
-        for p in shown
+        for step, name in shown
     ]
     last = metrics[-1] if metrics else {}
     facts = {
@@ -84,17 +89,27 @@ def _scores(run: Path, experiment: Experiment) -> dict[str, str]:
     return {name: f"step {e['step']:,}: {described(e)}" for name, e in chosen.items()}
 
 
+def _sample_pictures(run: Path) -> list[tuple[int, str]]:
+    """Step and file name of each grid of samples, in order."""
+    names = [path.name for path in (run / SAMPLES).glob("step-*.png")]
+    return sorted(
+        (int(found[1]), found[0]) for found in map(SAMPLES_OF_STEP.fullmatch, names) if found
+    )
+
+
 def _gallery(run: Path) -> str:
     """The pictures drawn of a checkpoint: the best, or the last where none was evaluated."""
     figures = []
     for name, caption in GALLERY.items():
-        path = run / "gallery" / name
-        if path.is_file():
-            data = base64.b64encode(path.read_bytes()).decode()
-            figures.append(
-                f'<figure><img alt="{caption}" src="data:image/{path.suffix[1:]};base64,{data}">'
-                f"<figcaption>{caption}</figcaption></figure>"
-            )
+        try:
+            data = base64.b64encode(read_inside(run, "gallery", name)).decode()
+        except FileNotFoundError:
+            continue
+        kind = name.rpartition(".")[2]
+        figures.append(
+            f'<figure><img alt="{caption}" src="data:image/{kind};base64,{data}">'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
     return "\n".join(figures)
 
 
@@ -105,6 +120,11 @@ def _table(facts: dict[str, str]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
+def _is_drawn(value: Any) -> bool:
+    """Whether a curve can have it: a finite number."""
+    return type(value) in (int, float) and abs(value) < MOST_DRAWN
+
+
 def _chart(title: str, keys: tuple[str, ...], metrics: list[dict[str, Any]]) -> str:
     """An inline SVG of some numbers over images seen; empty where none was logged."""
     from matplotlib.figure import Figure
@@ -113,7 +133,8 @@ def _chart(title: str, keys: tuple[str, ...], metrics: list[dict[str, Any]]) -> 
     axes = figure.add_subplot()
     drawn = False
     for key in keys:
-        points = [(line["images"], line[key]) for line in metrics if line.get(key) is not None]
+        pairs = [(line.get("images"), line.get(key)) for line in metrics]
+        points = [pair for pair in pairs if all(map(_is_drawn, pair))]
         if points:
             axes.plot(
                 *zip(*points, strict=True),

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ganscale.config import Experiment
 from ganscale.data.manifest import write_atomically
+from ganscale.files import read_json_lines
 from ganscale.monitoring.wandb_trial import trial_id
 
 METRICS = "metrics.jsonl"
@@ -151,12 +152,9 @@ def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> Wan
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`; a last line cut off by a crash is left out."""
-    path = run / METRICS
-    lines = []
-    for text in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines
+    """The lines of `metrics.jsonl`; one cut off by a crash, or no measurement, is left out."""
+    return [
+        line
+        for line in read_json_lines(run, METRICS)
+        if type(line.get("step")) is int and type(line.get("images", 0)) is int
+    ]

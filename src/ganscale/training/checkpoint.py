@@ -1,17 +1,24 @@
 """Checkpoints: whole or absent, checked before they are trusted, read without pickle.
 
 `checkpoints/step-00012000/` holds safetensors of the weights, the optimizers' state, `state.json`
-and `SHA256SUMS`. It is written under another name, synced to disk and renamed.
+and `SHA256SUMS`. It is written under another name, synced to disk and renamed; it is renamed
+again before it is removed. So a folder called `step-…` is whole, whenever the process is killed.
 """
 
+import hashlib
 import logging
 import os
+import re
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,14 +26,22 @@ from ganscale.config import Evaluation
 from ganscale.data.manifest import sha256
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
+from ganscale.files import open_inside, read_inside
 from ganscale.training.arithmetic import Arithmetic
 
 STATE = "state.json"
+TRAINING = "training.pt"
 SUMS = "SHA256SUMS"
+PARTS = ("generator", "discriminator", "ema")
+REQUIRED = {STATE, TRAINING, *(f"{part}.safetensors" for part in PARTS)}
 PARTIAL = ".partial-"
+REMOVED = ".removed-"
 BROKEN = "broken-"
 DEFAULT = Evaluation()
+NAME = re.compile(r"step-[0-9]{8,18}")
+_SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*)")  # a bare name: no folder
 Weights = dict[str, Tensor]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 log = logging.getLogger("ganscale")
 
@@ -35,8 +50,8 @@ class State(BaseModel):
     """What a checkpoint says of itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    step: int
-    images: int
+    step: Count
+    images: Count
     data_fingerprint: str
     arithmetic: Arithmetic | None = None
     """What computed it."""
@@ -61,16 +76,18 @@ def write(
         for part, tensors in weights.items():
             host = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
             save_file(host, temporary / f"{part}.safetensors")
-        torch.save(training, temporary / "training.pt")
+        torch.save(_canonical(training), temporary / TRAINING)
         (temporary / STATE).write_text(state.model_dump_json(indent=2) + "\n")
         sums = [f"{sha256(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
         (temporary / SUMS).write_text("".join(sums))
         for path in temporary.iterdir():
             _sync(path)
         _sync(temporary)
-        shutil.rmtree(final, ignore_errors=True)
+        replaced = _hide(final) if final.exists() else None
         temporary.rename(final)
         _sync(folder)
+        if replaced is not None:
+            shutil.rmtree(replaced, ignore_errors=True)
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
         # safetensors and torch.save wrap the system's error in types of their own.
@@ -92,19 +109,55 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _canonical(tree: Any) -> Any:
+    """The same state with nothing shared inside, so that equal states are the same bytes.
+
+    Pickle writes what it has met before as a reference: two equal strings that are one object are
+    other bytes than two that are not. A view of a large tensor would bring all of it along.
+    """
+    if isinstance(tree, dict):
+        return type(tree)((_canonical(key), _canonical(value)) for key, value in tree.items())
+    if type(tree) in (list, tuple):
+        return type(tree)(_canonical(value) for value in tree)
+    if isinstance(tree, str):
+        return sys.intern(tree)
+    if isinstance(tree, Tensor):
+        return tree.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return tree
+
+
 def listed(folder: Path) -> list[Path]:
-    """Finished checkpoints, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+    """Finished checkpoints, oldest first. A link is none."""
+    found = [p for p in folder.glob("step-*") if NAME.fullmatch(p.name) and not p.is_symlink()]
+    return sorted((p for p in found if p.is_dir()), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint's name gives."""
+    return int(path.name.removeprefix("step-"))
 
 
 def is_sound(path: Path) -> bool:
-    """Whether every file is there with the sum it was written with."""
+    """Whether every part is there, a regular file, with the sum it was written with."""
     try:
-        lines = (path / SUMS).read_text().splitlines()
-        expected = {name: total for total, _, name in (line.partition("  ") for line in lines)}
-        return STATE in expected and all(sha256(path / n) == t for n, t in expected.items())
-    except (OSError, UnicodeDecodeError):
+        found = [_SUM.fullmatch(line) for line in read_inside(path, SUMS).decode().splitlines()]
+        sums = {line[2]: line[1] for line in found if line}
+        return (
+            all(found)
+            and len(sums) == len(found)
+            and sums.keys() >= REQUIRED
+            and all(_sum(path, name) == total for name, total in sums.items())
+        )
+    except (OSError, UnicodeDecodeError, GanscaleError):
         return False
+
+
+def _sum(path: Path, name: str) -> str:
+    digest = hashlib.sha256()
+    with open_inside(path, name) as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def latest(folder: Path) -> Path | None:
@@ -112,16 +165,29 @@ def latest(folder: Path) -> Path | None:
     for path in reversed(listed(folder)):
         if is_sound(path):
             return path
-        aside = path.with_name(BROKEN + path.name)
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
-        log.warning("%s is damaged (its sums do not hold): set aside as %s", path, aside.name)
+        _set_aside(path, "its checksums do not hold")
     return None
 
 
+def _set_aside(path: Path, why: str) -> None:
+    aside = path.with_name(BROKEN + path.name)
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    log.warning("%s is damaged (%s): set aside as %s", path, why, aside.name)
+
+
 def best(folder: Path, wanted: Evaluation = DEFAULT) -> Path | None:
-    """The best checkpoint as `evaluation.scores.best` has it; None where none was evaluated."""
-    return _best({path: read_state(path) for path in listed(folder)}, wanted)
+    """The best checkpoint as `evaluation.scores.best` has it; None where none was evaluated.
+
+    One whose state cannot be read is left out, with a warning.
+    """
+    states: dict[Path, State] = {}
+    for path in listed(folder):
+        try:
+            states[path] = read_state(path)
+        except GanscaleError as error:
+            log.warning("%s: this checkpoint is left out", error)
+    return _best(states, wanted)
 
 
 def _best(states: dict[Path, State], wanted: Evaluation) -> Path | None:
@@ -158,7 +224,7 @@ def find(folder: Path, name: str, wanted: Evaluation = DEFAULT) -> Path:
     elif name == "best":
         found = best(folder, wanted)
     else:
-        folder_name = f"step-{int(name):08d}" if name.isdigit() else name
+        folder_name = f"step-{name.zfill(8)}" if name.isdecimal() and name.isascii() else name
         found = next((p for p in known if p.name == folder_name), None)
     if found is None or not is_sound(found):
         problem = "is damaged" if found else "is not there"
@@ -170,30 +236,78 @@ def find(folder: Path, name: str, wanted: Evaluation = DEFAULT) -> Path:
 
 
 def prune(folder: Path, keep: int, wanted: Evaluation = DEFAULT) -> None:
-    """Remove all but the newest `keep` and the best, and what a crash left half written."""
-    for leftover in folder.glob(PARTIAL + "*"):
+    """Remove all but the newest `keep` and the best, and what a kill has left half done.
+
+    One whose state cannot be read may have been the best: it is set aside, not removed.
+    """
+    for leftover in (*folder.glob(PARTIAL + "*"), *folder.glob(REMOVED + "*")):
         shutil.rmtree(leftover, ignore_errors=True)
-    known = listed(folder)
-    kept = {*known[-keep:], best(folder, wanted)}
-    for path in known:
+    states: dict[Path, State] = {}
+    for path in listed(folder):
+        try:
+            states[path] = read_state(path)
+        except GanscaleError as error:
+            _set_aside(path, str(error))
+    kept = {*list(states)[-keep:], _best(states, wanted)}
+    for path in states:
         if path not in kept:
-            shutil.rmtree(path)
+            # Where something holds a file (NFS keeps it as .nfs…), the next pruning ends this.
+            shutil.rmtree(_hide(path), ignore_errors=True)
+
+
+def _hide(path: Path) -> Path:
+    """Rename a checkpoint that is to be removed: no kill leaves half of one under its name."""
+    hidden = path.with_name(REMOVED + path.name)
+    shutil.rmtree(hidden, ignore_errors=True)
+    return path.rename(hidden)
 
 
 def read_state(path: Path) -> State:
     """`state.json` of a checkpoint."""
     try:
-        return State.model_validate_json((path / STATE).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise GanscaleError(f"{path / STATE}: cannot be read ({error})") from None
+        state = State.model_validate_json(read_inside(path, STATE))
+    except OSError as error:
+        raise GanscaleError(f"{path / STATE}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = ": ".join([*map(str, first["loc"]), first["msg"]])
+        raise GanscaleError(f"{path / STATE}: cannot be read ({why})") from None
+    if step_of(path) != state.step:
+        raise GanscaleError(f"{path / STATE}: it is the state of step {state.step:,}")
+    return state
 
 
 def read_weights(path: Path, part: str) -> Weights:
     """One network's weights, on the host."""
-    weights: Weights = load_file(path / f"{part}.safetensors")
+    try:
+        weights: Weights = load_file(path / f"{part}.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise GanscaleError(f"{path / part}.safetensors: cannot be read ({error})") from None
     return weights
 
 
 def read_training(path: Path) -> Any:
     """What only training needs, on the host."""
-    return torch.load(path / "training.pt", map_location="cpu", weights_only=True)
+    return torch.load(path / TRAINING, map_location="cpu", weights_only=True)
+
+
+@contextmanager
+def explain_misfit(path: Path) -> Iterator[None]:
+    """Around the use of a checkpoint's content: whatever does not fit becomes one message.
+
+    Its checksums hold, so no accident has damaged it: another experiment, another version of this
+    program or someone else's hand has written it.
+    """
+    try:
+        yield
+    except (GanscaleError, OSError, torch.OutOfMemoryError, torch.distributed.DistError):
+        raise
+    except Exception as error:
+        if "/gloo/" in str(error):  # another process is gone
+            raise
+        what = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise GanscaleError(
+            f"{path}: its checksums hold, but its content does not fit this experiment "
+            f"({type(error).__name__}: {what}). Remove it to go on from the checkpoint before it.",
+            every_rank=True,
+        ) from error

@@ -23,7 +23,9 @@ from ganscale.training.sampling import Sampler
 log = logging.getLogger("ganscale")
 
 
-def evaluate(run: Path, name: str, changed: dict[str, object]) -> tuple[Path, Scores]:
+def evaluate(
+    run: Path, name: str, changed: dict[str, object], trust_code: bool = False
+) -> tuple[Path, Scores]:
     """The checkpoint called `name` and its scores.
 
     They are kept in the run folder and shown in its report and in W&B. The gallery is drawn anew:
@@ -31,14 +33,16 @@ def evaluate(run: Path, name: str, changed: dict[str, object]) -> tuple[Path, Sc
     `evaluation` with other values.
     """
     set_up_logging(rank=0)
-    sampler = Sampler(run, name)
+    sampler = Sampler(run, name, trust_code=trust_code)
+    sampler.folder.refuse_links()
     experiment = sampler.experiment
     evaluator = _open_evaluator(_with(experiment, changed), sampler)
     scores = evaluator.scores(sampler.generator)
     state = checkpoint.read_state(sampler.checkpoint)
     scores.record(run, state.step, state.images)
     best = checkpoint.best(sampler.folder.checkpoints, experiment.evaluation)
-    shown = sampler if best in (None, sampler.checkpoint) else Sampler(run, "best")
+    same = best in (None, sampler.checkpoint)
+    shown = sampler if same else Sampler(run, "best", trust_code=trust_code)
     draw_gallery(shown, evaluator)
     write_report(run, experiment, environment())
     if sampler.folder.is_being_trained():

@@ -1,7 +1,10 @@
 """`ganscale export`: a generator for programs that know nothing of ganscale, with a model card."""
 
+import html
+import io
 import json
 import logging
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,8 @@ from ganscale import __version__
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.scores import described, read_evaluations
 from ganscale.experiment import to_yaml
+from ganscale.files import write_output
+from ganscale.terminal import printable
 from ganscale.training import checkpoint
 from ganscale.training.sampling import Sampler
 
@@ -37,20 +42,22 @@ class ExportedGenerator(nn.Module):
         return images
 
 
-def export(run: Path, name: str, kind: str, folder: Path) -> Path:
+def export(run: Path, name: str, kind: str, folder: Path, trust_code: bool = False) -> Path:
     """Write the averaged generator of a checkpoint and its card into `folder`; returns the file."""
-    sampler = Sampler(run, name)
+    sampler = Sampler(run, name, trust_code=trust_code)
+    if folder.is_relative_to(run):
+        sampler.folder.refuse_links()
     if folder.exists() and any(folder.iterdir()):
         raise GanscaleError(f"{folder} is not empty; name another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         path = WRITERS[kind](sampler, folder)
+        (folder / "experiment.yaml").write_text(to_yaml(sampler.experiment))
+        sampler.save_grid(SAMPLES, folder / "samples.png")
+        (folder / "README.md").write_text(_card(sampler, path), encoding="utf-8")
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    (folder / "experiment.yaml").write_text(to_yaml(sampler.experiment))
-    sampler.save_grid(SAMPLES, folder / "samples.png")
-    (folder / "README.md").write_text(_card(sampler, path))
     return path
 
 
@@ -82,8 +89,10 @@ def _write_torch_export(sampler: Sampler, folder: Path) -> Path:
     path = folder / "generator.pt2"
     inputs = _inputs(sampler)
     program = torch.export.export(_module(sampler), inputs, dynamic_shapes=_any_number(inputs))
-    torch.export.save(program, path)
-    return path
+    # Written by torch itself, a full disk would abort the process.
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return write_output(path, buffer.getvalue())
 
 
 def _write_onnx(sampler: Sampler, folder: Path) -> Path:
@@ -136,7 +145,7 @@ tags: [gan, unconditional-image-generation]
 ---
 # {experiment.name}
 
-A {experiment.generator.network.architecture} generator trained with ganscale {__version__}:
+A {_plain(experiment.generator.network.architecture)} generator trained with ganscale {__version__}:
 {state.step:,} steps, {state.images:,} images seen; the moving average of its weights.
 
 ![samples, not picked](samples.png)
@@ -152,18 +161,24 @@ images (N, {channels}, {height}, {width}) float32 in [-1, 1].
 
 ## Score
 
-{score}
+{_plain(score)}
 
 ## Data
 
-`{experiment.data.path}` (fingerprint {state.data_fingerprint}), {height}×{width} pixels,
-{channels} channel{"s" if channels > 1 else ""}. What the images may be used for follows from the
-licence of that set.
+{_plain(experiment.data.path)} (fingerprint {_plain(state.data_fingerprint)}),
+{height}×{width} pixels, {channels} channel{"s" if channels > 1 else ""}. What the images may be
+used for follows from the licence of that set.
 
 ## Experiment
 
 The whole of it is in `experiment.yaml`: `ganscale train experiment.yaml` trains it again.
 """
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is: a path or a score may hold HTML, or a link."""
+    shown = html.escape(" ".join(printable(text).split()), quote=False)
+    return re.sub(r"([\\`*_\[\]~|])", r"\\\1", shown)
 
 
 def _labels(sampler: Sampler) -> str:

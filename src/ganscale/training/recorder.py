@@ -69,7 +69,8 @@ class Recorder:
         experiment, folder = self._experiment, self._folder
         if step == experiment.train.steps:
             best = checkpoint.best(folder.checkpoints, experiment.evaluation)
-            sampler = Sampler(folder.path, "best" if best else "latest")
+            # This very process trains with that code.
+            sampler = Sampler(folder.path, "best" if best else "latest", trust_code=True)
             for path in draw_gallery(sampler, evaluator):
                 self._trackers.picture(step, f"gallery/{path.stem}", path)
         self._trackers.finish()

@@ -12,10 +12,13 @@ from ganscale.config import Experiment
 from ganscale.data.manifest import write_atomically
 from ganscale.data.storage import fingerprint
 from ganscale.errors import GanscaleError
+from ganscale.files import read_inside, refuse_links
 from ganscale.training import checkpoint
 from ganscale.training.preemption import SAVE, STOP
+from ganscale.training.trust import note_own
 
 EXPERIMENT = "experiment.yaml"
+HOLDER = ".holder"
 
 log = logging.getLogger("ganscale")
 
@@ -37,10 +40,17 @@ class RunFolder:
 
     def experiment(self) -> Experiment:
         """The experiment that the run was last started with."""
-        path = self.path / EXPERIMENT
-        if not path.is_file():
-            raise GanscaleError(f"{self.path}: not a run folder ({EXPERIMENT} is missing)")
-        return experiment_file.load(path)
+        try:
+            content = read_inside(self.path, EXPERIMENT)
+        except (FileNotFoundError, NotADirectoryError):
+            raise GanscaleError(
+                f"{self.path}: not a run folder ({EXPERIMENT} is missing)"
+            ) from None
+        return experiment_file.load_recorded(content, self.path / EXPERIMENT)
+
+    def refuse_links(self) -> None:
+        """Raise `GanscaleError` where what is written here could end up in another place."""
+        refuse_links(self.path)
 
     def claim(self, experiment: Experiment) -> None:
         """Make the folder this experiment's and this process's, as long as that lives.
@@ -48,6 +58,7 @@ class RunFolder:
         Refuses where another experiment has trained in it, or another process is training.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        self.refuse_links()
         self._take_lock()
         for name in (STOP, SAVE):  # asked of a run that had ended
             (self.path / name).unlink(missing_ok=True)
@@ -55,6 +66,14 @@ class RunFolder:
             self._compare(self.experiment(), experiment)
         text = experiment_file.to_yaml(experiment)
         write_atomically(self.path / EXPERIMENT, text.encode())
+        try:
+            note_own(self.path, experiment)
+        except OSError as error:
+            log.warning(
+                "that this run is yours could not be noted (%s): sampling it will ask for "
+                "--trust-code",
+                error,
+            )
 
     def is_finished(self, experiment: Experiment) -> bool:
         """Whether this experiment's run has nothing left to do, as its files say.
@@ -92,20 +111,26 @@ class RunFolder:
 
     def _take_lock(self) -> None:
         """The system gives the lock back when the process ends, however it ends."""
-        holder = self.path / ".holder"
         try:
             self._lock.acquire()
         except Timeout:
-            who = holder.read_text().strip() if holder.is_file() else "another process"
             raise GanscaleError(
-                f"{self.path}: {who} is training this run now; wait for it, stop it "
+                f"{self.path}: {self._holder()} is training this run now; wait for it, stop it "
                 f"(ganscale stop {self.path}) or give this run another name (name=…)"
             ) from None
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        who = f"process {os.getpid()} on {socket.gethostname()}\n"
+        write_atomically(self.path / HOLDER, who.encode())
+
+    def _holder(self) -> str:
+        try:
+            return read_inside(self.path, HOLDER).decode(errors="replace").strip()
+        except FileNotFoundError:  # it has the lock, and has not yet said who it is
+            return "another process"
 
     def ask(self, name: str) -> None:
         """Leave the file that asks the process that trains here to stop or to save."""
         self.experiment()  # it is a run folder at all
+        self.refuse_links()
         try:
             self._lock.acquire()
         except Timeout:

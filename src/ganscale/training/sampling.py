@@ -1,8 +1,10 @@
 """`ganscale sample`: images from a run's checkpoint, without the machinery that trained it."""
 
+import io
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +14,12 @@ from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import cycled_labels, generate, images_of, pixels
+from ganscale.files import refuse_special, write_output
 from ganscale.monitoring.pictures import grid, save_grid
 from ganscale.training import checkpoint
 from ganscale.training.game import first_generator
 from ganscale.training.run_folder import RunFolder
+from ganscale.training.trust import refuse_foreign_code
 
 INTERPOLATION_STEPS = 12
 INTERPOLATION_PATHS = 6
@@ -27,7 +31,8 @@ Between = Callable[[Tensor, Tensor, Tensor], Tensor]
 class Sampler:
     """A generator out of a checkpoint, in evaluation mode.
 
-    A conditional one makes all its classes in turn, or only `label`.
+    A conditional one makes all its classes in turn, or only `label`. `trust_code` lets a run
+    that is not one's own run the code of its networks.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class Sampler:
         network: str = "ema",
         seed: int = 0,
         label: int | None = None,
+        trust_code: bool = False,
     ):
         self.folder = RunFolder(run)
         self.experiment: Experiment = self.folder.experiment()
@@ -48,8 +54,12 @@ class Sampler:
             known = f"classes 0 … {self.classes - 1}" if self.classes else "no classes"
             raise GanscaleError(f"{run}: cannot make class {label}; its generator knows {known}")
         self._label = label
+        if not trust_code:
+            refuse_foreign_code(self.folder.path, self.experiment)
         self.generator = first_generator(self.experiment)
-        self.generator.load_state_dict(checkpoint.read_weights(self.checkpoint, network))
+        with checkpoint.explain_misfit(self.checkpoint):
+            weights = checkpoint.read_weights(self.checkpoint, network)
+            self.generator.load_state_dict(weights)
         self.generator.to(self.device).eval()
 
     def batches(self, number: int, batch_size: int = 500) -> Iterator[Tensor]:
@@ -73,10 +83,10 @@ class Sampler:
 
     def save_npz(self, number: int, path: Path) -> Path:
         """Write samples as `images`: uint8, N×H×W×C."""
-        images = torch.cat(list(self.batches(number)))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, images=pixels(images))
-        return path
+        refuse_special(path)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, images=pixels(torch.cat(list(self.batches(number)))))
+        return write_output(path, buffer.getvalue())
 
     def save_grid(self, number: int, path: Path) -> Path:
         """Write a grid of the first samples."""
@@ -85,19 +95,19 @@ class Sampler:
 
     def save_interpolation(self, path: Path) -> Path:
         """Paths between latents: a strip of rows as PNG, or a loop as GIF."""
+        refuse_special(path)
         frames = torch.stack(
             [
                 images_of(self.generator, z, self.labels(range(len(z))), self.device)
                 for z in self._latent_path(path)
             ]
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() == ".gif":
             pictures = [grid(pixels(frame)) for frame in frames]
-            pictures[0].save(
-                path, save_all=True, append_images=pictures[1:], duration=GIF_FRAME_MS, loop=0
-            )
-            return path
+            buffer = io.BytesIO()
+            options: dict[str, Any] = {"duration": GIF_FRAME_MS, "loop": 0, "save_all": True}
+            pictures[0].save(buffer, "GIF", append_images=pictures[1:], **options)
+            return write_output(path, buffer.getvalue())
         if path.suffix.lower() != ".png":
             raise GanscaleError(f"{path}: an interpolation is written as .png or .gif")
         rows = pixels(frames.transpose(0, 1).flatten(0, 1))

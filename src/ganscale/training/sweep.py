@@ -71,7 +71,7 @@ class Sweep(BaseModel):
                 continue
             folder = RunFolder.of(experiment)
             known = checkpoint.listed(folder.checkpoints)
-            done = checkpoint.read_state(known[-1]).step if known else 0
+            done = checkpoint.step_of(known[-1]) if known else 0
             wanted = experiment.evaluation
             best = scores.best(scores.read_evaluations(folder.path), wanted)
             name = scores.NAMES[wanted.best]

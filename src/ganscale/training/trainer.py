@@ -143,7 +143,8 @@ class Trainer:
                     every_rank=True,
                 )
             self.arithmetic.warn_of_change(state.arithmetic)
-            self.game.restore(path)
+            with checkpoint.explain_misfit(path):
+                self.game.restore(path)
             self.step = self.logged_step = state.step
             wandb_id = state.wandb_id
             log.info("going on from %s", path)
