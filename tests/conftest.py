@@ -1,6 +1,8 @@
 """Small real data for every test: the handwritten digits inside scikit-learn."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,16 @@ torch.set_num_threads(1)  # xdist runs a test on each core
 def notes(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is noted of the tests' own runs goes into no user's folder."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """A run sets up logging for its process; the next test's `caplog` wants it untouched."""
+    log = logging.getLogger("ganscale")
+    before = log.level, log.propagate, list(log.handlers)
+    yield
+    log.setLevel(before[0])
+    log.propagate, log.handlers[:] = before[1:]
 
 
 @pytest.fixture(scope="session")
