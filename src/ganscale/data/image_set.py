@@ -103,6 +103,11 @@ class ImageSet:
             total += part.weight * counts / max(1, counts.sum())
         if self._data.balance_classes:
             total = (total > 0).astype(np.float64)
+        if not total.any():
+            raise GanscaleError(
+                f"data.classes={classes}: no sample of {self.description} has a class",
+                every_rank=True,
+            )
         return torch.from_numpy(total / total.sum())
 
     def order_of_all(self) -> Order:
