@@ -126,7 +126,7 @@ def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(tmp_pat
     scored = {"step": 2, "images": 16, "values": {"fid": 1.0}, "features": "a classifier's"}
     against = {"samples": 10, "real_samples": 10, "real_set": "digits"}
     (tmp_path / EVALUATIONS).write_text(json.dumps(scored | against) + "\n")
-    page = write_report(tmp_path, "a", "name: x", {"python": "3"}).read_text()
+    page = write_report(tmp_path, Experiment(name="a"), {"python": "3"}).read_text()
     assert "<!-- Learning rates -->" in page
     assert "<!-- learning_rate/discriminator -->" in page
     assert "The best checkpoint" in page
