@@ -36,8 +36,9 @@ from torchvision.io import ImageReadMode, decode_image
 
 from ganscale.config import Data
 from ganscale.data.image_set import ImageSet
+from ganscale.data.index import OFFSET, SIZE
 from ganscale.data.loader import BatchDataset, batches
-from ganscale.data.manifest import OFFSET, SIZE, load_manifest
+from ganscale.data.manifest import load_manifest
 from ganscale.data.pack import Packing, pack
 from ganscale.data.ranks import Ranks
 from ganscale.data.resident import open_reader

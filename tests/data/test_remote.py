@@ -13,6 +13,7 @@ import torch
 
 from ganscale.config import Data
 from ganscale.data import cache as cache_module
+from ganscale.data import download
 from ganscale.data.cache import ShardCache
 from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import BatchDataset, ahead, batches
@@ -26,10 +27,7 @@ from tests.data.faulty_server import FAULTS, serving
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short waits: the logic is the same."""
     monkeypatch.setattr(cache_module, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(cache_module, "STALL_S", 0.3)
-    defaults = ShardCache.__init__.__defaults__
-    monkeypatch.setattr(ShardCache.__init__, "__defaults__", (0.3,))
-    assert defaults is not None
+    monkeypatch.setattr(download, "STALL_S", 0.3)
 
 
 def remote(url: str, folder: Path, **values: object) -> Data:
