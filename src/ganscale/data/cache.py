@@ -68,7 +68,7 @@ class ShardCache:
                 # Used now: the last to make room. Its time of change says whether it is the same.
                 os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
             else:
-                self._download(url, path, size, total, check, most or self.limit_bytes)
+                self._download(url, path, size, total, check, most)
         return path
 
     def used_bytes(self) -> int:
@@ -83,17 +83,21 @@ class ShardCache:
         """Whether a file that is there is still what it was; it is read once a run and node."""
         if total is None:
             return size is None or path.stat().st_size == size
-        about = path.stat()
-        state = (path.name, about.st_size, about.st_mtime_ns)
-        if state not in self._verified and not self._was_verified_lately(path, state):
-            try:
-                _check(path, size, total)
-            except ValueError as error:
-                log.warning("%s: its copy in %s is damaged (%s)", url, self.folder, error)
-                return False
-            path.with_suffix(VERIFIED).write_text(f"{state}")
-        self._verified.add(state)
+        state = _state(path)
+        if state in self._verified or self._was_verified_lately(path, state):
+            self._verified.add(state)
+            return True
+        try:
+            _check(path, size, total)
+        except ValueError as error:
+            log.warning("%s: its copy in %s is damaged (%s)", url, self.folder, error)
+            return False
+        self._note_verified(path)
         return True
+
+    def _note_verified(self, path: Path) -> None:
+        self._verified.add(_state(path))
+        path.with_suffix(VERIFIED).write_text(f"{_state(path)}")
 
     def _was_verified_lately(self, path: Path, state: tuple[str, int, int]) -> bool:
         """Whether another process of this run has read it: workers and ranks need not all."""
@@ -111,18 +115,20 @@ class ShardCache:
         size: int | None,
         total: str | None,
         check: Check | None,
-        most: int,
+        most: int | None,
     ) -> None:
         wait = FIRST_WAIT_S
         for attempt in range(1, TRIES + 1):
             partial = path.with_suffix(f".{os.getpid()}-{attempt}{PART}")
-            transfer = Download(url, size, most, partial, self._reserve)
+            transfer = Download(url, size, most, self.limit_bytes, partial, self._reserve)
             try:
                 transfer.run(self._stall_s)
                 _check(partial, transfer.expected, total)
                 if check is not None:
                     check(partial)
                 partial.replace(path)
+                if total is not None:
+                    self._note_verified(path)
                 return
             except BaseException as error:  # file systems behind fsspec have errors of their own
                 partial.unlink(missing_ok=True)
@@ -160,6 +166,12 @@ class ShardCache:
                 oldest.with_suffix(VERIFIED).unlink(missing_ok=True)
             with partial.open("wb") as file:
                 file.truncate(size)
+
+
+def _state(path: Path) -> tuple[str, int, int]:
+    """What changes when a file does."""
+    about = path.stat()
+    return path.name, about.st_size, about.st_mtime_ns
 
 
 def _check(path: Path, size: int | None, total: str | None) -> None:

@@ -29,18 +29,20 @@ class Download:
         self,
         url: str,
         size: int | None,
-        most: int,
+        most: int | None,
+        limit: int,
         partial: Path,
         reserve: Callable[[str, Path, int], None],
     ):
-        """`size` is the file's if it is known; else it may have up to `most` bytes.
+        """`size` is the file's if it is known; else it may have up to `most` bytes, or `limit`.
 
         `reserve(url, partial, size)` makes the file that it is written to.
         """
         self.url = url
         self.expected = size
         self.partial = partial
-        self._most = most if size is None else size
+        self._most = most
+        self._limit = limit
         self._reserve = reserve
         self._received = 0
         self._given_up = False
@@ -72,8 +74,7 @@ class Download:
             with _opened(self.url, stall_s) as (source, announced):
                 if self.expected is None and announced is not None:
                     self.expected = announced
-                    self._refuse_more_than(self._most, announced)
-                    self._most = announced
+                    self._refuse_more_than(self._most or announced, announced)
                 if self._given_up:
                     return
                 self._reserve(self.url, self.partial, self.expected or 0)
@@ -84,9 +85,11 @@ class Download:
 
     def _copy(self, source: IO[bytes], file: IO[bytes]) -> None:
         read = getattr(source, "read1", source.read)  # what has arrived, not a whole chunk
+        most = self._limit if self._most is None else self._most
+        most = most if self.expected is None else self.expected
         while not self._given_up and (chunk := read(CHUNK)):
             self._received += len(chunk)
-            self._refuse_more_than(self._most, self._received)
+            self._refuse_more_than(most, self._received)
             file.write(chunk)
         file.truncate()
 
