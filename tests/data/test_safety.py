@@ -215,3 +215,32 @@ def test_a_manifest_cannot_smuggle_a_command_in(digits: Path, tmp_path: Path, na
     with pytest.raises(GanscaleError):
         ImageSet(Data(path=str(folder))).reader().read(np.array([0]))
     assert not witness.exists()
+
+
+@pytest.mark.parametrize(("on_error", "workers"), [("raise", 1), ("skip", 0)])
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({}, "no sample in 100 shards in a row"),
+        ({"a.txt": b"text"}, r"has no image|samples in a row cannot be used"),
+        ({"a.png": b"no png"}, r"no such image|samples in a row cannot be used"),
+    ],
+    ids=["empty", "text", "damaged"],
+)
+def test_a_stream_of_nothing_ends(
+    tmp_path: Path, members: dict[str, bytes], reason: str, on_error: str, workers: int
+) -> None:
+    path = tar(tmp_path / "x.tar", members)
+    data = Data.model_validate(
+        {"path": str(path), "resolution": 8, "reader": "streaming"}
+        | {"on_error": on_error, "workers": workers}
+    )
+    with pytest.raises(GanscaleError, match=rf"^{tmp_path}/x.tar: .*({reason})"):
+        next(stream(data, (1, 8, 8), 1, 0, 0, 0))
+
+
+def test_a_stream_passes_over_shards_without_samples(tmp_path: Path) -> None:
+    for i in range(5):
+        tar(tmp_path / f"{i}.tar", {"a.png": png()} if i == 3 else {})
+    data = Data(path=f"{tmp_path}/{{0..4}}.tar", resolution=8, reader="streaming", workers=0)
+    assert len(list(islice(stream(data, (1, 8, 8), 4, 0, 0, 0), 3))) == 3

@@ -20,6 +20,7 @@ from ganscale.data.index import IMAGE_MEMBERS, MOST_LABEL_BYTES, parse_label
 from ganscale.data.manifest import Shard
 from ganscale.data.reader import Batch
 from ganscale.data.storage import expand, is_remote, open_cache, open_storage
+from ganscale.data.workers import guarded, unguarded
 from ganscale.errors import GanscaleError
 from ganscale.randomness import torch_seed
 
@@ -59,11 +60,12 @@ def stream(
         wds.shuffle(SHUFFLE_SAMPLES, initial=SHUFFLE_SAMPLES // 4, seed=draw),
         wds.map(decoded, handler=_handler(data)),
         wds.batched(batch_size, collation_fn=_collate, partial=False),
+        guarded,
     )
     loader = DataLoader(
         pipeline, batch_size=None, num_workers=data.workers, pin_memory=torch.cuda.is_available()
     )
-    return iter(loader)
+    return unguarded(loader)
 
 
 class _Watch:
