@@ -171,7 +171,7 @@ def _candidates(
 
 
 def _decoding_rate(images: Set) -> float:
-    """One process that only decodes, from memory: nothing that decodes can be faster."""
+    """One process that only decodes, from memory, by torchvision's decoder."""
     contents = list(islice(_encoded(images.packed), 5000))
     buffers = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in contents]
     mode = ImageReadMode.GRAY if images.shape[0] == 1 else ImageReadMode.RGB
@@ -206,7 +206,7 @@ def _decoded_member(sample: dict[str, Any], mode: ImageReadMode) -> torch.Tensor
 
 
 def _webdataset(images: Set, workers: int) -> Iterable[torch.Tensor]:
-    """As its documentation has it, with the decoder that is used here."""
+    """As its documentation has it, with torchvision's decoder."""
     mode = ImageReadMode.GRAY if images.shape[0] == 1 else ImageReadMode.RGB
     shards = sorted(map(str, images.packed.glob("*.tar")))
     dataset = (

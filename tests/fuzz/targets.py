@@ -8,8 +8,10 @@ Any other exception is a fault, and so are a crash and a hang.
 import gzip
 import io
 import json
+import os
 import shutil
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -324,12 +326,29 @@ TRIALS: dict[str, Trial] = {
 }
 
 
+def _raises(random: Random, scratch: Path) -> str:
+    raise KeyError("what")
+
+
+def _takes_memory(random: Random, scratch: Path) -> str:
+    return str(len(bytes(1 << 40)))
+
+
+GUARDS: dict[str, Trial] = {
+    "crash": lambda random, scratch: os.abort(),
+    "hang": lambda random, scratch: str(time.sleep(1000)),
+    "exception": _raises,
+    "memory": _takes_memory,
+}
+"""Faults of known kinds: whether a campaign would see them."""
+
+
 def run_trial(kind: str, seed: int, folder: Path) -> str:
     """One trial in a folder of its own: its outcome, or `traceback` and the exception."""
     scratch = folder / "trial"
     scratch.mkdir()
     try:
-        return TRIALS[kind](Random(f"{kind} {seed}"), scratch)
+        return {**TRIALS, **GUARDS}[kind](Random(f"{kind} {seed}"), scratch)
     except GanscaleError:
         return "error"
     except Exception as error:

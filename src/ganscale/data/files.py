@@ -23,7 +23,7 @@ def regular_file(path: Path) -> BinaryIO:
 def read_regular(path: Path, most: int) -> bytes:
     """The bytes of a regular file; `OSError` where it is larger than `most` bytes."""
     with regular_file(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(f"{path}: larger than {most:,} bytes")
-    return content
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(f"{path}: larger than {most:,} bytes")
+        return file.read(size)
