@@ -16,8 +16,9 @@ from ganscale.data.index import CHECKSUM, LABEL, NO_CHECKSUM, OFFSET, SIZE, inde
 from ganscale.data.manifest import SHEET, Manifest, sha256
 from ganscale.data.process_pool import process_pool
 from ganscale.data.storage import open_storage
-from ganscale.errors import GanscaleError, printable
+from ganscale.errors import GanscaleError
 from ganscale.monitoring.pictures import save_grid
+from ganscale.terminal import printable
 
 SHEET_IMAGES = 100
 SHEET_SIDE = 64  # pixels of an image where they differ in size

@@ -32,8 +32,9 @@ from ganscale.data.manifest import (
 )
 from ganscale.data.process_pool import process_pool
 from ganscale.data.sources import Source
-from ganscale.errors import GanscaleError, printable
+from ganscale.errors import GanscaleError
 from ganscale.randomness import permutation
+from ganscale.terminal import printable
 
 PLAN = "packing.json"
 Progress = Callable[[int, int], None]
@@ -136,7 +137,7 @@ def _check_names(source: Source) -> None:
             name.encode()
         except UnicodeEncodeError:
             raise GanscaleError(
-                f"{source.description}: the name of class '{name}' is not UTF-8; rename its folder"
+                f"{source.description}: the name of class {name!a} is not UTF-8; rename its folder"
             ) from None
 
 

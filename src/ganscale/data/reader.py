@@ -26,7 +26,8 @@ from ganscale.data.manifest import Manifest, sha256
 from ganscale.data.order import Indices
 from ganscale.data.png import Bytes
 from ganscale.data.storage import Storage
-from ganscale.errors import GanscaleError, printable
+from ganscale.errors import GanscaleError
+from ganscale.terminal import printable
 
 DECODE_CHUNK = 1024  # samples that a thread decodes at a time while a set is made resident
 TOGETHER_BYTES = 1 << 17  # small images: one operation on many costs less than many operations
