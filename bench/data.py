@@ -36,8 +36,9 @@ from torchvision.io import ImageReadMode, decode_image
 
 from ganscale.config import Data
 from ganscale.data.image_set import ImageSet
+from ganscale.data.index import OFFSET, SIZE
 from ganscale.data.loader import BatchDataset, batches
-from ganscale.data.manifest import OFFSET, SIZE, load_manifest
+from ganscale.data.manifest import load_manifest
 from ganscale.data.pack import Packing, pack
 from ganscale.data.ranks import Ranks
 from ganscale.data.resident import open_reader
@@ -170,7 +171,7 @@ def _candidates(
 
 
 def _decoding_rate(images: Set) -> float:
-    """One process that only decodes, from memory: nothing that decodes can be faster."""
+    """One process that only decodes, from memory, by torchvision's decoder."""
     contents = list(islice(_encoded(images.packed), 5000))
     buffers = [torch.frombuffer(bytearray(content), dtype=torch.uint8) for content in contents]
     mode = ImageReadMode.GRAY if images.shape[0] == 1 else ImageReadMode.RGB
@@ -205,7 +206,7 @@ def _decoded_member(sample: dict[str, Any], mode: ImageReadMode) -> torch.Tensor
 
 
 def _webdataset(images: Set, workers: int) -> Iterable[torch.Tensor]:
-    """As its documentation has it, with the decoder that is used here."""
+    """As its documentation has it, with torchvision's decoder."""
     mode = ImageReadMode.GRAY if images.shape[0] == 1 else ImageReadMode.RGB
     shards = sorted(map(str, images.packed.glob("*.tar")))
     dataset = (

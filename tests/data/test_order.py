@@ -19,6 +19,7 @@ BLOCKS = st.integers(1, 5)
 SETS = ([10, 20], [10], [5] * 6)
 
 
+@settings(deadline=None)  # a busy machine
 @given(SEEDS, SHARDS, BLOCKS)
 def test_each_epoch_has_every_sample_once(seed: int, shards: list[int], block: int) -> None:
     order = ShuffledOrder(seed, shards, block)
@@ -30,6 +31,7 @@ def test_each_epoch_has_every_sample_once(seed: int, shards: list[int], block: i
         assert epochs[0] != epochs[1] != list(range(n))
 
 
+@settings(deadline=None)  # a busy machine
 @given(SEEDS, SHARDS, BLOCKS, st.integers(1, 30), st.integers(0, 50))
 def test_a_batch_alone_is_the_batch_reached_by_iterating(
     seed: int, shards: list[int], block: int, batch: int, k: int
@@ -41,6 +43,7 @@ def test_a_batch_alone_is_the_batch_reached_by_iterating(
     assert len(last) == batch
 
 
+@settings(deadline=None)  # a busy machine
 @given(SEEDS, SHARDS, BLOCKS, st.integers(1, 6), st.integers(1, 4), st.integers(1, 4), SEEDS)
 def test_ranks_and_micro_batches_divide_the_same_batch(
     seed: int, shards: list[int], block: int, each: int, world: int, accumulation: int, k: int
@@ -95,6 +98,7 @@ def test_memory_does_not_grow_with_the_set(step: int) -> None:
     assert peak < 200 * 2**20
 
 
+@settings(deadline=None)  # a busy machine
 @given(SEEDS, st.lists(st.integers(1, 30), min_size=6, max_size=12), BLOCKS, st.integers(1, 6))
 def test_each_partition_has_its_samples_once_and_its_own_rows(
     seed: int, shards: list[int], block: int, partitions: int
@@ -115,6 +119,7 @@ def test_each_partition_has_its_samples_once_and_its_own_rows(
     assert sum(map(len, touched)) == len(shards)  # no shard in two partitions
 
 
+@settings(deadline=None)  # a busy machine
 @given(SEEDS, BLOCKS, st.sampled_from([1, 2, 3, 4, 6, 12]), st.integers(0, 9))
 def test_partitions_do_not_depend_on_the_number_of_processes(
     seed: int, block: int, world: int, k: int
@@ -130,6 +135,7 @@ def test_a_partition_needs_a_shard() -> None:
         PartitionedOrder(0, [5, 5], 1, 3)
 
 
+@settings(deadline=None)  # a busy machine
 @given(SEEDS, st.integers(1, 12), st.integers(0, 30), st.sampled_from([1, 2, 4]))
 def test_a_mixture_is_pure_and_keeps_its_proportions(
     seed: int, size: int, k: int, world: int

@@ -8,7 +8,8 @@ import pytest
 import webdataset as wds
 from PIL import Image
 
-from ganscale.data.manifest import LABEL, index_path, load_manifest
+from ganscale.data.index import LABEL, index_path
+from ganscale.data.manifest import load_manifest
 from ganscale.data.pack import Packing, pack
 from ganscale.data.sources import ArraySource, digits_source, open_source
 from ganscale.errors import GanscaleError

@@ -1,5 +1,6 @@
 """Sets at an address: whole, checked, bounded, fetched once, in spite of the server."""
 
+import os
 import shutil
 import threading
 import time
@@ -13,6 +14,7 @@ import torch
 
 from ganscale.config import Data
 from ganscale.data import cache as cache_module
+from ganscale.data import download
 from ganscale.data.cache import ShardCache
 from ganscale.data.image_set import ImageSet
 from ganscale.data.loader import BatchDataset, ahead, batches
@@ -26,10 +28,7 @@ from tests.data.faulty_server import FAULTS, serving
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short waits: the logic is the same."""
     monkeypatch.setattr(cache_module, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(cache_module, "STALL_S", 0.3)
-    defaults = ShardCache.__init__.__defaults__
-    monkeypatch.setattr(ShardCache.__init__, "__defaults__", (0.3,))
-    assert defaults is not None
+    monkeypatch.setattr(download, "STALL_S", 0.3)
 
 
 def remote(url: str, folder: Path, **values: object) -> Data:
@@ -55,6 +54,36 @@ def test_a_server_that_never_mends_is_named(digits: Path, tmp_path: Path, fault:
         server.faults = (fault,) * 100
         with pytest.raises(GanscaleError, match=r"shard-000000\.tar: cannot be had after 6 tries"):
             images.reader().read(np.array([0]))
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("drip", r"only [\d,]+ bytes arrived in"),
+        ("drip headers", "nothing arrived for 0.3 s"),
+        ("flood", r"is larger than [\d,]+ bytes"),
+        ("announce", r"is larger than [\d,]+ bytes"),
+    ],
+)
+@pytest.mark.parametrize("name", ["manifest.json", "shard-000000.tar", "shard-000000.index.npy"])
+def test_a_server_that_never_ends_is_given_up(
+    digits: Path,
+    tmp_path: Path,
+    fault: str,
+    reason: str,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cache_module, "TRIES", 1)
+    monkeypatch.setattr(download, "GRACE_S", 0.5)
+    monkeypatch.setattr("ganscale.data.storage.MOST_MANIFEST_BYTES", 10**5)
+    started = time.monotonic()
+    with serving(digits) as server:
+        server.faults_of[name] = fault
+        with pytest.raises(GanscaleError, match=rf"{name}: .*{reason}"):
+            ImageSet(remote(server.url, tmp_path / "cache")).reader().read(np.array([0]))
+    assert time.monotonic() - started < 20
+    assert _size(tmp_path / "cache") < 2 * 10**6
 
 
 def test_what_is_not_there_is_not_asked_for_again(digits: Path, tmp_path: Path) -> None:
@@ -125,6 +154,76 @@ def test_equal_names_in_two_folders_do_not_meet(digits: Path, tmp_path: Path) ->
         cache = ShardCache(tmp_path / "cache", 10**6)
         got = [cache.fetch(f"{server.url}/{n}/0000.tar").read_text() for n in ("train", "val")]
     assert got == ["train", "val"]
+
+
+@pytest.mark.parametrize("age_s", [0, 3600])
+def test_a_copy_that_went_bad_is_fetched_anew(digits: Path, tmp_path: Path, age_s: int) -> None:
+    folder = tmp_path / "cache"
+    (about, *_) = load_manifest(digits).shards
+    with serving(digits) as server:
+        url = f"{server.url}/{about.name}"
+        path = ShardCache(folder, 10**9).fetch(url, about.bytes, about.sha256)
+        good, times = path.read_bytes(), path.stat()
+        path.write_bytes(good[:999] + bytes([good[999] ^ 1]) + good[1000:])
+        if age_s:  # a disk that loses a bit changes no time
+            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+            record = path.with_suffix(".verified")
+            os.utime(record, (time.time() - age_s, time.time() - age_s))
+        again = ShardCache(folder, 10**9).fetch(url, about.bytes, about.sha256)
+        assert again.read_bytes() == good
+        assert server.requests[f"/{about.name}"] == 2
+
+
+def test_a_run_reads_a_cached_file_once_to_check_it(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (about, *_) = load_manifest(digits).shards
+    read: list[Path] = []
+    with serving(digits) as server:
+        fetch = (f"{server.url}/{about.name}", about.bytes, about.sha256)
+        path = ShardCache(tmp_path, 10**9).fetch(*fetch)
+        record = path.with_suffix(".verified")
+        os.utime(record, (0, 0))  # a run of long ago
+        monkeypatch.setattr(cache_module, "sha256", lambda p: (read.append(p), about.sha256)[1])
+        for _ in range(3):  # processes of this run
+            cache = ShardCache(tmp_path, 10**9)
+            cache.fetch(*fetch)
+            cache.fetch(*fetch)
+    assert read == [path]
+
+
+def test_what_a_killed_download_left_makes_room(digits: Path, tmp_path: Path) -> None:
+    left = tmp_path / "x.1-1.part"
+    left.write_bytes(bytes(10**5))
+    os.utime(left, (0, 0))
+    with serving(digits) as server:
+        ShardCache(tmp_path, 10**7).fetch(f"{server.url}/shard-000000.tar")
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("name", ["http://127.0.0.2:9/x.tar", "https://{host}/x.tar", "s3://b/x"])
+def test_a_manifest_names_files_of_its_own_server_only(
+    digits: Path, tmp_path: Path, name: str
+) -> None:
+    folder = shutil.copytree(digits, tmp_path / "set")
+    manifest = load_manifest(folder)
+    with serving(folder) as server:
+        host = server.url.removeprefix("http://")
+        for named in (name.format(host=host), f"{server.url}/shard-000000.tar"):
+            shard = manifest.shards[0].model_copy(
+                update={"name": named, "index": "shard-000000.index.npy"}
+            )
+            manifest.model_copy(update={"shards": (shard,)}).save(folder)
+            indexed = remote(server.url, tmp_path / "cache")
+            streamed = indexed.model_copy(update={"reader": "streaming", "workers": 0})
+            if named.startswith(server.url):
+                ImageSet(indexed).reader().read(np.array([0]))
+                next(stream(streamed, (1, 28, 28), 1, 0, 0, 0))
+                continue
+            with pytest.raises(GanscaleError, match="not on the same server"):
+                ImageSet(indexed).reader().read(np.array([0]))
+            with pytest.raises(GanscaleError, match="not on the same server"):
+                next(stream(streamed, (1, 28, 28), 1, 0, 0, 0))
 
 
 def test_the_next_block_is_fetched_ahead(digits: Path, tmp_path: Path) -> None:

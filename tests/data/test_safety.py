@@ -15,9 +15,10 @@ from PIL import Image
 
 from ganscale.config import Data
 from ganscale.data.image_set import ImageSet
+from ganscale.data.index import index_path
 from ganscale.data.index_command import _expanded, index_shards
 from ganscale.data.inspect_command import verify
-from ganscale.data.manifest import index_path, load_manifest, sha256
+from ganscale.data.manifest import load_manifest, sha256
 from ganscale.data.streaming import shard_urls, stream
 from ganscale.errors import GanscaleError
 from ganscale.experiment import load
@@ -52,6 +53,22 @@ def tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]]) -> Path
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return path
+
+
+def forge(folder: Path) -> None:
+    """Whoever changes files of a set makes its manifest fit them."""
+    manifest = load_manifest(folder)
+    shards = tuple(
+        shard.model_copy(
+            update={
+                "bytes": (folder / shard.name).stat().st_size,
+                "sha256": sha256(folder / shard.name),
+                "index_sha256": sha256(folder / shard.index_name),
+            }
+        )
+        for shard in manifest.shards
+    )
+    manifest.model_copy(update={"shards": shards}).save(folder)
 
 
 class Attack:
@@ -138,14 +155,14 @@ def test_an_index_that_is_off_is_found_out(digits: Path, tmp_path: Path, shift: 
     table = np.load(index)
     table[:, 0] += shift
     np.save(index, table)
-    # Whoever forges the index forges its sum too.
-    manifest = load_manifest(folder)
-    forged = manifest.shards[0].model_copy(update={"index_sha256": sha256(index)})
-    manifest.model_copy(update={"shards": (forged, *manifest.shards[1:])}).save(folder)
-    with pytest.raises(GanscaleError, match="index does not point at a member"):
+    forge(folder)
+    with pytest.raises(
+        GanscaleError, match=r"index (does not point at a member|points outside it)"
+    ):
         ImageSet(Data(path=str(folder))).reader().read(np.array([3]))
-    faults = verify(str(folder), load_manifest(folder), 1)
-    assert faults == ["shard-000000.index.npy: does not describe shard-000000.tar"]
+    (fault,) = verify(str(folder), load_manifest(folder), 1)
+    assert fault.startswith("shard-000000.")
+    assert "does not describe shard-000000.tar" in fault or "points outside it" in fault
 
 
 def test_an_index_with_objects_is_not_loaded(digits: Path, tmp_path: Path) -> None:
@@ -153,8 +170,10 @@ def test_an_index_with_objects_is_not_loaded(digits: Path, tmp_path: Path) -> No
     witness = tmp_path / "executed"
     objects = np.empty((400, 3), dtype=object)
     objects[:] = Attack(witness)
-    np.save(index_path(folder / "shard-000000.tar"), objects, allow_pickle=True)
-    with pytest.raises(GanscaleError, match="cannot be read"):
+    index = index_path(folder / "shard-000000.tar")
+    np.save(index, objects, allow_pickle=True)
+    forge(folder)
+    with pytest.raises(GanscaleError, match="its index is not one"):
         ImageSet(Data(path=str(folder))).reader().read(np.array([0]))
     assert not witness.exists()
 
@@ -169,7 +188,7 @@ def test_pipes_run_only_where_they_are_allowed(tmp_path: Path) -> None:
         _expanded([command])
     assert not witness.exists()
     allowed = load(None, [f"data.path='{command}'", *streaming, "data.allow_pipe=true"]).data
-    assert shard_urls(allowed) == [command]
+    assert list(shard_urls(allowed)) == [command]
     assert len(list(islice(stream(allowed, (1, 8, 8), 1, 0, 0, 0), 2))) == 2
     assert witness.exists()
 
@@ -196,3 +215,32 @@ def test_a_manifest_cannot_smuggle_a_command_in(digits: Path, tmp_path: Path, na
     with pytest.raises(GanscaleError):
         ImageSet(Data(path=str(folder))).reader().read(np.array([0]))
     assert not witness.exists()
+
+
+@pytest.mark.parametrize(("on_error", "workers"), [("raise", 1), ("skip", 0)])
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({}, "no sample in 100 shards in a row"),
+        ({"a.txt": b"text"}, r"has no image|samples in a row cannot be used"),
+        ({"a.png": b"no png"}, r"no such image|samples in a row cannot be used"),
+    ],
+    ids=["empty", "text", "damaged"],
+)
+def test_a_stream_of_nothing_ends(
+    tmp_path: Path, members: dict[str, bytes], reason: str, on_error: str, workers: int
+) -> None:
+    path = tar(tmp_path / "x.tar", members)
+    data = Data.model_validate(
+        {"path": str(path), "resolution": 8, "reader": "streaming"}
+        | {"on_error": on_error, "workers": workers}
+    )
+    with pytest.raises(GanscaleError, match=rf"^{tmp_path}/x.tar: .*({reason})"):
+        next(stream(data, (1, 8, 8), 1, 0, 0, 0))
+
+
+def test_a_stream_passes_over_shards_without_samples(tmp_path: Path) -> None:
+    for i in range(5):
+        tar(tmp_path / f"{i}.tar", {"a.png": png()} if i == 3 else {})
+    data = Data(path=f"{tmp_path}/{{0..4}}.tar", resolution=8, reader="streaming", workers=0)
+    assert len(list(islice(stream(data, (1, 8, 8), 4, 0, 0, 0), 3))) == 3

@@ -1,9 +1,14 @@
 """Each kind of source, with real files."""
 
+import gzip
 import json
+import os
 import pickle
 import shutil
+import tarfile
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +16,11 @@ from PIL import Image
 
 from ganscale.data.image_set import ImageSet
 from ganscale.data.index_command import index_shards
-from ganscale.data.inspect_command import verify, write_sheet
+from ganscale.data.inspect_command import summary, verify, write_sheet
 from ganscale.data.manifest import load_manifest
 from ganscale.data.pack import Packing, pack
-from ganscale.data.sources import open_source
+from ganscale.data.pack_command import _part
+from ganscale.data.sources import ArraySource, open_source
 from ganscale.errors import GanscaleError
 from tests.data.test_pack import quiet
 from tests.data.test_reader import data
@@ -195,3 +201,162 @@ def test_cifar10_in_torchvisions_layout(tmp_path: Path, monkeypatch: pytest.Monk
     assert source.classes == tuple("abcdefghij")
     assert [source.label(i) for i in range(4)] == [3, 1, 4, 1]
     assert source.image(2).getpixel((5, 5)) == (2, 2, 2)
+
+
+# -- sources that strangers made -------------------------------------------------------------
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return path
+
+
+def corrupted(path: Path) -> None:
+    """Change the compressed bytes of the first member, and nothing else."""
+    content = bytearray(path.read_bytes())
+    start = 30 + int.from_bytes(content[26:28], "little") + int.from_bytes(content[28:30], "little")
+    content[start : start + 20] = bytes(20)
+    path.write_bytes(content)
+
+
+def encrypted(path: Path) -> None:
+    """Say of every member that it is encrypted."""
+    content = path.read_bytes()
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = content.find(signature)
+        while at >= 0:
+            content = content[: at + flags] + b"\1\0" + content[at + flags + 2 :]
+            at = content.find(signature, at + 4)
+    path.write_bytes(content)
+
+
+def of_an_unknown_method(path: Path) -> None:
+    content = path.read_bytes().replace(b"\x08\0\x08\0", b"\x08\0\x08\0")
+    for signature, method in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        at = content.find(signature)
+        content = content[: at + method] + b"\x63\0" + content[at + method + 2 :]
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [corrupted, encrypted, of_an_unknown_method])
+def test_a_zip_whose_first_image_cannot_be_read(tmp_path: Path, damage: Any) -> None:
+    path = archive(tmp_path / "x.zip", {"a.png": png(8), "b.png": png(8)})
+    damage(path)
+    source = open_source(str(path))
+    with pytest.raises(GanscaleError, match=r"x\.zip: 'a\.png' is no readable image"):
+        pack(source, tmp_path / "raise", Packing(), 1, quiet)
+    skip = Packing(on_error="skip")
+    if damage is encrypted:  # all of it
+        with pytest.raises(GanscaleError, match="not one image could be read"):
+            pack(source, tmp_path / "skip", skip, 1, quiet)
+        return
+    manifest, account = pack(source, tmp_path / "skip", skip, 1, quiet)
+    assert manifest is not None
+    assert (manifest.samples, len(account.skipped)) == (1, 1)
+
+
+def test_an_archive_whose_image_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganscale.data.file_sources.MOST_IMAGE_BYTES", 10**6)
+    bomb = {"a.png": bytes(10**6 + 1)}
+    tar(tmp_path / "x.tar", bomb)
+    with gzip.open(tmp_path / "y.tar.gz", "wb") as file:
+        file.write((tmp_path / "x.tar").read_bytes())
+    for path in (archive(tmp_path / "x.zip", bomb), tmp_path / "y.tar.gz"):
+        with pytest.raises(GanscaleError, match="1,000,001 bytes are too many"):
+            open_source(str(path)).image(0)
+
+
+@pytest.mark.parametrize("cut", [0.3, 0.9])
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+def test_compressed_tars_that_are_cut(tmp_path: Path, kind: str, cut: float) -> None:
+    path = tmp_path / f"x.tar.{kind}"
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    with tarfile.open(path, f"w:{kind}") as file:  # type: ignore[call-overload]
+        file.add(tmp_path / "a.png", "a.png")
+    path.write_bytes(path.read_bytes()[: int(cut * path.stat().st_size)])
+    with pytest.raises(GanscaleError, match=r"x\.tar"):
+        open_source(str(path)).image(0)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", b"x" * 999])
+def test_parquet_that_is_none(tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("datasets")
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(GanscaleError, match=r"a\.parquet: not a readable dataset"):
+        open_source(str(tmp_path / "a.parquet"))
+
+
+def test_a_table_with_rows_that_cannot_be_used(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = [{"bytes": b"no image", "path": None}, {"bytes": None, "path": "/etc/passwd"}, None]
+    table = datasets.Dataset.from_dict({"image": rows, "label": [30, 7, 7]})
+    table.to_parquet(str(tmp_path / "a.parquet"))
+    source = open_source(str(tmp_path / "a.parquet"))
+    assert source.classes == ("7", "30")
+    assert [source.label(i) for i in range(3)] == [1, 0, 0]
+    for i in range(3):
+        with pytest.raises(GanscaleError, match=rf"row {i}"):
+            source.image(i)
+
+
+def test_class_numbers_beyond_the_classes(tmp_path: Path) -> None:
+    source = ArraySource("x", np.zeros((2, 8, 8), np.uint8), np.array([0, 5]), ("a", "b"))
+    with pytest.raises(GanscaleError, match="class number 5, and there are 2 classes"):
+        pack(source, tmp_path / "set", Packing(), 1, quiet)
+
+
+def test_folders_whose_names_are_no_numbers_after_all(tmp_path: Path) -> None:
+    for name in ("²", "10", "9", "1" * 200, "a\tb\x1b[2J"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        (tmp_path / "images" / name / "a.png").write_bytes(png(8))
+    source = open_source(str(tmp_path / "images"))
+    assert source.classes[:2] == ("9", "10")
+    manifest, _ = pack(source, tmp_path / "set", Packing(), 1, quiet)
+    assert manifest is not None
+    assert load_manifest(tmp_path / "set").classes == source.classes
+    assert "\x1b" not in "".join(summary(str(tmp_path / "set"), manifest, tmp_path / "set"))
+
+
+def test_folders_whose_names_are_not_utf_8(tmp_path: Path) -> None:
+    for name in (b"caf\xe9", b"tea"):
+        (tmp_path / "images" / os.fsdecode(name)).mkdir(parents=True)
+        (tmp_path / "images" / os.fsdecode(name) / "a.png").write_bytes(png(8))
+    with pytest.raises(GanscaleError, match=r"'caf\\udce9' is not UTF-8; rename"):
+        pack(open_source(str(tmp_path / "images")), tmp_path / "set", Packing(), 1, quiet)
+
+
+def test_files_that_are_pipes_or_something_else(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    os.mkfifo(tmp_path / "images" / "a.png")
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(GanscaleError, match="no image files"):
+        open_source(str(tmp_path / "images"))
+    (tmp_path / "images" / "b.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1")
+    with pytest.raises(GanscaleError, match="not a regular file"):
+        open_source(str(tmp_path / "images"), labels=tmp_path / "labels.csv")
+    with pytest.raises(GanscaleError, match=r"b\.png' is no readable image"):
+        open_source(str(tmp_path / "images")).image(0)
+
+
+@pytest.mark.parametrize("content", [b"[" * 10**5, b"\xff\xfe", b"9" * 9999, b"[[1]]", b"3"])
+def test_json_that_is_no_label_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(GanscaleError, match="not a label file"):
+        open_source(str(pictures(tmp_path / "images")), labels=tmp_path / "a.json")
+
+
+def test_patterns_that_are_none(tmp_path: Path) -> None:
+    for pattern in ("x{0..4.tar", "x{a}}{.tar"):
+        with pytest.raises(GanscaleError, match=r"not a pattern|no such|no shards|not a readable"):
+            open_source(str(tmp_path / pattern))
+
+
+@pytest.mark.parametrize("part", ["²/3", "1/", "3/3", "-1/3", "9" * 5000 + "/3", "a/b"])
+def test_parts_that_are_none(part: str) -> None:
+    with pytest.raises(GanscaleError, match="must be I/N"):
+        _part(part)

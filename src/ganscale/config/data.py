@@ -53,6 +53,10 @@ class Data(Section):
     on_error: Literal["raise", "skip"] = "raise"
     """A sample that cannot be decoded or lacks its class: stop and name it, or put a neighbour in
     its place."""
+    verify: Literal["sample", "open"] = "sample"
+    """How damage is found that a decoder does not notice, as in a JPEG. `sample` compares each
+    sample with its checksum in the index as it is read; `open` reads all of a shard when a process
+    first opens it and compares its SHA-256, too."""
     max_pixels: PositiveInt = 16_777_216
     """An image of more pixels than this is refused before it is decoded."""
     allow_pipe: bool = False

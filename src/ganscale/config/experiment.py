@@ -29,6 +29,7 @@ class Experiment(Section):
         "data.workers",
         "data.cache",
         "data.cache_gib",
+        "data.verify",
         "checkpoint",
         "evaluation",
         "monitoring",

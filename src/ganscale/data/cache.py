@@ -3,32 +3,31 @@
 A file is named by its whole address, so that `train/0000.tar` and `val/0000.tar` do not meet.
 Processes of a node share the folder: a lock a file lets one of them download it while the others
 wait, and a lock on the folder keeps the sum of what is there, downloads in progress included,
-under the limit.
+under the limit. A file that was there already is checked when a run first opens it.
 """
 
 import hashlib
 import http.client
 import logging
+import os
 import random
-import shutil
 import time
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
-import fsspec
 from filelock import FileLock
 
+from ganscale.data import download
+from ganscale.data.download import Download
 from ganscale.data.manifest import sha256
 from ganscale.errors import GanscaleError
 
 TRIES = 6
 FIRST_WAIT_S = 0.5  # before the second try; doubled each time, with jitter
-STALL_S = 30.0  # a connection that sends nothing for so long is given up
-CHUNK = 1 << 20
+SAME_RUN_S = 600.0  # the processes of a run start within so long of each other
+LEFT_BEHIND_S = 3600.0  # a download that has not grown for so long was killed
+PART, VERIFIED, LOCK = ".part", ".verified", ".lock"
 
 Check = Callable[[Path], object]
 
@@ -38,10 +37,12 @@ log = logging.getLogger("ganscale")
 class ShardCache:
     """A bounded folder of downloaded files."""
 
-    def __init__(self, folder: Path, limit_bytes: int, stall_s: float = STALL_S):
+    def __init__(self, folder: Path, limit_bytes: int, stall_s: float | None = None):
         self.folder = folder.expanduser()
         self.limit_bytes = limit_bytes
-        self._stall_s = stall_s
+        self._stall_s = stall_s or download.STALL_S
+        self._since = time.time()
+        self._verified: set[tuple[str, int, int]] = set()
 
     def fetch(
         self,
@@ -49,23 +50,25 @@ class ShardCache:
         size: int | None = None,
         total: str | None = None,
         check: Check | None = None,
+        most: int | None = None,
     ) -> Path:
         """The local copy of a file, downloaded if need be.
 
-        `size` and `total` (SHA-256) are what the file must have. A file with a `check` of its own
-        instead, which raises `ValueError` on a damaged one, may change and is always fetched anew.
+        `size` and `total` (SHA-256) are what the file must have, `most` the bytes that it may have
+        where its size is not known. A file with a `check` of its own instead, which raises
+        `ValueError` on a damaged one, may change and is always fetched anew.
         Raises `GanscaleError` naming the address where the file cannot be had after several
         tries, or is not what it must be.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(f"{url} {total}".encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{url} {total}".encode(errors="replace")).hexdigest()[:32]
         path = self.folder / name
-        with FileLock(self.folder / f"{name}.lock"):
-            known = path.is_file() and (size is None or path.stat().st_size == size)
-            if known and check is None:
-                path.touch()  # used now: the last to make room
+        with FileLock(self.folder / f"{name}{LOCK}"):
+            if check is None and path.is_file() and self._is_sound(url, path, size, total):
+                # Used now: the last to make room. Its time of change says whether it is the same.
+                os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
             else:
-                self._download(url, path, size, total, check)
+                self._download(url, path, size, total, check, most)
         return path
 
     def used_bytes(self) -> int:
@@ -73,25 +76,59 @@ class ShardCache:
         return sum(p.stat().st_size for p in self._files())
 
     def _files(self) -> list[Path]:
-        return [p for p in self.folder.iterdir() if p.suffix != ".lock" and p.is_file()]
+        beside = (LOCK, VERIFIED)
+        return [p for p in self.folder.iterdir() if p.suffix not in beside and p.is_file()]
+
+    def _is_sound(self, url: str, path: Path, size: int | None, total: str | None) -> bool:
+        """Whether a file that is there is still what it was; it is read once a run and node."""
+        if total is None:
+            return size is None or path.stat().st_size == size
+        state = _state(path)
+        if state in self._verified or self._was_verified_lately(path, state):
+            self._verified.add(state)
+            return True
+        try:
+            _check(path, size, total)
+        except ValueError as error:
+            log.warning("%s: its copy in %s is damaged (%s)", url, self.folder, error)
+            return False
+        self._note_verified(path)
+        return True
+
+    def _note_verified(self, path: Path) -> None:
+        self._verified.add(_state(path))
+        path.with_suffix(VERIFIED).write_text(f"{_state(path)}")
+
+    def _was_verified_lately(self, path: Path, state: tuple[str, int, int]) -> bool:
+        """Whether another process of this run has read it: workers and ranks need not all."""
+        record = path.with_suffix(VERIFIED)
+        try:
+            same = record.read_text() == f"{state}"
+            return same and record.stat().st_mtime > self._since - SAME_RUN_S
+        except (OSError, ValueError):
+            return False
 
     def _download(
-        self, url: str, path: Path, size: int | None, total: str | None, check: Check | None
+        self,
+        url: str,
+        path: Path,
+        size: int | None,
+        total: str | None,
+        check: Check | None,
+        most: int | None,
     ) -> None:
-        partial = path.with_suffix(".part")
         wait = FIRST_WAIT_S
         for attempt in range(1, TRIES + 1):
+            partial = path.with_suffix(f".{os.getpid()}-{attempt}{PART}")
+            transfer = Download(url, size, most, self.limit_bytes, partial, self._reserve)
             try:
-                with _opened(url, self._stall_s) as (source, announced):
-                    expected = size if size is not None else announced
-                    self._reserve(url, partial, expected or 0)
-                    with partial.open("r+b") as file:
-                        shutil.copyfileobj(source, file, CHUNK)
-                        file.truncate()
-                _check(partial, expected, total)
+                transfer.run(self._stall_s)
+                _check(partial, transfer.expected, total)
                 if check is not None:
                     check(partial)
                 partial.replace(path)
+                if total is not None:
+                    self._note_verified(path)
                 return
             except BaseException as error:  # file systems behind fsspec have errors of their own
                 partial.unlink(missing_ok=True)
@@ -107,41 +144,34 @@ class ShardCache:
 
     def _reserve(self, url: str, partial: Path, size: int) -> None:
         """Make room and take it, so that no other download counts on the same bytes."""
-        with FileLock(self.folder / "folder.lock"):
-            partial.unlink(missing_ok=True)
+        with FileLock(self.folder / f"folder{LOCK}"):
             if size > self.limit_bytes:
                 raise GanscaleError(
                     f"{url}: {size / 2**30:.3f} GiB do not fit into data.cache_gib="
                     f"{self.limit_bytes / 2**30:.3f}; raise it"
                 )
+            for left in self.folder.glob(f"*{PART}"):
+                if time.time() - left.stat().st_mtime > LEFT_BEHIND_S:
+                    left.unlink()
             kept = sorted(
-                (p for p in self._files() if p.suffix != ".part"),
-                key=lambda p: p.stat().st_mtime_ns,
+                (p for p in self._files() if p.suffix != PART),
+                key=lambda p: p.stat().st_atime_ns,
             )
             used = self.used_bytes()
             for oldest in kept:
                 if used + size <= self.limit_bytes:
                     break
                 used -= oldest.stat().st_size
-                oldest.unlink()  # a process that has it mapped keeps what it has
+                oldest.unlink()  # a process that has it open keeps what it has
+                oldest.with_suffix(VERIFIED).unlink(missing_ok=True)
             with partial.open("wb") as file:
                 file.truncate(size)
 
 
-@contextmanager
-def _opened(url: str, stall_s: float) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The bytes of a remote file, and how many there are where the other side says so."""
-    if url.startswith(("http://", "https://")):
-        with urllib.request.urlopen(url, timeout=stall_s) as response:
-            length = response.headers.get("Content-Length")
-            yield response, int(length) if length else None
-        return
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise GanscaleError(f"{url}: {error}") from None
-    with filesystem.open(path, "rb") as file:
-        yield file, filesystem.size(path)
+def _state(path: Path) -> tuple[str, int, int]:
+    """What changes when a file does."""
+    about = path.stat()
+    return path.name, about.st_size, about.st_mtime_ns
 
 
 def _check(path: Path, size: int | None, total: str | None) -> None:

@@ -1,119 +1,146 @@
-"""From the bytes of an image file to pixels, with nothing that a file could make it run."""
+"""From the bytes of an image file to pixels, with nothing that a file could make it run.
 
-import io
+Three ways give the same pixels: a plain PNG of our own by zlib, a JPEG by libjpeg-turbo, and
+everything else by Pillow. Each reports a damaged file; torchvision's decoder crashes on one.
+"""
+
 import struct
-import warnings
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
-import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageOps
-from torch import Tensor
-from torchvision.io import ImageReadMode
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from ganscale.data.images import (
+    EXIF_ORIENTATION,
+    SHARD_FORMATS,
+    check_pixels,
+    converted,
+    open_image,
+    resized,
+)
+from ganscale.data.png import Bytes, PlainPng
+
 JPEG_SIGNATURE = b"\xff\xd8"
-HEADER_BYTES = 1 << 16  # a JPEG's size stands behind its metadata, which may be large
-TORCHVISION_MODES = {1: ImageReadMode.GRAY.value, 3: ImageReadMode.RGB.value}
-PILLOW_MODES = {1: "L", 3: "RGB"}
 JPEG_MODES = {1: "GRAY", 3: "RGB"}
-Bytes = NDArray[np.uint8]
+EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+APP1, START_OF_SCAN = 0xFFE1, 0xFFDA
+FRAME_MARKERS = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
 
 
-# The operator behind torchvision.io.decode_image: that logs each call, for a fifth of the time
-# that a small image takes.
-DECODE = torch.ops.image.decode_image.default
-# It reads shards that are mapped read-only, and writes to none of them.
-warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+class Decoder:
+    """Decodes the image files of a set into one shape (channels, height, width).
 
-
-def image_size(content: bytes) -> tuple[int, int]:
-    """Height and width in pixels that the file's header claims; `ValueError` if it has none."""
-    if content.startswith(PNG_SIGNATURE) and len(content) >= 24:
-        width, height = struct.unpack_from(">II", content, 16)
-        return height, width
-    if content.startswith(JPEG_SIGNATURE) and (size := _jpeg_size(content)) is not None:
-        return size
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content)) as image:
-                return image.height, image.width
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from None
-
-
-def _jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Size in the frame header (ITU T.81, B.2.2): Pillow's own look takes half of a decoding."""
-    position = 2
-    while position + 9 <= len(content):
-        marker, length = struct.unpack_from(">HH", content, position)
-        if 0xFFC0 <= marker <= 0xFFCF and marker not in (0xFFC4, 0xFFC8, 0xFFCC):
-            height, width = struct.unpack_from(">HH", content, position + 5)
-            return height, width
-        if not 0xFFC0 <= marker <= 0xFFFE:
-            return None
-        position += 2 + length
-    return None
-
-
-def decode(
-    content: Bytes,
-    header: bytes,
-    shape: tuple[int, int, int],
-    max_pixels: int,
-    resize: bool = False,
-    into: Bytes | None = None,
-) -> Tensor:
-    """Pixels of a PNG, JPEG or WebP file (1-D): uint8 of `shape` (channels, height, width).
-
-    `header` is the file's beginning, `HEADER_BYTES` or all of it, which says its size. The pixels
-    are also written `into` an array (height, width, channels), a JPEG's without a copy.
-    Raises `ValueError` where the content is no such image, claims more than `max_pixels`
-    (checked before any pixel is decoded) or has another size. With `resize` another size is
-    brought to this one: the middle, by Lanczos.
+    With `resize` an image of another size is brought to this one: the middle, by Lanczos.
     """
-    size = image_size(header)
-    if size[0] * size[1] > max_pixels:
-        raise ValueError(f"{size[1]}×{size[0]} pixels are over data.max_pixels={max_pixels}")
-    if size != shape[1:] and not resize:
-        raise ValueError(f"{size[1]}×{size[0]} pixels in a set of {shape[2]}×{shape[1]}")
-    jpeg = header.startswith(JPEG_SIGNATURE)
-    if size != shape[1:]:
-        image = _decode_resized(content, shape)
-    elif jpeg:
-        pixels = simplejpeg.decode_jpeg(content, JPEG_MODES[shape[0]], buffer=into)
-        image = torch.from_numpy(pixels).permute(2, 0, 1)
-    else:
-        try:
-            image = DECODE(torch.from_numpy(content), TORCHVISION_MODES[shape[0]], False)
-        except RuntimeError as error:
-            raise ValueError(str(error).splitlines()[0]) from None
-    if image.shape != shape:  # two sizes in one file: the header's was not the decoder's
-        raise ValueError(f"decodes to {tuple(image.shape)}")
-    if into is not None and not (jpeg and size == shape[1:]):
-        into[:] = image.permute(1, 2, 0).numpy()
-    return image
 
+    def __init__(self, shape: tuple[int, int, int], max_pixels: int, resize: bool = False):
+        self._channels, self._size = shape[0], shape[1:]
+        self._max_pixels = max_pixels
+        self._resize = resize
+        self._plain = PlainPng(shape)
+        self.unfilter = self._plain.unfilter
 
-def _decode_resized(content: Bytes, shape: tuple[int, int, int]) -> Tensor:
-    channels, height, width = shape
-    try:
-        with Image.open(io.BytesIO(content.tobytes())) as image:
-            upright = ImageOps.exif_transpose(image).convert(PILLOW_MODES[channels])
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(str(error)) from None
-    fitted = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(fitted)).view(height, width, channels)
-    return pixels.permute(2, 0, 1)
+    def scanlines(self, content: bytes) -> bytes | None:
+        """What `unfilter` makes pixels of, for many files at once; None where `decode` must."""
+        rows = self._plain.scanlines(content)
+        if rows is not None:
+            check_pixels(*self._size, self._max_pixels)
+        return rows
+
+    def decode(self, content: bytes, into: Bytes) -> None:
+        """Write the pixels of a PNG, JPEG or WebP file `into` (height, width, channels).
+
+        Raises `ValueError` where the content is no such image, claims more than `max_pixels`
+        (checked before any pixel is decoded) or has another size.
+        """
+        if not content:
+            raise ValueError("an empty file")
+        if content.startswith(JPEG_SIGNATURE) and self._decode_jpeg(content, into):
+            return
+        image = converted(open_image(content, SHARD_FORMATS, self._max_pixels), self._channels)
+        if self._resize:
+            image = resized(image, self._size)
+        self._check_size(image.height, image.width)
+        into[:] = np.asarray(image).reshape(into.shape)
+
+    def _decode_jpeg(self, content: bytes, into: Bytes) -> bool:
+        """By libjpeg-turbo, several times as fast as by Pillow; False for what that cannot do."""
+        frame = _jpeg_frame(content)
+        if frame is None or not frame.plain or frame.components not in (1, self._channels):
+            return False
+        if (frame.height, frame.width) != self._size and self._resize:
+            return False
+        check_pixels(frame.height, frame.width, self._max_pixels)
+        self._check_size(frame.height, frame.width)
+        pixels = simplejpeg.decode_jpeg(content, JPEG_MODES[self._channels], buffer=into)
+        if pixels.shape != into.shape:  # two sizes in one file: the header's was not the decoder's
+            raise ValueError(f"decodes to {pixels.shape}")
+        return True
+
+    def _check_size(self, height: int, width: int) -> None:
+        if (height, width) != self._size:
+            raise ValueError(f"{width}×{height} pixels in a set of {self._size[1]}×{self._size[0]}")
 
 
 def decode_bytes(
     content: bytes, shape: tuple[int, int, int], max_pixels: int, resize: bool = False
-) -> Tensor:
-    """`decode` of a file's bytes."""
-    if not content:
-        raise ValueError("an empty file")
-    array = np.frombuffer(bytearray(content), dtype=np.uint8)
-    return decode(array, content[:HEADER_BYTES], shape, max_pixels, resize)
+) -> Bytes:
+    """The pixels of one file: uint8 of `shape` (channels, height, width); as `Decoder` says."""
+    decoder = Decoder(shape, max_pixels, resize)
+    pixels: Bytes = np.empty((1, *shape[1:], shape[0]), dtype=np.uint8)
+    rows = decoder.scanlines(content)
+    if rows is None:
+        decoder.decode(content, pixels[0])
+    else:
+        decoder.unfilter([rows], pixels)
+    return np.moveaxis(pixels[0], 2, 0)
+
+
+class _Frame(NamedTuple):
+    height: int
+    width: int
+    components: int
+    plain: bool
+    """8 bits, and nothing that turns the image."""
+
+
+def _jpeg_frame(content: bytes) -> _Frame | None:
+    """What a JPEG's headers (ITU T.81, B.2) say; None where they are not those of one image."""
+    position, plain, frame = 2, True, None
+    while position + 10 <= len(content):
+        marker, length = struct.unpack_from(">HH", content, position)
+        if marker == START_OF_SCAN:
+            return frame and frame._replace(plain=frame.plain and plain)
+        if not 0xFFC0 <= marker <= 0xFFFE or (frame and marker in FRAME_MARKERS):
+            return None
+        if marker in FRAME_MARKERS:
+            bits, height, width, components = struct.unpack_from(">BHHB", content, position + 4)
+            frame = _Frame(height, width, components, bits == 8)
+        if marker == APP1:
+            plain = plain and _is_upright(content[position + 4 : position + 2 + length])
+        position += 2 + length
+    return None
+
+
+def _is_upright(metadata: bytes) -> bool:
+    """Whether an APP1 segment leaves the image as it is; False also where that is not clear."""
+    if metadata.startswith(XMP):
+        return b"Orientation" not in metadata
+    if not metadata.startswith(EXIF):
+        return True
+    tiff = metadata[len(EXIF) :]
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    try:
+        if order is None:
+            return False
+        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
+        for entry in range(entries):
+            tag, kind, count, value = struct.unpack_from(
+                f"{order}HHIH", tiff, directory + 2 + 12 * entry
+            )
+            if tag == EXIF_ORIENTATION:
+                return bool((kind, count, value) == (3, 1, 1))
+    except struct.error:
+        return False
+    return True

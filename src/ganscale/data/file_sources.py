@@ -1,6 +1,5 @@
 """Sources of image files: a folder, a zip, a tar, or the shards of another WebDataset."""
 
-import io
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable
@@ -8,14 +7,18 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import webdataset as wds
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from ganscale.data.files import read_regular, regular_file
+from ganscale.data.images import open_image
+from ganscale.data.index import LABEL, OFFSET, SIZE, index_tar
 from ganscale.data.labels import class_of, read_labels
-from ganscale.data.manifest import LABEL, MANIFEST, OFFSET, SHEET, SIZE, index_tar, load_manifest
+from ganscale.data.manifest import MANIFEST, SHEET, load_manifest
+from ganscale.data.storage import expand
 from ganscale.errors import GanscaleError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+MOST_IMAGE_BYTES = 1 << 30  # of a file, and of what an archive makes of it
 
 
 class FileSource:
@@ -46,7 +49,7 @@ class FileSource:
         else:
             kinds = [PurePosixPath(name).parent.name for name in self._names]
         several = label_file is not None or len(set(kinds)) > 1
-        self.classes = tuple(sorted(set(kinds), key=_natural)) if several else ()
+        self.classes = tuple(sorted(set(kinds), key=natural)) if several else ()
         numbers = {name: i for i, name in enumerate(self.classes)}
         self._labels = [numbers.get(kind, -1) for kind in kinds]
 
@@ -67,7 +70,7 @@ class FileSource:
     def image(self, i: int) -> Image.Image:
         """The decoded image."""
         name = self._names[i]
-        return _loaded(lambda: self._reader(name), f"{self.path}: '{name}'")
+        return load_image(lambda: self._reader(name), f"{self.path}: '{name}'")
 
 
 class ShardSource:
@@ -97,12 +100,11 @@ class ShardSource:
         offset, size = map(int, self._table[i, [OFFSET, SIZE]])
 
         def read() -> bytes:
-            with path.open("rb") as file:
+            with regular_file(path) as file:
                 file.seek(offset)
-                content: bytes = file.read(size)
-            return content
+                return file.read(size)
 
-        return _loaded(read, f"{path}: sample {i}")
+        return load_image(read, f"{path}: sample {i}")
 
 
 def shard_paths(name: str) -> list[Path]:
@@ -113,26 +115,26 @@ def shard_paths(name: str) -> list[Path]:
         others = any(p.is_dir() or _is_image(p.name) for p in folder.iterdir() if p.name != SHEET)
         return [] if others else tars
     if "{" in name:
-        return [Path(url) for url in wds.shardlists.expand_urls(name)]
+        return [Path(url) for url in expand(name)]
     return []
 
 
 Reader = Callable[[str], bytes]
 
 
-def _loaded(read: Callable[[], bytes], where: str) -> Image.Image:
+def load_image(read: Callable[[], bytes], where: str) -> Image.Image:
+    """The decoded image; `GanscaleError` naming it where it cannot be read."""
     try:
-        image = Image.open(io.BytesIO(read()))
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
-        raise GanscaleError(f"{where} is no readable image{reason}") from None
-    return image
+        return open_image(read())
+    except Exception as error:  # a damaged archive meets every exception of Python
+        reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise GanscaleError(f"{where} is no readable image ({reason})") from None
 
 
-def _natural(name: str) -> tuple[int, str]:
+def natural(name: str) -> tuple[int, str]:
     """Numbers in their own order, before words."""
-    return (int(name), "") if name.isdigit() else (10**9, name)
+    is_number = name.isascii() and name.isdecimal() and len(name) < 10
+    return (int(name), name) if is_number else (10**9, name)
 
 
 def _is_image(name: str) -> bool:
@@ -142,23 +144,37 @@ def _is_image(name: str) -> bool:
 
 
 def _folder_reader(folder: Path) -> Reader:
-    return lambda name: (folder / name).read_bytes()
+    return lambda name: read_regular(folder / name, MOST_IMAGE_BYTES)
 
 
 def _zip_reader(path: Path) -> Reader:
-    return zipfile.ZipFile(path).read
+    archive = zipfile.ZipFile(path)
+
+    def read(name: str) -> bytes:
+        _refuse_large(archive.getinfo(name).file_size)
+        return archive.read(name)
+
+    return read
 
 
 def _tar_reader(path: Path) -> Reader:
     archive = tarfile.open(path)  # noqa: SIM115 - stays open as long as the source
 
     def read(name: str) -> bytes:
-        file = archive.extractfile(name)
+        member = archive.getmember(name)
+        file = archive.extractfile(member)
         if file is None:
-            raise OSError("not a regular file")
+            raise ValueError("not a regular file")
+        _refuse_large(member.size)
         return file.read()
 
     return read
+
+
+def _refuse_large(size: int) -> None:
+    """An archive of some kilobytes may hold a file of many gigabytes."""
+    if size > MOST_IMAGE_BYTES:
+        raise ValueError(f"{size:,} bytes are too many for an image")
 
 
 def folder_source(path: Path, labels: Path | None = None) -> FileSource:
@@ -169,17 +185,28 @@ def folder_source(path: Path, labels: Path | None = None) -> FileSource:
 
 def zip_source(path: Path, labels: Path | None = None) -> FileSource:
     """Every image in a zip; the folder that holds an image is its class."""
-    try:
+
+    def names() -> list[str]:
         with zipfile.ZipFile(path) as archive:
-            return FileSource(path, archive.namelist(), _zip_reader, labels)
-    except zipfile.BadZipFile as error:
-        raise GanscaleError(f"{path}: not a readable zip ({error})") from None
+            return archive.namelist()
+
+    return FileSource(path, _listed(names, path, "zip"), _zip_reader, labels)
 
 
 def tar_source(path: Path, labels: Path | None = None) -> FileSource:
     """Every image in a tar, compressed or not; the folder that holds an image is its class."""
-    try:
+
+    def names() -> list[str]:
         with tarfile.open(path) as archive:
-            return FileSource(path, [m.name for m in archive if m.isfile()], _tar_reader, labels)
-    except (tarfile.TarError, OSError) as error:
-        raise GanscaleError(f"{path}: not a readable tar ({error})") from None
+            return [member.name for member in archive if member.isfile()]
+
+    return FileSource(path, _listed(names, path, "tar"), _tar_reader, labels)
+
+
+def _listed(names: Callable[[], list[str]], path: Path, kind: str) -> list[str]:
+    try:
+        return names()
+    except Exception as error:  # a damaged archive meets every exception of Python
+        raise GanscaleError(
+            f"{path}: not a readable {kind} ({type(error).__name__}: {error})"
+        ) from None

@@ -38,6 +38,7 @@ class ImageSet:
                     data.max_pixels,
                     skip=data.on_error == "skip",
                     classes=data.classes,
+                    verify_shards=data.verify == "open",
                 )
             )
         if data.classes is not None and len(self.classes) != data.classes:

@@ -1,27 +1,16 @@
 """The `ganscale index` command: manifest and index for WebDataset shards made elsewhere."""
 
 import argparse
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import webdataset as wds
-from PIL import Image
-
 from ganscale.config import Data
+from ganscale.data.files import regular_file
+from ganscale.data.images import header_of
+from ganscale.data.index import LABEL, OFFSET, SIZE, Table, index_tar, save_index
 from ganscale.data.inspect_command import summary
-from ganscale.data.manifest import (
-    LABEL,
-    OFFSET,
-    SIZE,
-    Manifest,
-    Shard,
-    index_tar,
-    save_index,
-    sha256,
-)
-from ganscale.data.storage import is_remote, open_cache
+from ganscale.data.manifest import Manifest, Shard, sha256
+from ganscale.data.storage import expand, is_remote, open_cache
 from ganscale.errors import GanscaleError
 
 SIZES_READ = 1000  # images of a shard whose headers say whether sizes differ
@@ -43,7 +32,7 @@ def _expanded(patterns: Sequence[str]) -> list[str]:
         if not is_remote(pattern) and Path(pattern).is_dir():
             shards += sorted(map(str, Path(pattern).glob("*.tar")))
         else:
-            shards += wds.shardlists.expand_urls(pattern)
+            shards += expand(pattern)
     if not shards:
         raise GanscaleError(f"{' '.join(patterns)}: no shards (*.tar)")
     return shards
@@ -59,7 +48,7 @@ def index_shards(shards: Sequence[str], folder: Path, label: str | None = None) 
     cache = open_cache(Data())
     described: list[Shard] = []
     sizes: set[tuple[int, int]] = set()
-    modes: set[str] = set()
+    colour = False
     classes = 0
     for number, address in enumerate(shards):
         path = cache.fetch(address) if is_remote(address) else Path(address)
@@ -67,7 +56,7 @@ def index_shards(shards: Sequence[str], folder: Path, label: str | None = None) 
         if not len(table):
             raise GanscaleError(f"{address}: no samples in it")
         classes = max(classes, int(table[:, LABEL].max()) + 1)
-        _read_headers(path, table, sizes, modes)
+        colour |= _read_headers(path, table, sizes)
         index = f"{number:06d}.index.npy"
         save_index(folder / index, table)
         inside = not is_remote(address) and path.resolve().parent == folder.resolve()
@@ -85,7 +74,7 @@ def index_shards(shards: Sequence[str], folder: Path, label: str | None = None) 
     manifest = Manifest(
         source="shards made elsewhere",
         classes=tuple(str(i) for i in range(classes)),
-        channels=1 if modes <= {"L", "1"} else 3,
+        channels=3 if colour else 1,
         height=alike[0],
         width=alike[1],
         shards=tuple(described),
@@ -98,16 +87,16 @@ def _absolute(address: str) -> str:
     return address if is_remote(address) else str(Path(address).resolve())
 
 
-def _read_headers(
-    path: Path, table: np.ndarray, sizes: set[tuple[int, int]], modes: set[str]
-) -> None:
-    """Note sizes and colour modes; an unreadable image is left for the reader to name."""
-    with path.open("rb") as file:
+def _read_headers(path: Path, table: Table, sizes: set[tuple[int, int]]) -> bool:
+    """Note sizes, and return whether any is in colour; the reader names what is unreadable."""
+    colour = False
+    with regular_file(path) as file:
         for offset, size in table[:SIZES_READ, [OFFSET, SIZE]].tolist():
             file.seek(offset)
             try:
-                with Image.open(io.BytesIO(file.read(size))) as image:
-                    sizes.add((image.height, image.width))
-                    modes.add(image.mode)
-            except (OSError, SyntaxError, Image.DecompressionBombError):
+                height, width, channels = header_of(file.read(size))
+            except ValueError:
                 continue
+            sizes.add((height, width))
+            colour |= channels == 3
+    return colour

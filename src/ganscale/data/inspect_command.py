@@ -1,29 +1,24 @@
 """The `ganscale inspect` command: what a packed set holds, and whether it is what it says."""
 
 import argparse
-import io
 import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ganscale.config import Data
-from ganscale.data.manifest import (
-    LABEL,
-    OFFSET,
-    SHEET,
-    SIZE,
-    Manifest,
-    index_tar,
-    sha256,
-)
+from ganscale.data.decode import decode_bytes
+from ganscale.data.files import regular_file
+from ganscale.data.images import SHARD_FORMATS, converted, header_of, open_image
+from ganscale.data.index import CHECKSUM, LABEL, NO_CHECKSUM, OFFSET, SIZE, index_tar
+from ganscale.data.manifest import SHEET, Manifest, sha256
 from ganscale.data.process_pool import process_pool
 from ganscale.data.storage import open_storage
 from ganscale.errors import GanscaleError
 from ganscale.monitoring.pictures import save_grid
+from ganscale.terminal import printable
 
 SHEET_IMAGES = 100
 SHEET_SIDE = 64  # pixels of an image where they differ in size
@@ -42,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     faults = verify(options.set, manifest, options.processes)
     for fault in faults:
-        print(f"FAULT {fault}")
+        print(f"FAULT {printable(fault)}")
     print(
         f"{len(faults):,} faults"
         if faults
@@ -62,37 +57,48 @@ def summary(location: str, manifest: Manifest, folder: Path) -> list[str]:
         f"{size / 2**20:,.1f} MiB, from {manifest.source}"
     ]
     if manifest.classes and folder.is_dir():
-        counts = _label_counts(folder, manifest)
+        counts = _label_counts(location, manifest)
         shown = [f"{name} {counts[i]:,}" for i, name in enumerate(manifest.classes)]
         more = ", …" if len(shown) > MOST_CLASSES_SHOWN else ""
         lines.append(f"classes: {', '.join(shown[:MOST_CLASSES_SHOWN])}{more}")
         if counts[-1]:
             lines.append(f"without a label: {counts[-1]:,}")
-    return lines
+    return [printable(line) for line in lines]
 
 
-def _label_counts(folder: Path, manifest: Manifest) -> Counter[int]:
+def _label_counts(location: str, manifest: Manifest) -> Counter[int]:
+    storage = open_storage(location, Data(path=location))
     counts: Counter[int] = Counter()
     for shard in manifest.shards:
-        counts.update(np.load(folder / shard.index_name)[:, LABEL].tolist())
+        counts.update(storage.index(shard, len(manifest.classes))[:, LABEL].tolist())
     return counts
 
 
 def write_sheet(location: str, manifest: Manifest, target: Path) -> Path:
     """A grid of the first shard's first images, into a folder or to a file."""
-    storage = open_storage(location, Data(path=location))
+    data = Data(path=location)
+    storage = open_storage(location, data)
     shard = manifest.shards[0]
-    tar = storage.path(shard.name, shard.bytes, shard.sha256)
-    table = np.load(storage.path(shard.index_name, None, shard.index_sha256))
+    table = storage.index(shard, len(manifest.classes))
     side = SHEET_SIDE if manifest.varied else None
     images = []
-    with tar.open("rb") as file:
-        for offset, size in table[:SHEET_IMAGES, [OFFSET, SIZE]].tolist():
+    with regular_file(storage.tar(shard)) as file:
+        for row, (offset, size) in enumerate(table[:SHEET_IMAGES, [OFFSET, SIZE]].tolist()):
             file.seek(offset)
-            with Image.open(io.BytesIO(file.read(size))) as image:
-                shown = image.convert("L" if manifest.channels == 1 else "RGB")
-                shown = shown.resize((side, side)) if side else shown
-                images.append(np.array(shown).reshape(*shown.size[::-1], -1))
+            try:
+                image = open_image(file.read(size), SHARD_FORMATS, data.max_pixels)
+                shown = converted(image, manifest.channels)
+            except ValueError as error:
+                raise GanscaleError(
+                    f"{location}: shard {shard.name}, sample {row} cannot be shown ({error})"
+                ) from None
+            if not side and shown.size != (manifest.width, manifest.height):
+                raise GanscaleError(
+                    f"{location}: shard {shard.name}, sample {row} has {shown.width}×"
+                    f"{shown.height} pixels in a set of {manifest.width}×{manifest.height}"
+                )
+            shown = shown.resize((side, side)) if side else shown
+            images.append(np.array(shown).reshape(*shown.size[::-1], -1))
     return save_grid(np.stack(images), target / SHEET if target.is_dir() else target)
 
 
@@ -109,35 +115,32 @@ def verify(location: str, manifest: Manifest, processes: int | None = None) -> l
 
 
 def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
-    # torchvision is slow to import: only who decodes waits for it.
-    from ganscale.data.decode import decode_bytes, image_size
-
     shard = manifest.shards[number]
     data = Data(path=location)
     try:
         storage = open_storage(location, data)
-        tar = storage.path(shard.name, shard.bytes, shard.sha256)
-        index = storage.path(shard.index_name, None, shard.index_sha256)
+        table = storage.index(shard, len(manifest.classes))
+        tar = storage.tar(shard)
         if sha256(tar) != shard.sha256:
             return [f"{shard.name}: its SHA-256 is not the manifest's"]
-        if sha256(index) != shard.index_sha256:
-            return [f"{shard.index_name}: its SHA-256 is not the manifest's"]
-        table = np.load(index, allow_pickle=False)
         found = index_tar(tar)
-        # Labels may have come from elsewhere than the tar's own `cls` members.
-        own = found[:, LABEL] if (found[:, LABEL] >= 0).any() else table[:, LABEL]
-        found[:, LABEL] = own
-        if not np.array_equal(table, found):
-            return [f"{shard.index_name}: does not describe {shard.name}"]
-    except (GanscaleError, OSError, ValueError) as error:
+    except (GanscaleError, OSError) as error:
         return [f"{shard.name}: {error}"]
+    if len(found) != len(table):
+        return [f"{shard.index_name}: does not describe {shard.name}"]
+    # Labels may have come from elsewhere than the tar's own `cls` members.
+    if not (found[:, LABEL] >= 0).any():
+        found[:, LABEL] = table[:, LABEL]
+    found[table[:, CHECKSUM] == NO_CHECKSUM, CHECKSUM] = NO_CHECKSUM
+    if not np.array_equal(table, found):
+        return [f"{shard.index_name}: does not describe {shard.name}"]
     faults = []
-    with tar.open("rb") as file:
+    with regular_file(tar) as file:
         for row, (offset, size) in enumerate(table[:, [OFFSET, SIZE]].tolist()):
             file.seek(offset)
             content = file.read(size)
             try:
-                height, width = image_size(content)
+                height, width, _ = header_of(content)
                 shape = (
                     manifest.channels,
                     manifest.height or height,

@@ -1,11 +1,15 @@
 """Labels from a file beside the images: CSV or JSON, by file name."""
 
 import csv
+import io
 import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ganscale.data.files import read_regular
 from ganscale.errors import GanscaleError
+
+MOST_BYTES = 1 << 31
 
 
 def read_labels(path: Path) -> dict[str, str]:
@@ -16,16 +20,16 @@ def read_labels(path: Path) -> dict[str, str]:
     `dataset.json` has it. Raises `GanscaleError` naming the file where it is neither.
     """
     try:
+        text = read_regular(path, MOST_BYTES).decode()
         if path.suffix.lower() == ".csv":
-            with path.open(newline="") as file:
-                rows = list(csv.reader(file))[1:]
+            rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
             return {row[0]: row[1] for row in rows if row}
-        content: Any = json.loads(path.read_bytes())
+        content: Any = json.loads(text)
         if isinstance(content, dict) and isinstance(content.get("labels"), list):
             content = content["labels"]
         pairs = content.items() if isinstance(content, dict) else content
         return {str(name): str(label) for name, label in pairs}
-    except (OSError, ValueError, IndexError, TypeError, csv.Error) as error:
+    except (OSError, ValueError, IndexError, TypeError, RecursionError, csv.Error) as error:
         raise GanscaleError(
             f"{path}: not a label file ({error}); a CSV of `name,class` with a header, or a JSON "
             'object {"name": class}'

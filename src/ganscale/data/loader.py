@@ -15,6 +15,7 @@ from ganscale.data.order import Indices, Order
 from ganscale.data.prefetch import Prefetcher
 from ganscale.data.reader import Batch, Reader, ResidentReader
 from ganscale.data.storage import is_remote
+from ganscale.data.workers import Guarded, unguarded
 
 HANDED_OVER_BYTES = 1 << 20  # about what a worker process gives at a time
 THREADED_BYTES = 1 << 15  # decoded images from this size on are decoded by threads
@@ -101,13 +102,13 @@ def _decoded_by_processes(
     pixels = size * data.channels * data.resolution**2
     together = max(1, HANDED_OVER_BYTES // pixels)
     loader = DataLoader(
-        dataset,
+        Guarded(dataset),
         batch_size=None,
         sampler=[range(k, min(k + together, last)) for k in range(first, last, together)],
         num_workers=data.workers,
         pin_memory=torch.cuda.is_available(),
     )
-    for images, labels in loader:
+    for images, labels in unguarded(loader):
         yield from map(Batch, images.split(size), labels.split(size))
 
 

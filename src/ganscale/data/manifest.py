@@ -1,29 +1,34 @@
-"""What a packed set says of itself: `manifest.json`, and one index file for each shard.
-
-The index of `shard-000000.tar` is `shard-000000.index.npy`: int64, one row a sample, with the
-columns of `OFFSET`, `SIZE` (of the image's bytes in the tar) and `LABEL` (-1 where it has none).
-"""
+"""What a packed set says of itself: `manifest.json`, beside the shards and their indexes."""
 
 import hashlib
-import io
 import json
 import os
-import tarfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Annotated, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from ganscale.data.files import read_regular, regular_file
 from ganscale.errors import GanscaleError
 
 MANIFEST = "manifest.json"
 SHEET = "contact-sheet.png"
-OFFSET, SIZE, LABEL = range(3)
-TAR_BLOCK = 512
-MOST_LABEL_BYTES = 1 << 20
-IMAGE_MEMBERS = ("png", "jpg", "jpeg", "webp")
-LABEL_MEMBERS = ("cls",)
+MOST_MANIFEST_BYTES = 1 << 29  # a million shards take 300 MB
+MOST_SIDE = 1 << 16  # pixels
+FETCHED_FROM = frozenset(
+    ("http", "https", "ftp", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "hf")
+)
+
+Count = Annotated[int, Field(ge=0, le=1 << 50)]
+Sum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 
 
 class Shard(BaseModel):
@@ -31,24 +36,31 @@ class Shard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
-    samples: int
-    bytes: int
-    sha256: str
-    index_sha256: str
+    samples: Count
+    bytes: Count
+    sha256: Sum
+    index_sha256: Sum
     index: str | None = None
 
     @field_validator("name", "index")
     @classmethod
-    def _is_no_command(cls, name: str | None) -> str | None:
+    def _is_file(cls, name: str | None) -> str | None:
         """A manifest may be a stranger's: WebDataset would run what follows `pipe:`."""
-        if name is not None and name.startswith("pipe:"):
+        if name is None:
+            return None
+        if name.startswith("pipe:"):
             raise ValueError(f"a shard is named '{name}': pipe: runs commands")
+        if "\0" in name or Path(name).name in ("", ".."):
+            raise ValueError(f"a shard is named '{name}', which no file can be")
+        scheme, is_address, rest = name.partition("://")
+        if is_address and (scheme not in FETCHED_FROM or "::" in rest):
+            raise ValueError(f"a shard is named '{name}': such addresses are not fetched")
         return name
 
     @property
     def index_name(self) -> str:
         """Name of the index file: beside the shard unless the manifest says otherwise."""
-        return self.index or index_path(Path(self.name)).name
+        return self.index or Path(self.name).with_suffix(".index.npy").name
 
 
 class Manifest(BaseModel):
@@ -58,15 +70,23 @@ class Manifest(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    format: int = 1
+    format: Literal[1] = 1
     source: str
     classes: tuple[str, ...]
-    channels: int
-    height: int | None
-    width: int | None
-    shards: tuple[Shard, ...]
+    channels: Literal[1, 3]
+    height: Side | None
+    width: Side | None
+    shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
     checksum: str = ""
     """SHA-256 of the rest: all other sums are here, so damage to this file must show too."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "Manifest":
+        if (self.height is None) != (self.width is None):
+            raise ValueError("it has a height or a width alone")
+        if not all(shard.samples for shard in self.shards):
+            raise ValueError("it lists a shard without samples")
+        return self
 
     @property
     def samples(self) -> int:
@@ -101,10 +121,24 @@ class Manifest(BaseModel):
 
 def parse_manifest(path: Path) -> Manifest:
     """The manifest in a file; `ValueError` where it is none, or not as it was written."""
-    manifest = Manifest.model_validate(json.loads(path.read_bytes()))
+    content = read_regular(path, MOST_MANIFEST_BYTES)
+    try:
+        manifest = Manifest.model_validate(json.loads(content))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValidationError as error:
+        raise ValueError(_first_mistake(error)) from None
     if manifest.checksum != manifest.own_checksum():
         raise ValueError("its own checksum does not hold")
     return manifest
+
+
+def _first_mistake(error: ValidationError) -> str:
+    """Where it is wrong and how, in a line."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
 
 
 def load_manifest(folder: str | Path) -> Manifest:
@@ -120,81 +154,15 @@ def load_manifest(folder: str | Path) -> Manifest:
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise GanscaleError(
-            f"{folder}: {MANIFEST} is no manifest ({first}); pack or index the set again",
+            f"{folder}: {MANIFEST} is invalid ({first}); pack or index the set again",
             every_rank=True,
         ) from None
 
 
-def member_size(header: bytes) -> int:
-    """The size that a tar header gives for its member; -1 where it is no such header."""
-    try:
-        return int(header[124:136].rstrip(b"\0 "), 8)
-    except ValueError:
-        return -1
-
-
-def index_path(tar: Path) -> Path:
-    """Where the index of a shard lies."""
-    return tar.with_suffix(".index.npy")
-
-
-def index_tar(tar: Path, json_label: str | None = None) -> NDArray[np.int64]:
-    """Read a shard's headers: one row for each sample, in the order of the tar.
-
-    A sample is the members that share a name up to the first dot, as in WebDataset; its image is
-    the first member that is a picture. Its label is a `cls` member, or `json_label` of a `json`
-    member. Raises `GanscaleError` naming the shard and the key.
-    """
-    rows: list[tuple[int, int, int]] = []
-    current: str | None = None
-    image: tuple[int, int] | None = None
-    label = -1
-    seen: set[str] = set()
-
-    def finish() -> None:
-        if current is not None:
-            if image is None:
-                raise GanscaleError(f"{tar}: sample '{current}' has no image member")
-            rows.append((*image, label))
-
-    try:
-        with tarfile.open(tar) as archive:
-            for member in archive:
-                if not member.isfile():
-                    continue
-                path = PurePosixPath(member.name)
-                stem, _, extension = path.name.partition(".")
-                key = str(path.parent / stem)
-                if key != current:
-                    finish()
-                    current, image, label, seen = key, None, -1, set()
-                if extension in seen:
-                    raise GanscaleError(f"{tar}: sample '{key}' has two members .{extension}")
-                seen.add(extension)
-                if extension.lower() in IMAGE_MEMBERS and image is None:
-                    image = (member.offset_data, member.size)
-                elif extension.lower() in LABEL_MEMBERS or (json_label and extension == "json"):
-                    content = archive.extractfile(member)
-                    assert content is not None
-                    text = content.read(MOST_LABEL_BYTES)
-                    label = int(json.loads(text)[json_label] if extension == "json" else text)
-            finish()
-    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError) as error:
-        raise GanscaleError(f"{tar}: not a readable shard ({error})") from None
-    return np.array(rows, dtype=np.int64).reshape(-1, 3)
-
-
-def save_index(path: Path, table: NDArray[np.int64]) -> None:
-    """Write the index of a shard, whole or not at all."""
-    buffer = io.BytesIO()
-    np.save(buffer, table)
-    write_atomically(path, buffer.getvalue())
-
-
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """The SHA-256 of a regular file, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with regular_file(path) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

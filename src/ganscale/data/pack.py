@@ -12,19 +12,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import webdataset as wds
 from filelock import FileLock
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ganscale.data import png
+from ganscale.data.files import read_regular
+from ganscale.data.images import channels_of, converted, kind_of, resized, upright
+from ganscale.data.index import index_path, index_tar, most_index_bytes, parse_index, save_index
 from ganscale.data.manifest import (
     Manifest,
     Shard,
-    index_path,
-    index_tar,
     load_manifest,
-    save_index,
     sha256,
     write_atomically,
 )
@@ -32,9 +34,9 @@ from ganscale.data.process_pool import process_pool
 from ganscale.data.sources import Source
 from ganscale.errors import GanscaleError
 from ganscale.randomness import permutation
+from ganscale.terminal import printable
 
 PLAN = "packing.json"
-EXIF_ORIENTATION = 0x0112
 Progress = Callable[[int, int], None]
 
 
@@ -46,7 +48,7 @@ class Packing:
     """Height and width in pixels; without it every image must have the size of the first."""
     crop: str = "center"
     """`center` takes the middle square; `none` keeps the whole image, on black."""
-    channels: int | None = None
+    channels: Literal[1, 3] | None = None
     """1 or 3; without it, what the first image has."""
     format: str = "png"
     quality: int = 95
@@ -86,6 +88,7 @@ def pack(
     Raises `GanscaleError` where an image cannot be read (unless `on_error` is `skip`) or where
     the folder holds another set.
     """
+    _check_names(source)
     channels, height, width = _image_shape(source, packing)
     shape = (channels, height, width)
     plan = {
@@ -115,7 +118,7 @@ def pack(
         return None, account
     shards |= {path.name: _described(path) for path in others}
     manifest = Manifest(
-        source=source.description,
+        source=printable(source.description),
         classes=source.classes,
         channels=channels,
         height=height,
@@ -126,6 +129,16 @@ def pack(
         raise GanscaleError(f"{source.description}: not one image could be read")
     manifest.save(folder)
     return manifest, account
+
+
+def _check_names(source: Source) -> None:
+    for name in source.classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise GanscaleError(
+                f"{source.description}: the name of class {name!a} is not UTF-8; rename its folder"
+            ) from None
 
 
 def _already_packed(folder: Path, plan: dict[str, object]) -> Manifest | None:
@@ -153,12 +166,25 @@ def _already_packed(folder: Path, plan: dict[str, object]) -> Manifest | None:
         return None
 
 
-def _image_shape(source: Source, packing: Packing) -> tuple[int, int, int]:
-    first = ImageOps.exif_transpose(source.image(0))
-    channels = packing.channels or (1 if first.mode in ("1", "L", "LA", "I;16", "I", "F") else 3)
-    height = packing.size or first.height
-    width = packing.size or first.width
-    return channels, height, width
+def _image_shape(source: Source, packing: Packing) -> tuple[Literal[1, 3], int, int]:
+    """That of the first image that can be read."""
+    for i in range(len(source)):
+        try:
+            first = _upright(source, i)
+        except GanscaleError:
+            if packing.on_error == "raise":
+                raise
+            continue
+        channels = packing.channels or channels_of(first)
+        return channels, packing.size or first.height, packing.size or first.width
+    raise GanscaleError(f"{source.description}: not one image could be read")
+
+
+def _upright(source: Source, i: int) -> Image.Image:
+    try:
+        return upright(source.image(i))
+    except ValueError as error:
+        raise GanscaleError(f"{source.description}: image {i} {error}") from None
 
 
 def _written(
@@ -202,12 +228,17 @@ def _write_shard(
 
 def _described(path: Path) -> Shard:
     """A finished shard as the manifest lists it."""
+    index = index_path(path)
+    try:
+        samples = len(parse_index(read_regular(index, most_index_bytes(path.stat().st_size))))
+    except (OSError, ValueError) as error:
+        raise GanscaleError(f"{index}: damaged ({error}); remove it and pack again") from None
     return Shard(
         name=path.name,
-        samples=len(np.load(index_path(path))),
+        samples=samples,
         bytes=path.stat().st_size,
         sha256=sha256(path),
-        index_sha256=sha256(index_path(path)),
+        index_sha256=sha256(index),
     )
 
 
@@ -224,7 +255,7 @@ def _write_tar(
         for i in order.tolist():
             try:
                 raw = source.image(i)
-                image = _fitted(raw, shape, packing)
+                image = _fitted(source, i, raw, shape, packing)
             except GanscaleError as error:
                 if packing.on_error == "raise":
                     raise
@@ -232,50 +263,43 @@ def _write_tar(
                 continue
             account.kinds.update(filter(None, [kind_of(raw)]))
             sample = {"__key__": f"{i:09d}", packing.format: _encoded(image, packing)}
-            if source.label(i) >= 0:
-                sample["cls"] = str(source.label(i)).encode()
+            label = source.label(i)
+            if not -1 <= label < len(source.classes):
+                raise GanscaleError(
+                    f"{source.description}: image {i} has class number {label}, and there are "
+                    f"{len(source.classes)} classes"
+                )
+            if label >= 0:
+                sample["cls"] = str(label).encode()
             writer.write(sample)
     return account
 
 
-def kind_of(image: Image.Image) -> str:
-    """What is special about an image, for the summary; empty where nothing is."""
-    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-        return "rotated by EXIF"
-    if image.mode.startswith(("I", "F")):
-        return "16-bit"
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        return "with transparency"
-    return {"P": "palette", "CMYK": "CMYK", "1": "bilevel"}.get(image.mode, "")
-
-
-def _fitted(image: Image.Image, shape: tuple[int, int, int], packing: Packing) -> Image.Image:
-    """The image in the set's colours and size: upright, Lanczos-resampled."""
+def _fitted(
+    source: Source, i: int, image: Image.Image, shape: tuple[int, int, int], packing: Packing
+) -> Image.Image:
+    """Image `i` of the source in the set's colours and size."""
     channels, height, width = shape
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # 16 bits: Pillow would clip, not scale
-        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    image = image.convert("L" if channels == 1 else "RGB")
-    if packing.size is not None and image.size != (width, height):
-        fit = ImageOps.fit if packing.crop == "center" else ImageOps.pad
-        image = fit(image, (width, height), Image.Resampling.LANCZOS)
+    try:
+        image = converted(image, channels)
+    except ValueError as error:
+        raise GanscaleError(f"{source.description}: image {i} cannot be used ({error})") from None
+    if packing.size is not None:
+        image = resized(image, (height, width), packing.crop == "center")
     if image.size != (width, height):
         raise GanscaleError(
-            f"an image of {image.width}×{image.height} pixels in a set of {width}×{height}; "
-            "give --size to make them alike"
+            f"{source.description}: image {i} has {image.width}×{image.height} pixels in a set of "
+            f"{width}×{height}; give --size to make them alike"
         )
     return image
 
 
 def _encoded(image: Image.Image, packing: Packing) -> bytes:
+    if packing.format == "png":
+        return png.encode(np.atleast_3d(np.asarray(image)))
     buffer = io.BytesIO()
     if packing.format == "jpg":
         image.save(buffer, "JPEG", quality=packing.quality)
-    elif packing.format == "webp":
-        image.save(buffer, "WEBP", lossless=True)
     else:
-        image.save(buffer, "PNG")
+        image.save(buffer, "WEBP", lossless=True)
     return buffer.getvalue()

@@ -59,7 +59,7 @@ def _part(text: str | None) -> tuple[int, int]:
     number, _, parts = text.partition("/")
     decimal = text.isascii() and number.isdecimal() and parts.isdecimal() and len(text) < 20
     if not decimal or int(number) >= int(parts):
-        raise GanscaleError(f"--part {text}: it is I/N, with I from 0 to N - 1")
+        raise GanscaleError(f"--part {text[:40]}: must be I/N, with I from 0 to N - 1")
     return int(number), int(parts)
 
 

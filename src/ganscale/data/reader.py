@@ -1,14 +1,17 @@
 """Readers: sample numbers to pixels. Both give the same batches.
 
-`IndexedReader` finds a sample by offset in a memory-mapped tar and decodes it; `ResidentReader`
-decoded them all once and copies rows of one array.
+`IndexedReader` finds a sample by offset in a tar and decodes it; `ResidentReader` decoded them all
+once and copies rows of one array.
 """
 
 import logging
 import math
-import mmap
+import os
+import weakref
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Lock
 from typing import NamedTuple, Protocol
 
@@ -16,17 +19,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganscale.data.decode import HEADER_BYTES, Bytes, decode
-from ganscale.data.manifest import LABEL, TAR_BLOCK, Manifest, member_size
+from ganscale.data.decode import Decoder
+from ganscale.data.files import open_regular
+from ganscale.data.index import LABEL, NO_CHECKSUM, TAR_BLOCK, Table, member_size
+from ganscale.data.manifest import Manifest, sha256
 from ganscale.data.order import Indices
+from ganscale.data.png import Bytes
 from ganscale.data.storage import Storage
 from ganscale.errors import GanscaleError
+from ganscale.terminal import printable
 
 DECODE_CHUNK = 1024  # samples that a thread decodes at a time while a set is made resident
-COPIED_TOGETHER = 128  # small images: one copy of many costs less than many copies
-DECODED_IN_PLACE_BYTES = 1 << 15  # images from this size on are decoded where they belong
+TOGETHER_BYTES = 1 << 17  # small images: one operation on many costs less than many operations
 MOST_OPEN_SHARDS = 256
-SIZE_FIELD_BACK = TAR_BLOCK - 124  # a member's size stands so far before its content
 MOST_SKIPPED_IN_A_ROW = 16
 
 
@@ -48,7 +53,7 @@ class Reader(Protocol):
 
 
 class IndexedReader:
-    """Reads by offset from memory-mapped shards, decoding as it goes."""
+    """Reads by offset from the shards, decoding as it goes."""
 
     def __init__(
         self,
@@ -58,14 +63,19 @@ class IndexedReader:
         max_pixels: int,
         skip: bool = False,
         classes: int | None = None,
+        verify_shards: bool = False,
     ):
-        """With `classes` a sample must have one of them: 0 … classes - 1."""
+        """With `classes` a sample must have one of them: 0 … classes - 1.
+
+        `verify_shards` reads all of a shard when it is opened and compares its SHA-256.
+        """
         self.manifest = manifest
         self._storage = storage
         self._image_shape = image_shape
-        self._max_pixels = max_pixels
+        self._decoder = Decoder(image_shape, max_pixels, resize=manifest.varied)
         self._skip = skip
         self._classes = classes
+        self._verify_shards = verify_shards
         self._ends = np.cumsum([shard.samples for shard in manifest.shards])
         self._open_shards: dict[int, OpenShard] = {}
         self._opening = Lock()
@@ -83,17 +93,27 @@ class IndexedReader:
         # The order in which decoders write pixels: another would take a fifth of the time.
         images = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
         labels = np.empty(len(indices), dtype=np.int64)
-        if math.prod(self._image_shape) >= DECODED_IN_PLACE_BYTES:
-            rows = images.permute(0, 2, 3, 1).numpy()
-            for row, sample in enumerate(self._located(indices)):
-                _, labels[row] = self._sample(*sample, into=rows[row])
-            return Batch(images, torch.from_numpy(labels))
-        for start in range(0, len(indices), COPIED_TOGETHER):
-            part = slice(start, start + COPIED_TOGETHER)
-            samples = [self._sample(*sample) for sample in self._located(indices[part])]
-            pixels, labels[part] = zip(*samples, strict=True)
-            torch.stack(pixels, out=images[part])
+        pixels = images.permute(0, 2, 3, 1).numpy()
+        together = max(1, TOGETHER_BYTES // math.prod(self._image_shape))
+        for start in range(0, len(indices), together):
+            part = slice(start, start + together)
+            self._read_into(pixels[part], labels[part], indices[part])
         return Batch(images, torch.from_numpy(labels))
+
+    def _read_into(self, pixels: Bytes, labels: Indices, indices: Indices) -> None:
+        places: list[int] = []
+        plain: list[bytes] = []
+        for row, (index, shard) in enumerate(self._located(indices)):
+            rows, labels[row] = self._sample(index, shard, pixels[row])
+            if rows is not None:
+                plain.append(rows)
+                places.append(row)
+        if len(plain) == len(pixels):
+            self._decoder.unfilter(plain, pixels)
+        elif plain:
+            some = np.empty((len(plain), *pixels.shape[1:]), dtype=np.uint8)
+            self._decoder.unfilter(plain, some)
+            pixels[places] = some
 
     def _located(self, indices: Indices) -> Iterator[tuple[int, int]]:
         """Each sample's number and its shard's."""
@@ -103,40 +123,34 @@ class IndexedReader:
     def fetch(self, shard: int) -> None:
         """Bring a shard and its index onto this node, if they are not there."""
         about = self.manifest.shards[shard]
-        self._storage.path(about.name, about.bytes, about.sha256)
-        self._storage.path(about.index_name, None, about.index_sha256)
+        self._storage.tar(about)
+        self._index(shard)
 
     def labels(self, shard: int) -> Indices:
         """Labels of a shard's samples, from its index alone."""
         return self._index(shard)[:, LABEL]
 
-    def _index(self, shard: int) -> Indices:
-        about = self.manifest.shards[shard]
-        path = self._storage.path(about.index_name, None, about.index_sha256)
-        table: Indices = np.load(path, allow_pickle=False)
-        return table
+    def _index(self, shard: int) -> Table:
+        return self._storage.index(self.manifest.shards[shard], len(self.manifest.classes))
 
     def _sample(
-        self, index: int, shard: int, tries: int = MOST_SKIPPED_IN_A_ROW, into: Bytes | None = None
-    ) -> tuple[Tensor, int]:
+        self, index: int, shard: int, into: Bytes, tries: int = MOST_SKIPPED_IN_A_ROW
+    ) -> tuple[bytes | None, int]:
+        """Decode a sample `into` a row, or return its scanlines for all such rows together."""
         opened = self._open(shard)
-        offset, size, label = opened.rows[index - opened.first]
+        offset, size, label, checksum = opened.rows[index - opened.first]
         try:
             if self._classes is not None and not 0 <= label < self._classes:
                 known = f"0 … {self._classes - 1} (data.classes)"
                 raise ValueError(f"class {label} is none of {known}")
-            if (
-                opened.tar[offset - SIZE_FIELD_BACK : offset - SIZE_FIELD_BACK + 11]
-                != b"%011o" % size
-            ):
-                opened.check_header(offset, size)
-            content = opened.content[offset : offset + size]
-            header = opened.tar[offset : offset + min(size, HEADER_BYTES)]
-            shape, resize = self._image_shape, self.manifest.varied
-            return decode(content, header, shape, self._max_pixels, resize, into), label
-        except ValueError as error:
+            content = opened.content(offset, size, checksum)
+            rows = self._decoder.scanlines(content)
+            if rows is None:
+                self._decoder.decode(content, into)
+            return rows, label
+        except (ValueError, OSError) as error:
             name = self.manifest.shards[shard].name
-            where = (
+            where = printable(
                 f"{self._storage.location}: shard {name}, sample '{opened.key(offset)}': "
                 f"cannot be used ({error})"
             )
@@ -146,56 +160,74 @@ class IndexedReader:
         log.warning("%s; skipped, number %d of this process", where, self.skipped)
         after = (index + 1) % int(self._ends[-1])
         ((after, shard),) = self._located(np.array([after]))
-        return self._sample(after, shard, tries - 1, into)
+        return self._sample(after, shard, into, tries - 1)
 
     def _open(self, shard: int) -> "OpenShard":
-        """The shard's bytes and index, mapped at first use, which must be those of the manifest."""
+        """The shard and its index, opened at first use, which must be those of the manifest."""
         opened = self._open_shards.get(shard)
         if opened is None:
             with self._opening:
-                opened = self._open_shards.get(shard) or self._map(shard)
+                opened = self._open_shards.get(shard) or self._opened(shard)
                 if len(self._open_shards) >= MOST_OPEN_SHARDS:
                     del self._open_shards[next(iter(self._open_shards))]
                 self._open_shards[shard] = opened
         return opened
 
-    def _map(self, shard: int) -> "OpenShard":
+    def _opened(self, shard: int) -> "OpenShard":
         about = self.manifest.shards[shard]
         where = f"{self._storage.location}: shard {about.name}"
+        path = self._storage.tar(about)
+        table = self._index(shard)
         try:
-            path = self._storage.path(about.name, about.bytes, about.sha256)
-            table = self._index(shard)
-            with path.open("rb") as file:
-                tar = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError, EOFError) as error:
-            raise GanscaleError(f"{where}: it or its index cannot be read ({error})") from None
-        if len(tar) != about.bytes or table.shape != (about.samples, 3):
+            opened = OpenShard(path, table, int(self._ends[shard]) - about.samples)
+        except (OSError, ValueError) as error:
+            raise GanscaleError(f"{where}: cannot be read ({error})") from None
+        if opened.size != about.bytes:
             raise GanscaleError(
-                f"{where}: {len(tar):,} bytes and {len(table):,} samples, the manifest says "
-                f"{about.bytes:,} and {about.samples:,}; pack or index the set again"
+                f"{where}: {opened.size:,} bytes, the manifest says {about.bytes:,}; "
+                "pack or index the set again"
             )
-        return OpenShard(tar, table, int(self._ends[shard]) - about.samples)
+        if self._verify_shards and sha256(path) != about.sha256:
+            raise GanscaleError(
+                f"{where}: its SHA-256 is not the manifest's; copy, pack or index it again"
+            )
+        return opened
 
 
 class OpenShard:
-    """A mapped tar and where its samples lie; the first is number `first` of the set."""
+    """An open tar and where its samples lie; the first is number `first` of the set.
 
-    def __init__(self, tar: mmap.mmap, table: Indices, first: int):
-        self.tar = tar
+    It is read, not mapped: a file that is cut while it is mapped ends the process by SIGBUS.
+    """
+
+    def __init__(self, path: Path, table: Table, first: int):
+        self._descriptor = open_regular(path)
+        weakref.finalize(self, os.close, self._descriptor)
+        self.size = os.fstat(self._descriptor).st_size
         self.rows: list[list[int]] = table.tolist()  # a list gives a row faster than an array does
         self.first = first
-        self.content = np.frombuffer(tar, dtype=np.uint8)
 
-    def check_header(self, offset: int, size: int) -> None:
-        """Whether a member of that size starts at `offset`: `ValueError` where it does not."""
-        header = self.tar[max(offset - TAR_BLOCK, 0) : max(offset, 0)]
+    def content(self, offset: int, size: int, checksum: int) -> bytes:
+        """The bytes of a sample's image; `ValueError` where they are not those of the index."""
+        content = os.pread(self._descriptor, size, offset)
+        if zlib.crc32(content) == checksum:
+            return content
+        if len(content) != size:
+            raise ValueError("the shard has been cut off since it was opened")
+        header = os.pread(self._descriptor, TAR_BLOCK, offset - TAR_BLOCK)
         if offset % TAR_BLOCK or member_size(header) != size:
             raise ValueError("the index does not point at a member of the tar")
+        if checksum != NO_CHECKSUM:
+            raise ValueError("its checksum is not the index's")
+        return content
 
     def key(self, offset: int) -> str:
         """Name of the member at `offset`, for messages."""
-        header = self.tar[max(offset - TAR_BLOCK, 0) : max(offset, 0)]
-        return header[:100].rstrip(b"\0").decode(errors="replace")
+        try:
+            header = os.pread(self._descriptor, TAR_BLOCK, max(offset - TAR_BLOCK, 0))
+        except OSError:
+            return f"at byte {offset}"
+        return header[:100].partition(b"\0")[0].decode(errors="replace")
 
 
 class ConcatReader:

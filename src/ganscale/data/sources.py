@@ -15,6 +15,8 @@ from PIL import Image
 from ganscale.data.file_sources import (
     ShardSource,
     folder_source,
+    load_image,
+    natural,
     shard_paths,
     tar_source,
     zip_source,
@@ -74,21 +76,18 @@ class DatasetSource:
         import datasets
 
         self.description = path.name
-        if path.suffix == ".parquet" or any(path.glob("*.parquet")):
-            files = [str(path)] if path.is_file() else sorted(map(str, path.glob("*.parquet")))
-            table = datasets.Dataset.from_parquet(files)
-        else:
-            table = datasets.load_from_disk(str(path))
+        table = _opened_table(path)
         if isinstance(table, datasets.DatasetDict):
             if split not in table:
                 raise GanscaleError(f"{path}: no split '{split}'; it has {', '.join(table)}")
             table = table[split]
         self._image = self._column(table, path, ("image", "img", "pixel_values"))
-        self._table = table.cast_column(self._image, datasets.Image(decode=True))
+        self._table = table.cast_column(self._image, datasets.Image(decode=False))
         labels = [name for name in ("label", "labels", "fine_label") if name in table.features]
-        self._labels: list[Any] = table[labels[0]][:] if labels else []
+        self._labels: list[Any] = list(table[labels[0]]) if labels else []
         names = getattr(table.features[labels[0]], "names", None) if labels else ()
-        self.classes = tuple(names or sorted({str(label) for label in self._labels}))
+        self._named = bool(names)
+        self.classes = tuple(names or sorted({str(label) for label in self._labels}, key=natural))
         self._numbers = {name: i for i, name in enumerate(self.classes)}
 
     @staticmethod
@@ -106,17 +105,33 @@ class DatasetSource:
         if not self._labels:
             return -1
         label = self._labels[i]
-        return label if isinstance(label, int) else self._numbers[str(label)]
+        return label if self._named and isinstance(label, int) else self._numbers[str(label)]
 
     def image(self, i: int) -> Image.Image:
         """The decoded image."""
-        try:
-            image: Image.Image = self._table[i][self._image]
-        except (OSError, SyntaxError, ValueError) as error:
-            raise GanscaleError(
-                f"{self.description}: row {i} is no readable image ({error})"
-            ) from None
-        return image
+        where = f"{self.description}: row {i}"
+        return load_image(lambda: self._content(i), where)
+
+    def _content(self, i: int) -> bytes:
+        """The file of an image, which stands in the table or beside it."""
+        row = self._table[i][self._image] or {}
+        if row.get("bytes") is not None:
+            return bytes(row["bytes"])
+        raise ValueError("it names a file and does not hold it")
+
+
+def _opened_table(path: Path) -> Any:
+    import datasets
+
+    try:
+        if path.suffix == ".parquet" or any(path.glob("*.parquet")):
+            files = [str(path)] if path.is_file() else sorted(map(str, path.glob("*.parquet")))
+            return datasets.Dataset.from_parquet(files)
+        return datasets.load_from_disk(str(path))
+    except Exception as error:  # whatever Arrow and its readers meet in a damaged file
+        raise GanscaleError(
+            f"{path}: not a readable dataset ({type(error).__name__}: {str(error)[:200]})"
+        ) from None
 
 
 def torchvision_source(name: str, root: Path | None, split: str, download: bool) -> ArraySource:

@@ -7,6 +7,7 @@ own decoders never run, since some of them unpickle.
 
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +16,17 @@ from torch.utils.data import DataLoader
 
 from ganscale.config import Data
 from ganscale.data.decode import decode_bytes
-from ganscale.data.manifest import IMAGE_MEMBERS
+from ganscale.data.index import IMAGE_MEMBERS, MOST_LABEL_BYTES, parse_label
+from ganscale.data.manifest import Shard
 from ganscale.data.reader import Batch
-from ganscale.data.storage import is_remote, open_cache, open_storage
+from ganscale.data.storage import expand, is_remote, open_cache, open_storage
+from ganscale.data.workers import guarded, unguarded
 from ganscale.errors import GanscaleError
 from ganscale.randomness import torch_seed
 
 SHUFFLE_SAMPLES = 2000  # held back to mix neighbours of a shard
+MOST_EMPTY_SHARDS = 100
+MOST_BAD_SAMPLES = 2 * SHUFFLE_SAMPLES
 
 log = logging.getLogger("ganscale")
 
@@ -34,7 +39,8 @@ def stream(
     The draw is seeded by (seed, rank, step, worker): a run resumed at `step` does not see the
     samples of its beginning again.
     """
-    urls = shard_urls(data)
+    shards = shard_urls(data)
+    watch = _Watch(data.path)
     draw = torch_seed(seed, f"streaming/rank{rank}", step) % 2**31
 
     def worker_seed() -> int:
@@ -42,48 +48,94 @@ def stream(
         return draw + (info.id if info else 0)
 
     def decoded(sample: dict[str, Any]) -> tuple[torch.Tensor, int]:
-        return _decode(sample, image_shape, data)
+        image = _decode(sample, image_shape, data)
+        watch.used()
+        return image
 
     pipeline = wds.DataPipeline(
-        wds.ResampledShards(urls, worker_seed=worker_seed, deterministic=True),
-        _tar_opener(data),
+        wds.ResampledShards(list(shards), worker_seed=worker_seed, deterministic=True),
+        watch.shards,
+        _tar_opener(data, shards),
+        watch.samples,
         wds.shuffle(SHUFFLE_SAMPLES, initial=SHUFFLE_SAMPLES // 4, seed=draw),
         wds.map(decoded, handler=_handler(data)),
         wds.batched(batch_size, collation_fn=_collate, partial=False),
+        guarded,
     )
     loader = DataLoader(
         pipeline, batch_size=None, num_workers=data.workers, pin_memory=torch.cuda.is_available()
     )
-    return iter(loader)
+    return unguarded(loader)
 
 
-def shard_urls(data: Data) -> list[str]:
-    """The shards of a manifest, or those that a brace pattern names."""
+class _Watch:
+    """Ends a stream that reads on and on and finds nothing that can be used."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._empty_shards = 0
+        self._bad_samples = 0
+
+    def shards(self, source: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Counts shards as they are opened."""
+        for shard in source:
+            self._empty_shards += 1
+            if self._empty_shards > MOST_EMPTY_SHARDS:
+                raise GanscaleError(
+                    f"{self._path}: no sample in {MOST_EMPTY_SHARDS} shards in a row"
+                )
+            yield shard
+
+    def samples(self, source: Iterator[Any]) -> Iterator[Any]:
+        """Begins to count anew with each sample; counts those in a row that are not used."""
+        for sample in source:
+            self._empty_shards = 0
+            self._bad_samples += 1
+            if self._bad_samples > MOST_BAD_SAMPLES:
+                raise GanscaleError(
+                    f"{self._path}: {MOST_BAD_SAMPLES:,} samples in a row cannot be used"
+                )
+            yield sample
+
+    def used(self) -> None:
+        """A sample was of use."""
+        self._bad_samples = 0
+
+
+def shard_urls(data: Data) -> dict[str, Shard | None]:
+    """The shards of a manifest, or those that a brace pattern names, of which nothing is known."""
     if data.path.endswith(".tar") or data.path.startswith("pipe:"):
-        urls: list[str] = wds.shardlists.expand_urls(data.path)
-        return urls
-    manifest = open_storage(data.path, data).manifest()
-    base = data.path.rstrip("/")
-    return [s.name if is_remote(s.name) else f"{base}/{s.name}" for s in manifest.shards]
+        return dict.fromkeys(expand(data.path))
+    storage = open_storage(data.path, data)
+    return {str(storage.address(s.name)): s for s in storage.manifest().shards}
 
 
-def _tar_opener(data: Data) -> Callable[..., Any]:
+def _tar_opener(data: Data, shards: dict[str, Shard | None]) -> Callable[..., Any]:
     """From addresses to samples: through the cache, or by WebDataset's own opener without it."""
     handler = _handler(data)
     expand: Callable[..., Any] = wds.tarfile_to_samples(handler=handler)
-    if data.cache == "none":
-        return expand
     cache = open_cache(data)
 
     def local(source: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for shard in source:
             url = shard["url"]
-            if url.startswith("pipe:"):
-                yield shard  # allowed by the config, which has been checked
+            if url.startswith("pipe:") or (is_remote(url) and data.cache == "none"):
+                yield shard  # pipes are allowed by the config, which has been checked
+            elif is_remote(url):
+                known = shards[url]
+                about = (known.bytes, known.sha256) if known else (None, None)
+                yield {"url": str(cache.fetch(url, *about))}
             else:
-                yield {"url": str(cache.fetch(url)) if is_remote(url) else url}
+                _require_regular(url)
+                yield {"url": url}
 
     return lambda source: expand(local(source))
+
+
+def _require_regular(path: str) -> None:
+    """A pipe would be waited on for ever."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise GanscaleError(f"{path}: not a regular file")
 
 
 def _handler(data: Data) -> Callable[[Exception], bool]:
@@ -106,11 +158,12 @@ def _decode(
     for member in IMAGE_MEMBERS:
         if member in sample:
             image = decode_bytes(sample[member], shape, data.max_pixels, resize=True)
-            label = int(sample["cls"]) if "cls" in sample else -1
+            text = sample.get("cls", b"-1")[:MOST_LABEL_BYTES]
+            label = parse_label(text.decode().strip())
             if data.classes is not None and not 0 <= label < data.classes:
                 known = f"0 … {data.classes - 1} (data.classes)"
                 raise ValueError(f"sample '{sample['__key__']}': class {label} is none of {known}")
-            return image, label
+            return torch.from_numpy(image), label
     raise ValueError(f"sample '{sample['__key__']}' has no image ({', '.join(IMAGE_MEMBERS)})")
 
 

@@ -1,0 +1,357 @@
+"""What is attacked: each kind makes sound files, changes them, and reads what has become of them.
+
+A trial returns `same` (what was read is what was packed), `read` (it was read, and nothing says
+what it should be), `error` (one message) or `silent` (something else was read without a word).
+Any other exception is a fault, and so are a crash and a hang.
+"""
+
+import gzip
+import io
+import json
+import os
+import shutil
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable, Iterable
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import numpy as np
+from PIL import Image
+
+from ganscale.config import Data
+from ganscale.data.decode import decode_bytes
+from ganscale.data.image_set import ImageSet
+from ganscale.data.images import converted, open_image
+from ganscale.data.index_command import index_shards
+from ganscale.data.inspect_command import summary, verify, write_sheet
+from ganscale.data.labels import read_labels
+from ganscale.data.manifest import Manifest, load_manifest, sha256
+from ganscale.data.pack import Packing, pack
+from ganscale.data.png import encode
+from ganscale.data.sources import ArraySource, open_source
+from ganscale.data.streaming import stream
+from ganscale.errors import GanscaleError
+from tests.fuzz.mutations import deflated_anew, mutated, mutated_json, with_checksums
+
+SIDE = 16
+MOST_PIXELS = 10**6
+Trial = Callable[[Random, Path], str]
+
+_rng = np.random.default_rng(0)
+SMOOTH = np.asarray(
+    Image.fromarray(_rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)).resize(
+        (SIDE, SIDE), Image.Resampling.BICUBIC
+    )
+)
+DEEP = _rng.integers(0, 65536, (SIDE, SIDE), dtype=np.uint16)
+
+
+def _file(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _images() -> dict[str, list[bytes]]:
+    colour = Image.fromarray(SMOOTH)
+    grey, alpha = colour.convert("L"), colour.convert("RGBA")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010E] = "a description"
+    png = [_file(i, "PNG") for i in (colour, grey, alpha, colour.quantize(16), grey.convert("1"))]
+    png += [_file(Image.fromarray(DEEP), "PNG"), _file(colour, "PNG", exif=exif)]
+    png += [_file(colour, "PNG", save_all=True, append_images=[colour.rotate(90)])]
+    png += [encode(SMOOTH), encode(SMOOTH[:, :, :1])]
+    jpeg = [_file(i, "JPEG") for i in (colour, grey, colour.convert("CMYK"))]
+    jpeg += [_file(colour, "JPEG", exif=exif), _file(colour, "JPEG", progressive=True)]
+    webp = [_file(colour, "WEBP"), _file(colour, "WEBP", lossless=True), _file(alpha, "WEBP")]
+    webp += [_file(colour, "WEBP", exif=exif, save_all=True, append_images=[colour.rotate(90)])]
+    tiff = [_file(i, "TIFF") for i in (colour, Image.fromarray(DEEP), colour.convert("CMYK"))]
+    tiff += [_file(colour, "TIFF", compression=c) for c in ("tiff_lzw", "jpeg", "tiff_deflate")]
+    rest = [_file(colour, "GIF"), _file(colour, "BMP"), _file(grey.convert("1"), "BMP")]
+    return {"PNG": png, "JPEG": jpeg, "WebP": webp, "TIFF, GIF, BMP": tiff + rest}
+
+
+IMAGES = _images()
+
+
+def decode_every_way(content: bytes) -> str:
+    """As the readers and as `pack` do it."""
+    outcome = "error"
+    for channels in (1, 3):
+        for resize in (False, True):
+            try:
+                image = decode_bytes(content, (channels, SIDE, SIDE), MOST_PIXELS, resize)
+            except ValueError:
+                continue
+            assert image.shape == (channels, SIDE, SIDE)
+            assert image.dtype == np.uint8
+            outcome = "read"
+        try:
+            converted(open_image(content, max_pixels=MOST_PIXELS), channels)
+        except ValueError:
+            continue
+    return outcome
+
+
+def _image_trial(kind: str) -> Trial:
+    def trial(random: Random, _: Path) -> str:
+        content = random.choice(IMAGES[kind])
+        if kind == "PNG" and random.random() < 0.6:
+            means_harm = random.random() < 0.5
+            changed = deflated_anew(content, random) if means_harm else mutated(content, random)
+            return decode_every_way(with_checksums(changed))
+        return decode_every_way(mutated(content, random))
+
+    return trial
+
+
+# -- packed sets -----------------------------------------------------------------------------
+
+
+class PackedSet:
+    """A small set as the bytes of its files, and what its samples are."""
+
+    def __init__(self, folder: Path, kind: str):
+        numbers = np.arange(7)
+        images = np.stack([np.roll(SMOOTH, 2 * i, axis=0) for i in numbers])
+        source = ArraySource("fuzz", images, numbers % 3, ("a", "b", "c"))
+        packing = Packing(format=kind, samples_per_shard=4)
+        pack(source, folder, packing, 1, lambda *_: None)
+        names = ("manifest.json", "shard-000000.tar", "shard-000000.index.npy", "shard-000001.tar")
+        self.files = {
+            name: (folder / name).read_bytes() for name in (*names, "shard-000001.index.npy")
+        }
+        self.truth = read_set(folder)
+
+    def write(self, folder: Path, changes: dict[str, bytes]) -> Path:
+        """The set with some files changed."""
+        for name, content in {**self.files, **changes}.items():
+            (folder / name).write_bytes(content)
+        return folder
+
+
+def read_set(folder: Path, **values: object) -> tuple[np.ndarray, np.ndarray]:
+    """Every sample and label."""
+    data = {"path": str(folder), "resolution": SIDE, "channels": 3, "workers": 0}
+    images = ImageSet(Data.model_validate({**data, **values}))
+    batch = images.reader().read(np.arange(images.samples))
+    return batch.images.numpy(), batch.labels.numpy()
+
+
+_sets: dict[str, PackedSet] = {}
+
+
+def _packed(random: Random, scratch: Path) -> PackedSet:
+    kind = random.choice(("png", "jpg", "webp"))
+    if kind not in _sets:
+        _sets[kind] = PackedSet(scratch.parent / f"set-{kind}", kind)
+    return _sets[kind]
+
+
+def damaged_set(random: Random, scratch: Path) -> str:
+    """A set on a disk that loses bits: what is read is what was packed, or an error."""
+    packed = _packed(random, scratch)
+    name = random.choice(list(packed.files))
+    packed.write(scratch, {name: mutated(packed.files[name], random)})
+    values = {"verify": "open"} if random.random() < 0.3 else {}
+    images, labels = read_set(scratch, **values)
+    same = np.array_equal(images, packed.truth[0]) and np.array_equal(labels, packed.truth[1])
+    return "same" if same else "silent"
+
+
+def forged_set(random: Random, scratch: Path) -> str:
+    """A set whose sums all fit what somebody made of it."""
+    packed = _packed(random, scratch)
+    name = random.choice(list(packed.files))
+    content = packed.files[name]
+    if name.endswith("json"):
+        _write_forged_manifest(packed, scratch, mutated_json(content, random))
+    else:
+        packed.write(scratch, {name: mutated(content, random)})
+        manifest = load_manifest(scratch)
+        shards = tuple(
+            shard.model_copy(
+                update={
+                    "bytes": (scratch / shard.name).stat().st_size,
+                    "sha256": sha256(scratch / shard.name),
+                    "index_sha256": sha256(scratch / shard.index_name),
+                }
+            )
+            for shard in manifest.shards
+        )
+        manifest.model_copy(update={"shards": shards}).save(scratch)
+    return _everything_of(scratch, random)
+
+
+def _write_forged_manifest(packed: PackedSet, folder: Path, content: bytes) -> None:
+    packed.write(folder, {"manifest.json": content})
+    try:
+        Manifest.model_validate(json.loads(content)).save(folder)
+    except (ValueError, UnicodeError):
+        return
+
+
+def _everything_of(folder: Path, random: Random) -> str:
+    """Inspect, verify, show and read a set, with everything that may go wrong going wrong."""
+    manifest = load_manifest(folder)
+    steps: tuple[Callable[[], object], ...] = (
+        lambda: summary(str(folder), manifest, folder),
+        lambda: verify(str(folder), manifest, 1),
+        lambda: write_sheet(str(folder), manifest, folder / "sheet.png"),
+        lambda: read_set(folder, on_error=random.choice(("raise", "skip"))),
+        lambda: len(open_source(str(folder))),
+    )
+    return _at_once(steps)
+
+
+def _at_once(steps: Iterable[Callable[[], object]]) -> str:
+    outcome = "read"
+    for step in steps:
+        try:
+            step()
+        except GanscaleError:
+            outcome = "error"
+    return outcome
+
+
+# -- what is indexed, streamed and packed ----------------------------------------------------
+
+
+def _tar_of(images: list[bytes], kind: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for i, content in enumerate(images):
+            for name, member in ((f"{i}.{kind}", content), (f"{i}.cls", b"%d" % i)):
+                info = tarfile.TarInfo(name)
+                info.size = len(member)
+                archive.addfile(info, io.BytesIO(member))
+    return buffer.getvalue()
+
+
+TAR = _tar_of(IMAGES["PNG"][:4], "png")
+
+
+def hostile_tar(random: Random, scratch: Path) -> str:
+    """Shards made elsewhere: indexed and read, and streamed."""
+    path = scratch / "x.tar"
+    path.write_bytes(mutated(TAR, random))
+
+    def indexed() -> None:
+        label = random.choice((None, "class"))
+        index_shards([str(path)], scratch / "index", label)
+        read_set(scratch / "index", on_error=random.choice(("raise", "skip")))
+
+    def streamed() -> None:
+        data = Data.model_validate(
+            {"path": str(path), "resolution": SIDE, "channels": 3, "reader": "streaming"}
+            | {"workers": 0, "on_error": random.choice(("raise", "skip"))}
+        )
+        list(islice(stream(data, (3, SIDE, SIDE), 2, 0, 0, 0), 3))
+
+    return _at_once([indexed, streamed])
+
+
+def _zip_of(images: list[bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for i, content in enumerate(images):
+            archive.writestr(f"{i % 2}/{i}.png", content)
+    return buffer.getvalue()
+
+
+ARCHIVES = {
+    "x.zip": _zip_of(IMAGES["PNG"][:4]),
+    "x.tar": TAR,
+    "x.tar.gz": gzip.compress(TAR, mtime=0),
+}
+
+
+def hostile_archive(random: Random, scratch: Path) -> str:
+    """A zip or tar to be packed, its labels in a file or not."""
+    name = random.choice(list(ARCHIVES))
+    (scratch / name).write_bytes(mutated(ARCHIVES[name], random))
+    skip = Packing(size=SIDE, on_error=random.choice(("raise", "skip")))
+    source = open_source(str(scratch / name))
+    pack(source, scratch / "set", skip, 1, lambda *_: None)
+    return "read"
+
+
+LABELS = {
+    "a.csv": b"file,class\n0.png,cat\n1.png,dog\n",
+    "a.json": b'{"labels": [["0.png", "cat"], ["1.png", "dog"]]}',
+}
+
+
+def hostile_labels(random: Random, scratch: Path) -> str:
+    """A file of labels."""
+    name = random.choice(list(LABELS))
+    (scratch / name).write_bytes(mutated(LABELS[name], random))
+    read_labels(scratch / name)
+    return "read"
+
+
+def hostile_parquet(random: Random, scratch: Path) -> str:
+    """A table of images."""
+    global _parquet
+    if not _parquet:
+        import datasets
+
+        column = [{"bytes": content, "path": None} for content in IMAGES["PNG"][:3]]
+        table = datasets.Dataset.from_dict({"image": column, "label": [0, 1, 0]})
+        table.to_parquet(str(scratch.parent / "sound.parquet"))
+        _parquet = (scratch.parent / "sound.parquet").read_bytes()
+        datasets.disable_progress_bars()
+    (scratch / "a.parquet").write_bytes(mutated(_parquet, random))
+    source = open_source(str(scratch / "a.parquet"))
+    for i in range(len(source)):
+        source.label(i)
+        source.image(i)
+    return "read"
+
+
+_parquet = b""
+
+TRIALS: dict[str, Trial] = {
+    **{kind: _image_trial(kind) for kind in IMAGES},
+    "damaged set": damaged_set,
+    "forged set": forged_set,
+    "tar, indexed and streamed": hostile_tar,
+    "archive, packed": hostile_archive,
+    "label file": hostile_labels,
+    "parquet": hostile_parquet,
+}
+
+
+def _raises(random: Random, scratch: Path) -> str:
+    raise KeyError("what")
+
+
+def _takes_memory(random: Random, scratch: Path) -> str:
+    return str(len(bytes(1 << 40)))
+
+
+GUARDS: dict[str, Trial] = {
+    "crash": lambda random, scratch: os.abort(),
+    "hang": lambda random, scratch: str(time.sleep(1000)),
+    "exception": _raises,
+    "memory": _takes_memory,
+}
+"""Faults of known kinds: whether a campaign would see them."""
+
+
+def run_trial(kind: str, seed: int, folder: Path) -> str:
+    """One trial in a folder of its own: its outcome, or `traceback` and the exception."""
+    scratch = folder / "trial"
+    scratch.mkdir()
+    try:
+        return {**TRIALS, **GUARDS}[kind](Random(f"{kind} {seed}"), scratch)
+    except GanscaleError:
+        return "error"
+    except Exception as error:
+        return f"traceback: {type(error).__name__}: {error}"
+    finally:
+        shutil.rmtree(scratch)

@@ -1,0 +1,115 @@
+"""A minute of attacks on whatever reads data; `./launch/fuzz.sh MINUTES` runs more."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ganscale.data.files import read_regular
+from ganscale.data.index import MOST_CLASSES, parse_index, parse_label
+from tests.fuzz.campaign import FAULTS, Victim, campaign, table
+from tests.fuzz.mutations import with_checksums
+from tests.fuzz.targets import IMAGES, TRIALS
+
+CAMPAIGN_S = 40.0
+EXAMPLES = [content for files in IMAGES.values() for content in files]
+
+
+@pytest.fixture(scope="module")
+def victim() -> Iterator[Victim]:
+    with Victim(hang_s=60) as victim:
+        yield victim
+
+
+@pytest.mark.parametrize(
+    ("guard", "seen"),
+    [
+        ("crash", "crashed: SIGABRT"),
+        ("exception", "traceback: KeyError"),
+        ("memory", "traceback: MemoryError"),
+    ],
+)
+def test_a_fault_would_be_seen(victim: Victim, guard: str, seen: str) -> None:
+    assert victim.ask((guard, 0)).startswith(seen)
+
+
+def test_a_hang_would_be_seen() -> None:
+    with Victim(hang_s=0.5) as victim:
+        assert victim.ask(("hang", 0)) == "hung"
+
+
+def test_a_seeded_campaign_finds_nothing() -> None:
+    counts = campaign(list(TRIALS), seed=0, trials=10**9, seconds=CAMPAIGN_S)
+    print(table(counts))
+    assert all(found.total() for found in counts.values())
+    assert not any(found[fault] for found in counts.values() for fault in FAULTS)
+    # What is accepted and what is refused both occur, or nothing was tried.
+    assert sum(found["error"] for found in counts.values())
+    assert sum(found["read"] + found["same"] for found in counts.values())
+
+
+edits = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), st.binary(max_size=20)), max_size=5)
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(content=st.sampled_from(EXAMPLES), edits=edits, repaired=st.booleans())
+def test_any_edit_of_an_image_is_an_image_or_an_error(
+    victim: Victim, content: bytes, edits: list[tuple[float, int, bytes]], repaired: bool
+) -> None:
+    for at, removed, inserted in edits:
+        start = int(at * len(content))
+        content = content[:start] + inserted + content[start + removed :]
+    assert victim.ask(with_checksums(content) if repaired else content) in ("read", "error")
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.one_of(
+        st.text(),
+        st.integers(),
+        st.floats(),
+        st.booleans(),
+        st.none(),
+        st.lists(st.integers()),
+        st.from_regex(r"-?[0-9]{1,12}"),
+    )
+)
+def test_a_label_is_a_class_number_or_an_error(value: object) -> None:
+    try:
+        label = parse_label(value)
+    except ValueError:
+        return
+    assert -1 <= label < MOST_CLASSES
+    assert float(value) == label  # type: ignore[arg-type]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.one_of(st.binary(), st.binary().map(b"\x93NUMPY\x01\0".__add__)),
+    st.integers(0, 1 << 70),
+    st.integers(0, 9),
+)
+def test_an_index_is_a_table_or_an_error(rows: bytes, samples: int, columns: int) -> None:
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({samples}, {columns}), }}\n"
+    for content in (rows, b"\x93NUMPY\x01\0v\0" + header.encode() + rows):
+        try:
+            table = parse_index(content)
+        except ValueError:
+            continue
+        assert table.dtype == np.int64
+        assert table.shape[1] == 4
+
+
+def test_a_limit_is_not_allocated(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("files") / "small"
+    path.write_bytes(b"x")
+    assert read_regular(path, 1 << 50) == b"x"
+    with pytest.raises(OSError, match="larger than 0 bytes"):
+        read_regular(path, 0)
