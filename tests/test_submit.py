@@ -80,7 +80,6 @@ ENDS_IN_THE_QUEUE = {
         "DeepSpeed scales losses on GPUs only",
     ),
     "BatchNorm": ("--nodes 2 train.sync_batch_norm=true", "sync_batch_norm=true needs GPUs"),
-    "nodes": ("--nodes 0", "--nodes 0: must be 1 or more"),
     "size": ("--gpus-per-node 2 data.resolution=32 data.path={digits}", "holds 28×28 images"),
     "classes": ("--gpus-per-node 2 data.classes=7 data.path={digits}", "has 10 classes"),
     "partitions": (

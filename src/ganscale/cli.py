@@ -14,7 +14,7 @@ from ganscale.arguments import location, natural, path, positive
 from ganscale.errors import GanscaleError
 from ganscale.submit import ENGINES
 from ganscale.system_errors import described, system_error
-from ganscale.terminal import abandon_output, flush_output, prepare_streams, printable
+from ganscale.terminal import abandon_output, flush_output, prepare_streams, print_text, printable
 
 if TYPE_CHECKING:
     from ganscale.config import Experiment
@@ -339,13 +339,13 @@ def _config(options: argparse.Namespace) -> None:
     if path is not None and "=" in str(path):  # overrides alone, over the defaults
         path, overrides = None, [str(path), *overrides]
     if options.schema:
-        sys.stdout.write(json_schema())
+        print_text(json_schema())
         return
     experiment = named_after_trial(load(path, overrides))
     if options.folder:
         print(experiment.folder)
     else:
-        sys.stdout.write(to_yaml(experiment))
+        print_text(to_yaml(experiment))
 
 
 def _sample(options: argparse.Namespace) -> None:

@@ -100,10 +100,6 @@ def _refuse_what_ends_in_the_queue(options: argparse.Namespace, experiment: "Exp
     from ganscale.data.ranks import Ranks
     from ganscale.training.engine_rules import refuse_unfit_engine
 
-    for option in ("nodes", "gpus_per_node", "cpus_per_gpu"):
-        number = getattr(options, option)
-        if number is not None and number < 1:
-            raise GanscaleError(f"--{option.replace('_', '-')} {number}: must be 1 or more")
     processes = _processes(options)
     Ranks(world_size=processes).rows(experiment.train.batch_size, experiment.train.accumulation)
     refuse_unfit_engine(

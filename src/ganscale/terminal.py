@@ -36,14 +36,20 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
-def flush_output() -> None:
-    """Write out what was printed; raises `OSError` where standard output cannot take it."""
+def print_text(text: str) -> None:
+    """Print a long text at once; raises `OSError` where standard output cannot take it."""
     try:
+        sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         abandon_output()
         error.filename = "standard output"
         raise
+
+
+def flush_output() -> None:
+    """Write out what was printed; raises `OSError` where standard output cannot take it."""
+    print_text("")
 
 
 def abandon_output() -> None:
