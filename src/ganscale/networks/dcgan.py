@@ -16,6 +16,7 @@ from ganscale.networks.layers import (
     Discriminator,
     base_side,
     initialise_dcgan,
+    keep_variance,
     normalise_spectrally,
 )
 
@@ -123,6 +124,8 @@ class DCGANDiscriminator(Discriminator):
         # Of all positions of the last map, as the logit is, and not of their average.
         self.projection = ClassProjection(last * base**2, classes)
         initialise_dcgan(self)
+        if norm == "none":
+            keep_variance(self)
         if norm == "spectral":
             normalise_spectrally(self)
 

@@ -26,6 +26,16 @@ def initialise_dcgan(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def keep_variance(network: nn.Module) -> None:
+    """Convolutions from N(0, 2 / ((1 + 0.2²) fan-in)), for LeakyReLU (He et al. 2015, eq. 15).
+
+    DCGAN's N(0, 0.02) counts on BatchNorm: without it each layer leaves a third of the signal.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, LEAKY_SLOPE)
+
+
 def initialise_residual(network: nn.Module) -> None:
     """Weights by Xavier's rule, of twice the variance inside a block; biases zero (SNGAN's code).
 
