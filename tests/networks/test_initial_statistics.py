@@ -86,7 +86,10 @@ def test_mlp() -> None:
 @pytest.mark.parametrize("norm", ["batch", "none", "spectral"])
 @pytest.mark.parametrize("resolution", [28, 32, 64])
 def test_dcgan(resolution: int, norm: str, classes: int | None) -> None:
-    """Weights from N(0, 0.02), BatchNorm's gains from N(1, 0.02), all biases zero (section 4)."""
+    """Weights from N(0, 0.02), BatchNorm's gains from N(1, 0.02), all biases zero (section 4).
+
+    A discriminator without normalisation, which the paper does not have: He et al. 2015, eq. 15.
+    """
     shape = (3, resolution, resolution)
     side = resolution // 4  # of the map with attention
     networks: list[nn.Module] = [DCGANDiscriminator(shape, 16, norm, side, classes)]
@@ -99,7 +102,9 @@ def test_dcgan(resolution: int, norm: str, classes: int | None) -> None:
             weight = layer.weight
             if norm == "spectral":
                 weight = layer.parametrizations.weight.original
-            assert_normal(weight, 0.02)
+            by_he = norm == "none" and network is networks[0]
+            fan_in = layer.in_channels * layer.kernel_size[0] ** 2
+            assert_normal(weight, (2 / ((1 + 0.2**2) * fan_in)) ** 0.5 if by_he else 0.02)
             assert layer.bias is None or not layer.bias.any(), name
         for _, layer in kinds(network, nn.BatchNorm2d):
             if layer.affine:
@@ -130,13 +135,12 @@ def test_dcgan_puts_out() -> None:
     expected = width * 4 * covered(32, 2, 1) ** 2 / 2 * 0.02**2
     assert generated == pytest.approx(expected, rel=0.1)
 
-    # Without normalisation each layer multiplies the mean square by fan-in × 0.02².
+    # By He's rule LeakyReLU takes away what a layer adds, but for what lies beyond the edges.
     found = mean_square(lambda: DCGANDiscriminator(RGB, width, "none"), torch.randn(16, *RGB))
     expected = 1.0
-    for channels, side in ((3, 16), (width, 8), (2 * width, 4), (4 * width, 2)):
-        expected *= channels * 16 * covered(side, 4, 2) ** 2 * 0.02**2
-        expected *= (1 + 0.2**2) / 2  # LeakyReLU
-    expected *= 8 * width * 4 * 0.02**2
+    for side in (16, 8, 4, 2):
+        expected *= covered(side, 4, 2) ** 2
+    expected *= 2 / (1 + 0.2**2)  # no LeakyReLU behind the logit
     assert found == pytest.approx(expected, rel=0.5)
 
 
