@@ -73,4 +73,4 @@ class HeldOut:
             buffer.copy_(value)
         # Counted, since a mean of the ranks' means differs in its last bit, and so at a band's end.
         count: Tensor = game.generator.accelerator.reduce(torch.stack(told_apart).sum(), "sum")
-        return int(count) / (len(self._real.images) * game.generator.accelerator.num_processes)
+        return int(count) / (len(self._real.images) * int(game.generator.accelerator.num_processes))
