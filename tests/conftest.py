@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,12 @@ def notes(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True)
-def log_as_it_was() -> Iterator[None]:
-    """A run sets up logging for its process; the next test's `caplog` wants it untouched."""
+def untouched_log() -> None:
+    """A run, in a fixture too, sets up logging for its process; `caplog` wants it untouched."""
     log = logging.getLogger("ganscale")
-    before = log.level, log.propagate, list(log.handlers)
-    yield
-    log.setLevel(before[0])
-    log.propagate, log.handlers[:] = before[1:]
+    log.setLevel(logging.NOTSET)
+    log.propagate = True
+    log.handlers.clear()
 
 
 @pytest.fixture(scope="session")

@@ -150,7 +150,7 @@ WRONG = {
     "no file": (["train", "nowhere.yaml"], "nowhere.yaml: no such experiment file"),
     "no set": (["train", "{file}", "data.path=empty"], "ganscale pack"),
     "not divisible": (["train", "{file}", "train.accumulation=3"], "train.accumulation=3"),
-    "fp16 here": (["train", "{file}", "train.precision=fp16"], "use bf16 or fp32"),
+    "BatchNorm here": (["train", "{file}", "train.sync_batch_norm=true"], "needs GPUs"),
     "no source": (["pack", "nowhere", "out"], "no such source"),
     "no images": (["pack", "empty", "out"], "no image files"),
     "unreadable image": (["pack", "broken", "out"], "broken: 'x.png' is no readable image"),
