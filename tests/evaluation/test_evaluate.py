@@ -19,7 +19,7 @@ from ganscale.evaluation.evaluate import Evaluator
 from ganscale.evaluation.features import Features
 from ganscale.evaluation.samples import generate, to_uint8
 from tests.conftest import tiny
-from tests.evaluation.sets import part_of, uneven
+from tests.evaluation.sets import digit_arrays, packed, part_of, uneven
 
 HOST = torch.device("cpu")
 
@@ -277,9 +277,9 @@ def test_the_nearest_of_a_real_image_is_itself(digits: Path, tmp_path: Path) -> 
     assert torch.equal(nearest[:, 0], images)
 
 
-def test_a_set_without_labels_needs_inception(digits: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(digits, tmp_path / "copy")
-    load_manifest(digits).model_copy(update={"classes": ()}).save(copy)
+def test_a_set_without_labels_needs_inception(tmp_path: Path) -> None:
+    images, labels = digit_arrays()
+    copy = packed(tmp_path / "copy", images[:100], np.full_like(labels[:100], -1), 0)
     missing = f"evaluation.inception_weights={tmp_path / 'none.pth'}"
     with pytest.raises(GanscaleError, match=r"no labels.*none\.pth.*evaluation\.every"):
         make(tiny(copy, tmp_path, missing), tmp_path)

@@ -89,6 +89,8 @@ def test_a_run_is_the_game_by_hand(
     folder = RunFolder.of(experiment)
     path = checkpoint.listed(folder.checkpoints)[-1]
     played = by_hand(experiment, STEPS)
+    # More layers, more rounding of float32.
+    limit = 1e-3 if experiment.data.resolution < 128 else 5e-3
     for part, network in (
         ("generator", played.generator),
         ("discriminator", played.discriminator),
@@ -101,7 +103,7 @@ def test_a_run_is_the_game_by_hand(
             if part == "ema" and key.endswith("num_batches_tracked"):
                 continue
             difference = (ours[key].double() - value).norm() / (value.double().norm() + FLOOR)
-            assert float(difference) < 1e-3, f"{part} {key}"
+            assert float(difference) < limit, f"{part} {key}"
     last = read_metrics(folder.path)[-1]
     for player in PLAYERS:
         norm = last[f"gradient_norm/{player}"]
