@@ -55,10 +55,8 @@ class BatchSource:
         classes = self._experiment.data.classes
         if classes is None or self._dataset is None:
             return None
-        found = [self._images.class_shares() if self._ranks.rank == 0 else None]
-        if self._ranks.world_size > 1:
-            torch.distributed.broadcast_object_list(found)
-        return found[0]
+        first = self._ranks.rank == 0
+        return self._ranks.together(lambda: self._images.class_shares() if first else None)[0]
 
     def whole_set(self) -> tuple[ImageSet, Reader]:
         """The set and its reader, for who wants all of it."""

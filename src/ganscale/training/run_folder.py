@@ -83,11 +83,13 @@ class RunFolder:
         written: training then looks for itself.
         """
         known = checkpoint.listed(self.checkpoints)
-        if not known or not self.report.is_file() or not checkpoint.is_sound(known[-1]):
+        # By its name first: an unfinished run need not be read by every rank at every start.
+        if not known or checkpoint.step_of(known[-1]) < experiment.train.steps:
+            return False
+        if not self.report.is_file() or not checkpoint.is_sound(known[-1]):
             return False
         state = checkpoint.read_state(known[-1])
-        written = (known[-1] / checkpoint.STATE).stat().st_mtime
-        if state.step < experiment.train.steps or self.report.stat().st_mtime < written:
+        if self.report.stat().st_mtime < (known[-1] / checkpoint.STATE).stat().st_mtime:
             return False
         self._compare(self.experiment(), experiment)
         try:
