@@ -8,15 +8,18 @@ MOST_DIGITS = 18
 
 def natural(text: str) -> int:
     """A whole number from 0, in ASCII digits."""
-    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
-        raise ArgumentTypeError(f"must be a whole number from 0, not {_shown(text)}")
-    return int(text)
+    return _whole(text, 0)
 
 
 def positive(text: str) -> int:
     """A whole number from 1, in ASCII digits."""
-    if not text.isascii() or not text.isdecimal() or len(text) > MOST_DIGITS or int(text) == 0:
-        raise ArgumentTypeError(f"must be a whole number from 1, not {_shown(text)}")
+    return _whole(text, 1)
+
+
+def _whole(text: str, least: int) -> int:
+    digits = text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+    if not digits or int(text) < least:
+        raise ArgumentTypeError(f"must be a whole number from {least}, not {_shown(text)}")
     return int(text)
 
 

@@ -60,3 +60,6 @@ def test_any_penalty_refuses_sync_batch_norm(digits: Path, tmp_path: Path) -> No
     with pytest.raises(GanscaleError, match="SyncBatchNorm has no second derivative"):
         refuse_unfit_penalties(experiment, network)
     refuse_unfit_penalties(experiment, nn.Flatten())
+    of_its_own = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    with pytest.raises(GanscaleError, match="SyncBatchNorm has no second derivative"):
+        refuse_unfit_penalties(experiment_with(digits, tmp_path, "r1"), of_its_own)

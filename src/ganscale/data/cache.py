@@ -80,7 +80,7 @@ class ShardCache:
         return [p for p in self.folder.iterdir() if p.suffix not in beside and p.is_file()]
 
     def _is_sound(self, url: str, path: Path, size: int | None, total: str | None) -> bool:
-        """Whether a file that is there is still what it was; it is read once a run and node."""
+        """Whether a file in the cache is still what it was: it is read once for a run on a node."""
         if total is None:
             return size is None or path.stat().st_size == size
         state = _state(path)
@@ -100,7 +100,7 @@ class ShardCache:
         path.with_suffix(VERIFIED).write_text(f"{_state(path)}")
 
     def _was_verified_lately(self, path: Path, state: tuple[str, int, int]) -> bool:
-        """Whether another process of this run has read it: workers and ranks need not all."""
+        """Whether another process of this run has just read it, so that this one need not."""
         record = path.with_suffix(VERIFIED)
         try:
             same = record.read_text() == f"{state}"

@@ -64,7 +64,7 @@ class Decoder:
         into[:] = np.asarray(image).reshape(into.shape)
 
     def _decode_jpeg(self, content: bytes, into: Bytes) -> bool:
-        """By libjpeg-turbo, several times as fast as by Pillow; False for what that cannot do."""
+        """Decode by libjpeg-turbo, which is faster than Pillow; return False where it cannot."""
         frame = _jpeg_frame(content)
         if frame is None or not frame.plain or frame.components not in (1, self._channels):
             return False
@@ -123,7 +123,7 @@ def _jpeg_frame(content: bytes) -> _Frame | None:
 
 
 def _is_upright(metadata: bytes) -> bool:
-    """Whether an APP1 segment leaves the image as it is; False also where that is not clear."""
+    """Whether an APP1 segment leaves the image unturned; False too where it cannot be told."""
     if metadata.startswith(XMP):
         return b"Orientation" not in metadata
     if not metadata.startswith(EXIF):

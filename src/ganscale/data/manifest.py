@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from pydantic import (
     BaseModel,
@@ -161,10 +161,15 @@ def load_manifest(folder: str | Path) -> Manifest:
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a regular file, in hexadecimal."""
-    digest = hashlib.sha256()
     with regular_file(path) as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+        return sha256_of(file)
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """The SHA-256 of what is left to read of an open file, in hexadecimal."""
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 from ganscale.config import Experiment
 from ganscale.data.image_set import ImageSet
-from ganscale.data.ranks import Ranks
+from ganscale.data.ranks import Ranks, gather_objects
 from ganscale.data.reader import Reader
 from ganscale.evaluation import metrics
 from ganscale.evaluation.cache import Cache
 from ganscale.evaluation.features import Features, measure, open_features
-from ganscale.evaluation.ranks import gathered, on_any_rank
+from ganscale.evaluation.ranks import gathered
 from ganscale.evaluation.real import COMPARED, RealSet
 from ganscale.evaluation.samples import NotFiniteError, drawn_labels, generate
 from ganscale.evaluation.scores import Scores
@@ -108,7 +108,7 @@ class Evaluator:
                 first += len(images)
         except NotFiniteError as error:
             problem = error
-        if on_any_rank(problem is not None, self._device):
+        if any(gather_objects(problem is not None)):
             raise problem or NotFiniteError()
         sums.add_up_over_ranks()
         return sums.on_host(), gathered(torch.cat(compared)).cpu()

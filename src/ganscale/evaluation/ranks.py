@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganscale.data.ranks import gather_objects
 from ganscale.errors import GanscaleError
 
 Tensors = dict[str, Tensor]
@@ -55,21 +56,11 @@ def from_rank_0(find: Callable[[], Tensors | None], device: torch.device) -> Ten
     return received
 
 
-def on_any_rank(condition: bool, device: torch.device) -> bool:
-    """Whether it holds on one rank at least; every rank calls it."""
-    if not torch.distributed.is_initialized():
-        return condition
-    number = torch.tensor(int(condition), device=device)
-    torch.distributed.all_reduce(number)
-    return bool(number)
-
-
 def gathered(rows: Tensor) -> Tensor:
     """All ranks' rows, one rank's after another's; ranks may have different numbers of them."""
     if not torch.distributed.is_initialized():
         return rows
-    counts: list[int] = [0] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(counts, len(rows))
+    counts: list[int] = gather_objects(len(rows))
     padded = torch.nn.functional.pad(rows, (0, 0, 0, max(counts) - len(rows))).contiguous()
     parts = [torch.empty_like(padded) for _ in counts]
     torch.distributed.all_gather(parts, padded)

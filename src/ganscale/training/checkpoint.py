@@ -5,7 +5,6 @@ and `SHA256SUMS`. It is written under another name, synced to disk and renamed; 
 again before it is removed. So a folder called `step-…` is whole, whenever the process is killed.
 """
 
-import hashlib
 import logging
 import os
 import re
@@ -23,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ganscale.config import Evaluation
-from ganscale.data.manifest import sha256
+from ganscale.data.manifest import sha256, sha256_of
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.files import open_inside, read_inside
@@ -153,11 +152,8 @@ def is_sound(path: Path) -> bool:
 
 
 def _sum(path: Path, name: str) -> str:
-    digest = hashlib.sha256()
     with open_inside(path, name) as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return sha256_of(file)
 
 
 def latest(folder: Path) -> Path | None:

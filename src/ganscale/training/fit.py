@@ -9,7 +9,7 @@ from torch import nn
 
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
-from ganscale.networks.layers import has_batch_norm
+from ganscale.networks.layers import has_batch_norm, has_sync_batch_norm
 
 OF_EACH_IMAGE_ALONE = ("wgan_gp", "dragan")
 
@@ -26,9 +26,9 @@ def refuse_unfit_penalties(experiment: Experiment, discriminator: nn.Module) -> 
         return
     what = f"objective.penalties ({', '.join(kinds)}) with BatchNorm in the discriminator"
     use = "use a discriminator without BatchNorm (discriminator.network.norm=none or spectral)"
-    if experiment.train.sync_batch_norm:
+    if experiment.train.sync_batch_norm or has_sync_batch_norm(discriminator):
         raise GanscaleError(
-            f"{what} and train.sync_batch_norm=true: SyncBatchNorm has no second derivative, which "
+            f"{what}, over all processes: SyncBatchNorm has no second derivative, which "
             f"a gradient penalty needs; {use}, or set train.sync_batch_norm=false",
             every_rank=True,
         )
