@@ -3,11 +3,12 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.servers import running
 
 FAULTS = ("error", "stall", "truncate", "corrupt")
 STALL_S = 1.5
@@ -96,14 +97,5 @@ class Handler(SimpleHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def serving(folder: Path, faults: tuple[str, ...] = ()) -> Iterator[Server]:
-    server = Server(folder, faults)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def serving(folder: Path, faults: tuple[str, ...] = ()) -> AbstractContextManager[Server]:
+    return running(Server(folder, faults))

@@ -21,7 +21,8 @@ from ganscale.data.inspect_command import run as inspect
 from ganscale.data.manifest import load_manifest
 from ganscale.data.streaming import stream
 from ganscale.errors import GanscaleError
-from tests.data.test_safety import forge, png, tar
+from tests.data.forging import forge
+from tests.data.test_safety import png, tar
 
 SHARD = "shard-000000.tar"
 

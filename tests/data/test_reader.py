@@ -24,7 +24,8 @@ from ganscale.data.reader import IndexedReader, ResidentReader
 from ganscale.data.resident import open_reader
 from ganscale.data.sources import ArraySource
 from ganscale.errors import GanscaleError
-from tests.data.test_safety import bomb, forge
+from tests.data.forging import forge
+from tests.data.test_safety import bomb
 
 CPU = torch.device("cpu")
 

@@ -18,10 +18,11 @@ from ganscale.data.image_set import ImageSet
 from ganscale.data.index import index_path
 from ganscale.data.index_command import _expanded, index_shards
 from ganscale.data.inspect_command import verify
-from ganscale.data.manifest import load_manifest, sha256
+from ganscale.data.manifest import load_manifest
 from ganscale.data.streaming import shard_urls, stream
 from ganscale.errors import GanscaleError
 from ganscale.experiment import load
+from tests.data.forging import forge
 
 
 def png(size: int = 8) -> bytes:
@@ -53,22 +54,6 @@ def tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]]) -> Path
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return path
-
-
-def forge(folder: Path) -> None:
-    """Whoever changes files of a set makes its manifest fit them."""
-    manifest = load_manifest(folder)
-    shards = tuple(
-        shard.model_copy(
-            update={
-                "bytes": (folder / shard.name).stat().st_size,
-                "sha256": sha256(folder / shard.name),
-                "index_sha256": sha256(folder / shard.index_name),
-            }
-        )
-        for shard in manifest.shards
-    )
-    manifest.model_copy(update={"shards": shards}).save(folder)
 
 
 class Attack:

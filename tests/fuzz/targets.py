@@ -28,12 +28,13 @@ from ganscale.data.images import converted, open_image
 from ganscale.data.index_command import index_shards
 from ganscale.data.inspect_command import summary, verify, write_sheet
 from ganscale.data.labels import read_labels
-from ganscale.data.manifest import Manifest, load_manifest, sha256
+from ganscale.data.manifest import Manifest, load_manifest
 from ganscale.data.pack import Packing, pack
 from ganscale.data.png import encode
 from ganscale.data.sources import ArraySource, open_source
 from ganscale.data.streaming import stream
 from ganscale.errors import GanscaleError
+from tests.data.forging import forge
 from tests.fuzz.mutations import deflated_anew, mutated, mutated_json, with_checksums
 
 SIDE = 16
@@ -172,18 +173,7 @@ def forged_set(random: Random, scratch: Path) -> str:
         _write_forged_manifest(packed, scratch, mutated_json(content, random))
     else:
         packed.write(scratch, {name: mutated(content, random)})
-        manifest = load_manifest(scratch)
-        shards = tuple(
-            shard.model_copy(
-                update={
-                    "bytes": (scratch / shard.name).stat().st_size,
-                    "sha256": sha256(scratch / shard.name),
-                    "index_sha256": sha256(scratch / shard.index_name),
-                }
-            )
-            for shard in manifest.shards
-        )
-        manifest.model_copy(update={"shards": shards}).save(scratch)
+        forge(scratch)
     return _everything_of(scratch, random)
 
 

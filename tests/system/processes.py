@@ -1,6 +1,7 @@
 """Starting the real program as a user does."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,29 @@ def launched(
         "-m",
         module,
         *arguments,
+    ]
+
+
+def on_machines(kind: str, file: Path, *machines: dict[str, str]) -> list[subprocess.Popen[str]]:
+    """A launcher of two processes for each machine, with more of its environment; started."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return [
+        subprocess.Popen(
+            [ROOT / "launch" / "node.sh", kind, str(file)],
+            env=environment(
+                MACHINES=str(len(machines)),
+                MACHINE_RANK=str(rank),
+                MAIN_ADDRESS="127.0.0.1",
+                MAIN_PORT=str(port),
+                PROCESSES="2",
+                PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                **more,
+            ),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, more in enumerate(machines)
     ]
 
 

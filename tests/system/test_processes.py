@@ -1,9 +1,6 @@
 """The run does not depend on how many processes do it."""
 
-import os
-import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,7 @@ from ganscale.evaluation.scores import read_evaluations
 from ganscale.experiment import to_yaml
 from ganscale.training.run_folder import RunFolder
 from tests.conftest import tiny
-from tests.system.processes import ROOT, command, environment, launched, run
+from tests.system.processes import ROOT, command, launched, on_machines, run
 from tests.training.test_trainer import metrics
 
 pytestmark = pytest.mark.system
@@ -137,24 +134,7 @@ def test_two_machines_find_each_other(digits: Path, tmp_path: Path, kind: str) -
     """Two launchers of two processes each, as on two machines; these share a /dev/shm."""
     path = tmp_path / "two.yaml"
     path.write_text(to_yaml(tiny(digits, tmp_path)))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    machines = [
-        subprocess.Popen(
-            [ROOT / "launch" / "node.sh", kind, str(path)],
-            env=environment(
-                MACHINES="2",
-                MACHINE_RANK=str(rank),
-                MAIN_ADDRESS="127.0.0.1",
-                MAIN_PORT=str(port),
-                PROCESSES="2",
-                PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            ),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    machines = on_machines(kind, path, {}, {})
     logs = [machine.communicate(timeout=600)[1] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], logs
     assert "4 processes on cpu" in logs[0]

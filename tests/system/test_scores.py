@@ -1,9 +1,5 @@
 """Nodes that share nothing but the set's address score alike."""
 
-import os
-import socket
-import subprocess
-import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +15,7 @@ from ganscale.evaluation.scores import read_evaluations
 from ganscale.experiment import to_yaml
 from ganscale.training.trainer import train
 from tests.conftest import tiny
-from tests.system.processes import ROOT, environment
+from tests.system.processes import on_machines
 
 pytestmark = pytest.mark.system
 
@@ -66,27 +62,9 @@ def test_ranks_score_with_rank_0s_classifier_whatever_their_own_nodes_keep(
     save_file(others, path, about)
     path.chmod(0o444)
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     together = tmp_path / "together.yaml"
     together.write_text(to_yaml(experiment("together")))
-    nodes = [
-        subprocess.Popen(
-            [ROOT / "launch" / "node.sh", "cpu_ddp", str(together)],
-            env=environment(
-                HOME=str(home),
-                MACHINES="2",
-                MACHINE_RANK=str(rank),
-                MAIN_ADDRESS="127.0.0.1",
-                MAIN_PORT=str(port),
-                PROCESSES="2",
-                PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            ),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank, home in enumerate(homes)
-    ]
+    nodes = on_machines("cpu_ddp", together, *({"HOME": str(home)} for home in homes))
     logs = [node.communicate(timeout=900)[1] for node in nodes]
     server.shutdown()
     assert [node.returncode for node in nodes] == [0, 0], logs

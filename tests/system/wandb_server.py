@@ -2,12 +2,13 @@
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import yaml
+
+from tests.servers import running
 
 KEY = "0123456789abcdef0123456789abcdef01234567"  # any forty characters are one
 
@@ -78,14 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def serving_sweep(command: list[str], values: list[dict[str, Any]]) -> Iterator[SweepServer]:
-    server = SweepServer(command, values)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def serving_sweep(
+    command: list[str], values: list[dict[str, Any]]
+) -> AbstractContextManager[SweepServer]:
+    return running(SweepServer(command, values))

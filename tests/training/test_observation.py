@@ -3,8 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
 from ganscale.config import Experiment
 from ganscale.training.run_folder import RunFolder
@@ -15,22 +13,10 @@ from tests.training.test_trainer import same_checkpoint
 STEPS = 12
 
 
-class Dropping(nn.Module):
-    """A discriminator that draws from torch's own generator in each forward."""
-
-    def __init__(self, image_shape: tuple[int, int, int]):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(784, 8), nn.Dropout(), nn.Linear(8, 1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.layers(images)
-        return logits.squeeze(1)
-
-
 DISCRIMINATORS = {
     "BatchNorm": {"architecture": "dcgan", "width": 4, "norm": "batch"},
     "spectral norm": {"architecture": "dcgan", "width": 4, "norm": "spectral"},
-    "dropout": {"architecture": f"{__file__}:Dropping"},
+    "dropout": {"architecture": f"{Path(__file__).with_name('test_trainer.py')}:Dropping"},
 }
 OBSERVERS = {
     "log": ("monitoring.log_every=3",),
