@@ -2,6 +2,7 @@
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -81,8 +82,19 @@ def with_data(compressed: bytes) -> bytes:
 def test_as_many_pixels_as_the_header_says_and_no_more(rows: bytes) -> None:
     plain = PlainPng((1, 8, 8))
     assert plain.scanlines(with_data(zlib.compress(b"\0" * 72))) == b"\0" * 72
+    content = with_data(zlib.compress(rows))
+    tracemalloc.start()
     with pytest.raises(ValueError, match="not as many pixels"):
-        plain.scanlines(with_data(zlib.compress(rows)))
+        plain.scanlines(content)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20, "bytes that no pixel needs were decompressed"
+
+
+def test_data_that_end_before_their_own_checksum_are_an_error() -> None:
+    compressed = zlib.compress(b"\0" * 72)
+    with pytest.raises(ValueError, match="not as many pixels"):
+        PlainPng((1, 8, 8)).scanlines(with_data(compressed[:-2]))
 
 
 def test_rows_of_different_or_unknown_filters_are_left_to_a_decoder() -> None:

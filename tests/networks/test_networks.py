@@ -37,8 +37,8 @@ def layer_kinds(network: nn.Module) -> list[type]:
 
 
 def test_the_textbook_pair() -> None:
-    generator = MLPGenerator(100, MNIST, (784, 256))
-    discriminator = MLPDiscriminator(MNIST, (256,))
+    generator = MLPGenerator(100, MNIST)
+    discriminator = MLPDiscriminator(MNIST)
     assert parameters(generator) == dense(100, 784, 256, 784)
     assert parameters(discriminator) == dense(784, 256, 1)
     linear, relu = nn.Linear, nn.ReLU

@@ -29,7 +29,7 @@ SHIPPED = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
 MORE: dict[str, tuple[str, ...]] = {
     "mnist_dcgan_conditional": ("augment.noise={std: 0.3, steps: 4}", "train.accumulation=2"),
     "cifar10_r3gan": (
-        "augment.adaptive={every: 2, images: 100}",
+        "augment.adaptive={every: 2, images: 100, target: 0.05}",
         "train.accumulation=2",
         "discriminator.steps=2",
     ),
@@ -51,7 +51,7 @@ def narrow(name: str, sets: Path, folder: Path, *overrides: str) -> Experiment:
         ROOT / "configs" / f"{name}.yaml",
         [
             f"runs={folder}",
-            "train.steps=1000",  # as schedules understand it
+            "train.steps=8",  # as schedules understand it
             "train.batch_size=8",
             "train.precision=fp32",
             "evaluation.every=null",
