@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from ganscale.cli import main
+from ganscale.training.trainer import train
+from tests.conftest import tiny
 from tests.system.processes import ROOT
 
 LINE = ["submit", "configs/mnist_mlp.yaml", "train.steps=5", "--nodes", "4", "--gpus-per-node", "8"]
@@ -86,6 +88,18 @@ ENDS_IN_THE_QUEUE = {
         "--gpus-per-node 2 data.partitions=8 data.path={digits}",
         "data.partitions=8: the set has only 5 shards",
     ),
+    "schedule": (
+        "'generator.schedules=[{{name: StepLR, options: {{gama: 0.1}}}}]' data.path={digits}",
+        "generator.schedules.0: StepLR does not take",
+    ),
+    "held out": (
+        "--gpus-per-node 2 data.path={digits} 'balance={{held_out: configs}}'",
+        "configs",
+    ),
+    "streaming": (
+        "--gpus-per-node 2 data.reader=streaming evaluation.every=5",
+        "never sees the whole dataset",
+    ),
     "no set": ("--gpus-per-node 2 data.path=configs", "configs"),
 }
 
@@ -100,6 +114,30 @@ def test_what_would_end_in_the_queue_is_refused(
     shown = capsys.readouterr()
     assert message in shown.err
     assert not shown.out
+
+
+def test_networks_that_cannot_be_built_or_trained_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    together = ("discriminator.network.norm=batch", "train.sync_batch_norm=true")
+    line = ["submit", "configs/mnist_dcgan.yaml", "--gpus-per-node", "2", "--dry-run"]
+    assert main([*line, *together]) == 1
+    assert "SyncBatchNorm has no second derivative" in capsys.readouterr().err
+    path = tmp_path / "own.yaml"
+    path.write_text("name: own\ndata: {path: x}\ngenerator: {network: {architecture: gone.py:G}}\n")
+    assert main(["submit", str(path), "--dry-run"]) == 1
+    assert "gone.py" in capsys.readouterr().err
+
+
+def test_the_folder_of_another_run_is_refused(
+    capsys: pytest.CaptureFixture[str], digits: Path, tmp_path: Path
+) -> None:
+    there = tiny(digits, tmp_path, "name=taken", "train.steps=1")
+    train(there)
+    capsys.readouterr()
+    more = [f"runs={tmp_path / 'runs'}", "name=taken", "--dry-run"]
+    assert main(["submit", "configs/mnist_mlp.yaml", *more]) == 1
+    assert "holds a run of another experiment" in capsys.readouterr().err
 
 
 def test_a_set_that_only_the_nodes_see_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:

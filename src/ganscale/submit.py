@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ganscale.errors import GanscaleError
 
 if TYPE_CHECKING:
-    from ganscale.config import Experiment
+    from ganscale.config import Data, Experiment
 
 SCRIPT = Path("slurm") / "train.sbatch"
 ENGINES = ("ddp", "fsdp2", "zero0", "zero1", "zero2", "zero2_offload", "zero3")
@@ -99,6 +99,7 @@ def _refuse_what_ends_in_the_queue(options: argparse.Namespace, experiment: "Exp
     """Raise `GanscaleError` for what would end the job as soon as it has started."""
     from ganscale.data.ranks import Ranks
     from ganscale.training.engine_rules import refuse_unfit_engine
+    from ganscale.training.run_folder import RunFolder
 
     processes = _processes(options)
     Ranks(world_size=processes).rows(experiment.train.batch_size, experiment.train.accumulation)
@@ -108,7 +109,23 @@ def _refuse_what_ends_in_the_queue(options: argparse.Namespace, experiment: "Exp
         fsdp=options.engine == "fsdp2" and processes > 1,
         zero_stage=_zero_stage(options.engine),
     )
-    _check_set(experiment)
+    RunFolder.of(experiment).refuse_another(experiment)
+    _check_players(experiment)
+    _check_set(experiment.data)
+    if experiment.held_out is not None:
+        _check_set(experiment.held_out)
+
+
+def _check_players(experiment: "Experiment") -> None:
+    """Build both networks once and read their schedules: each may be the user's own code."""
+    from ganscale.training.fit import refuse_unfit_penalties
+    from ganscale.training.game import first_discriminator, first_generator
+    from ganscale.training.rates import Scheduled
+
+    for player in ("generator", "discriminator"):
+        Scheduled(f"{player}.schedules", getattr(experiment, player).schedules)
+    first_generator(experiment)
+    refuse_unfit_penalties(experiment, first_discriminator(experiment))
 
 
 def _zero_stage(engine: str) -> int | None:
@@ -122,9 +139,8 @@ def _zero_stage(engine: str) -> int | None:
         raise GanscaleError(f"--engine {engine}: {path} cannot be used ({error!r})") from None
 
 
-def _check_set(experiment: "Experiment") -> None:
-    """Whether the set fits the experiment, where it can be seen from here."""
-    data = experiment.data
+def _check_set(data: "Data") -> None:
+    """Raise `GanscaleError` if a dataset that this machine can see does not fit the experiment."""
     paths = [part.path for part in data.mixture] or [data.path]
     if data.reader == "streaming" or any("://" in path for path in paths):
         return
@@ -140,4 +156,4 @@ def _check_set(experiment: "Experiment") -> None:
 
     images = ImageSet(data)
     if data.partitions > 1:
-        images.order(experiment.seed)
+        images.order(0)

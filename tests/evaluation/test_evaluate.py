@@ -18,6 +18,7 @@ from ganscale.evaluation.distribution import Distribution
 from ganscale.evaluation.evaluate import Evaluator
 from ganscale.evaluation.features import Features
 from ganscale.evaluation.samples import generate, to_uint8
+from ganscale.monitoring import progress
 from tests.conftest import tiny
 from tests.evaluation.sets import digit_arrays, packed, part_of, uneven
 
@@ -110,6 +111,28 @@ def test_the_real_side_is_measured_once_for_a_set(digits: Path, tmp_path: Path) 
     manifest = load_manifest(copy)
     manifest.model_copy(update={"shards": manifest.shards[:3]}).save(copy)
     assert make(tiny(copy, tmp_path), tmp_path).real.sums.count == 1200
+
+
+def test_each_long_phase_says_how_far_it_is(
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(progress, "SAY_EVERY_S", 0.0)
+    copy = shutil.copytree(digits, tmp_path / "copy", ignore=shutil.ignore_patterns("*.safe*"))
+    progress.set_up_logging(0)
+    experiment = tiny(copy, tmp_path, "evaluation.samples=100")
+    evaluator = make(experiment, tmp_path)
+    evaluator.scores(Replay(all_images(experiment)))
+    said = capsys.readouterr().err
+    for phase in (
+        "feature classifier",
+        "measuring the real set",
+        "measuring real samples",
+        "scoring generated images",
+    ):
+        assert f"{phase}: " in said
 
 
 def test_what_perfect_samples_get_is_the_fid_of_drawn_against_drawn(

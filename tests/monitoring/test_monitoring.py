@@ -115,6 +115,10 @@ def test_the_report_of_a_run_with_nothing_in_it(digits: Path, tmp_path: Path) ->
     style = page[page.index("<style>") : page.index("</style>")]
     for before, _ in re.findall(r"(\S+ ?)\b(\d{3,})px", style):
         assert "max-width: " in before or "min(" in before
+    # What has no space to break at: long names, numbers and lines of the experiment.
+    for rule in (r"h1 {[^}]*", r"th, td {[^}]*"):
+        assert re.search(rule + "overflow-wrap: anywhere", style)
+    assert re.search(r"pre {[^}]*overflow: auto", style)
 
 
 def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(
@@ -132,3 +136,9 @@ def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(
     assert "<!-- Learning rates -->" in page
     assert "<!-- learning_rate/discriminator -->" in page
     assert "The best checkpoint" in page
+    # An older evaluation may lack the score that says which is best.
+    (tmp_path / EVALUATIONS).write_text(json.dumps(scored | against) + "\n")
+    by_recall = tiny(digits, tmp_path, "evaluation.best=recall")
+    page = write_report(tmp_path, by_recall, {"python": "3"}).read_text()
+    assert "not evaluated" in page
+    assert "The last checkpoint" in page

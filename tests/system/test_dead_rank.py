@@ -18,9 +18,9 @@ pytestmark = pytest.mark.system
 def start(
     digits: Path, folder: Path, log: Path, *more: str, launcher: tuple[str, ...] = ()
 ) -> subprocess.Popen[bytes]:
-    """A run of two processes that does not end by itself, its output in `log`."""
+    """A run of four processes that does not end by itself, its output in `log`."""
     _, path = experiment_file(digits, folder, "mlp", "run")
-    line = launched(2, "train", str(path), *more, launcher=launcher)
+    line = launched(4, "train", str(path), *more, launcher=launcher)
     with log.open("wb") as file:
         return subprocess.Popen(line, cwd=folder, env=environment(), stdout=file, stderr=file)
 

@@ -61,16 +61,20 @@ def wait_for_checkpoint(process: subprocess.Popen[bytes], folder: Path) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("engine", ["cpu_ddp", "deepspeed_zero2", "fsdp2"])
+@pytest.mark.parametrize(
+    ("engine", "precision"),
+    [("cpu_ddp", "fp32"), ("cpu_ddp", "fp16"), ("deepspeed_zero2", "fp32"), ("fsdp2", "fp32")],
+)
 def test_killed_on_four_processes_is_uninterrupted_too(
-    digits: Path, tmp_path: Path, engine: str
+    digits: Path, tmp_path: Path, engine: str, precision: str
 ) -> None:
     """Four, since a sum of two has one order whatever an engine does."""
     whole, path = experiment_file(digits, tmp_path, "dcgan", "whole")
-    less = ("train.steps=60", "checkpoint.every=10")
+    less = ("train.steps=60", "checkpoint.every=10", f"train.precision={precision}")
     done = run(launched(4, "train", str(path), *less, engine=engine), ROOT)
     assert done.returncode == 0
     assert not re.search(r"\b[Ww]arning", done.stderr)  # of any rank, by any library
+    assert done.stderr.count("objective.penalties (r1) with BatchNorm") == 1
     killed, path = experiment_file(digits, tmp_path, "dcgan", "killed")
     line = launched(4, "train", str(path), *less, engine=engine)
     process = subprocess.Popen(line, cwd=ROOT, env=environment(), start_new_session=True)
@@ -143,7 +147,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(digits: Path, tmp_path: Pat
     assert checkpoint.listed(folder)[-1].name == f"step-{step + 5:08d}"
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, 4])
 def test_a_run_saves_and_stops_when_asked_and_lets_no_second_in(
     digits: Path, tmp_path: Path, processes: int
 ) -> None:

@@ -1,6 +1,7 @@
 """What the bits of a run depend on, besides its experiment."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,10 +38,18 @@ class Putting(nn.Module):
         return logits
 
 
-def test_the_option_is_what_torch_is_told(digits: Path, tmp_path: Path) -> None:
+def test_the_option_is_what_torch_is_told(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     for asked in (True, False):
         set_up_arithmetic(tiny(digits, tmp_path, f"train.deterministic={asked}").train)
         assert torch.are_deterministic_algorithms_enabled() == asked
+        if asked:
+            assert not torch.backends.cudnn.benchmark
+            assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
 def test_a_layer_without_a_deterministic_form_ends_in_a_message(
@@ -67,22 +76,29 @@ def test_a_resume_on_other_machinery_is_said(
     train(tiny(digits, tmp_path, "train.steps=3"))
     folder = RunFolder.of(tiny(digits, tmp_path)).checkpoints
     written = checkpoint.read_state(checkpoint.listed(folder)[-1]).arithmetic
-    assert written == Arithmetic.of(torch.device("cpu"), 1)
+    options = tiny(digits, tmp_path).train
+    assert written == Arithmetic.of(torch.device("cpu"), 1, "single process", options)
     train(tiny(digits, tmp_path, "train.steps=4"))
     assert "resuming on other machinery" not in capsys.readouterr().err
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
     try:
-        train(tiny(digits, tmp_path, "train.steps=5"))
+        train(tiny(digits, tmp_path, "train.steps=5", "train.accumulation=2"))
     finally:
         torch.set_num_threads(threads)
     said = capsys.readouterr().err
-    assert f"resuming on other machinery (threads {threads} → {threads + 1})" in said
+    changes = f"(threads {threads} → {threads + 1}, accumulation 1 → 2)"
+    assert f"resuming on other machinery {changes}" in said
 
 
-def test_a_checkpoint_that_does_not_say_is_taken_as_it_is(
-    caplog: pytest.LogCaptureFixture,
+def test_another_engine_is_said_and_what_an_old_checkpoint_lacks_is_not(
+    caplog: pytest.LogCaptureFixture, digits: Path, tmp_path: Path
 ) -> None:
+    now = Arithmetic.of(torch.device("cpu"), 4, "FSDP2", tiny(digits, tmp_path).train)
+    old = now.model_dump(exclude={"engine", "accumulation", "deterministic"})
     with caplog.at_level(logging.INFO, "ganscale"):
-        Arithmetic.of(torch.device("cpu"), 4).warn_of_change(None)
-    assert not caplog.text
+        now.warn_of_change(None)
+        now.warn_of_change(Arithmetic.model_validate(old))
+        assert not caplog.text
+        now.warn_of_change(now.model_copy(update={"engine": "DDP"}))
+    assert "(engine DDP → FSDP2)" in caplog.text

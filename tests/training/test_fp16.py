@@ -113,6 +113,17 @@ def test_overflows_without_end_are_a_divergence(digits: Path, tmp_path: Path) ->
         train(experiment)
 
 
+def test_a_weight_that_is_no_number_is_never_kept(digits: Path, tmp_path: Path) -> None:
+    """Only the running statistics of a step that overflowed may be infinite for a while."""
+    trainer = Trainer(tiny(digits, tmp_path, HALF))
+    weights = trainer.game.weights()
+    trainer._refuse_broken_weights(weights)
+    name = "layers.0.weight"
+    weights["generator"][name][0] = float("nan")
+    with pytest.raises(GanscaleError, match=f"generator {name} is not a finite number"):
+        trainer._refuse_broken_weights(weights)
+
+
 def test_a_resumed_run_is_the_uninterrupted_one(digits: Path, tmp_path: Path) -> None:
     ends = []
     for name, stops in (("whole", [10]), ("halves", [4, 10])):

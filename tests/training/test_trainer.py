@@ -70,11 +70,16 @@ def test_a_run_leaves_what_a_user_looks_for(digits: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("stop", [1, 4, 7])
 def test_a_resumed_run_is_the_uninterrupted_one(digits: Path, tmp_path: Path, stop: int) -> None:
-    whole = tiny(digits, tmp_path, "name=whole")
+    with_state = (
+        "augment.policy=[flip,shift]",
+        "augment.adaptive={every: 3, images: 200}",
+        f"balance={{held_out: {digits}, every: 2, images: 50, band: [0.2, 0.3]}}",
+    )
+    whole = tiny(digits, tmp_path, "name=whole", *with_state)
     train(whole)
-    halves = tiny(digits, tmp_path, "name=halves", f"train.steps={stop}")
+    halves = tiny(digits, tmp_path, "name=halves", f"train.steps={stop}", *with_state)
     train(halves)
-    halves = tiny(digits, tmp_path, "name=halves")
+    halves = tiny(digits, tmp_path, "name=halves", *with_state)
     train(halves)
     ends = [RunFolder.of(e).checkpoints / "step-00000010" for e in (whole, halves)]
     same_checkpoint(*ends)

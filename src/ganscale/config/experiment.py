@@ -104,6 +104,14 @@ class Experiment(Section):
                     )
         return self
 
+    @property
+    def held_out(self) -> Data | None:
+        """The dataset that `balance` looks at, read as the training set is; None without it."""
+        if self.balance is None:
+            return None
+        changes = {"path": self.balance.held_out, "mixture": (), "partitions": 1}
+        return self.data.model_copy(update=changes)
+
     @model_validator(mode="after")
     def _check_label_smoothing(self) -> "Experiment":
         objective = self.objective
@@ -156,6 +164,11 @@ class Experiment(Section):
         if data.cache == "none" and data.reader != "streaming" and "://" in data.path:
             raise ValueError(
                 "data.cache=none: only data.reader=streaming reads a remote set without a cache"
+            )
+        if data.reader == "streaming" and self.evaluation.every is not None:
+            raise ValueError(
+                f"evaluation.every={self.evaluation.every}: data.reader=streaming never sees the "
+                "whole dataset, which FID compares with; set evaluation.every=null"
             )
         if self.train.batch_size % data.partitions:
             raise ValueError(

@@ -11,7 +11,6 @@ from ganscale.data.loader import BatchDataset, ahead, batches
 from ganscale.data.ranks import Ranks
 from ganscale.data.reader import Batch, Reader
 from ganscale.data.resident import open_reader
-from ganscale.errors import GanscaleError
 
 
 class BatchSource:
@@ -59,11 +58,6 @@ class BatchSource:
         return self._ranks.together(lambda: self._images.class_shares() if first else None)[0]
 
     def whole_set(self) -> tuple[ImageSet, Reader]:
-        """The set and its reader, for who wants all of it."""
-        if self._dataset is None:
-            raise GanscaleError(
-                "evaluation.every: data.reader=streaming never sees the whole set, which FID "
-                "compares with; leave evaluation.every empty",
-                every_rank=True,
-            )
+        """The dataset and its reader, for a caller that needs all of it."""
+        assert self._dataset is not None, "the config refuses to evaluate a streaming run"
         return self._images, self._dataset.reader

@@ -145,7 +145,8 @@ class RealSet:
         """Of some samples, some of which come several times, on the host."""
         numbers, times = np.unique(drawn, return_counts=True)
         sums = Sums.zero(self._nothing())
-        for places in self._my_part(np.arange(len(numbers))):
+        parts = self._my_part(np.arange(len(numbers)))
+        for places in tracked(parts, sum(map(len, parts)), "measuring real samples", len):
             measured = measure(
                 self._network, self._reader.read(numbers[places]).images, self._device
             )

@@ -67,7 +67,7 @@ def write_report(run: Path, experiment: Experiment, environment: dict[str, str])
         facts=_table(facts),
         frames=json.dumps(frames),
         charts="\n".join(filter(None, charts)),
-        pictured="The best checkpoint" if read_evaluations(run) else "The last checkpoint",
+        pictured=_pictured(run, experiment),
         gallery=_gallery(run),
         experiment=html.escape(to_yaml(experiment)),
         environment=_table(environment),
@@ -87,6 +87,12 @@ def _scores(run: Path, experiment: Experiment) -> dict[str, str]:
     if evaluations[-1] is not found:
         chosen["newest evaluation"] = evaluations[-1]
     return {name: f"step {e['step']:,}: {described(e)}" for name, e in chosen.items()}
+
+
+def _pictured(run: Path, experiment: Experiment) -> str:
+    """Name the checkpoint that the gallery shows."""
+    is_scored = best(read_evaluations(run), experiment.evaluation) is not None
+    return "The best checkpoint" if is_scored else "The last checkpoint"
 
 
 def _sample_pictures(run: Path) -> list[tuple[int, str]]:
@@ -161,7 +167,7 @@ _PAGE = """<!doctype html>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1280px; margin: 2rem auto; padding: 0 1rem;
        color: #222; background: #fff }
-h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2rem }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere } h2 { font-size: 1.1rem; margin-top: 2rem }
 .charts { display: grid; gap: 1rem;
           grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)) }
 figure { margin: 0 } figcaption { color: #666; font-size: 13px }

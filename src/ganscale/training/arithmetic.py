@@ -22,16 +22,25 @@ class Arithmetic(BaseModel):
     world_size: int
     pytorch: str
     """Its version."""
+    engine: str | None = None
+    """In words, such as `FSDP2`. Older checkpoints do not say, nor what follows here."""
+    accumulation: int | None = None
+    """Micro-batches per update."""
+    deterministic: bool | None = None
+    """Whether PyTorch was limited to deterministic algorithms."""
 
     @classmethod
-    def of(cls, device: torch.device, world_size: int) -> "Arithmetic":
-        """This process's."""
+    def of(cls, device: torch.device, world_size: int, engine: str, train: Train) -> "Arithmetic":
+        """Describe this process."""
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         return cls(
             device=name,
             threads=torch.get_num_threads(),
             world_size=world_size,
             pytorch=torch.__version__,
+            engine=engine,
+            accumulation=train.accumulation,
+            deterministic=train.deterministic,
         )
 
     def warn_of_change(self, before: "Arithmetic | None") -> None:
@@ -42,8 +51,10 @@ class Arithmetic(BaseModel):
         changed = [
             f"{name.replace('_', ' ')} {then[name]} → {now[name]}"
             for name in now
-            if then[name] != now[name]
+            if then[name] not in (now[name], None)
         ]
+        if not changed:
+            return
         log.info(
             "resuming on other machinery (%s): from here on the run differs from an uninterrupted "
             "one by the order of floating-point sums",

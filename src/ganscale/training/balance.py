@@ -24,9 +24,8 @@ class HeldOut:
         self._game = game
         self.every = balance.every
         """Steps between two looks."""
-        data = experiment.data.model_copy(
-            update={"path": balance.held_out, "mixture": (), "partitions": 1}
-        )
+        data = experiment.held_out
+        assert data is not None, "the caller has a balance"
         images = ImageSet(data)
         if images.samples < ranks.world_size:
             raise GanscaleError(

@@ -45,7 +45,7 @@ class Game:
             experiment.generator,
             experiment.train,
         )
-        discriminator = _discriminator(experiment)
+        discriminator = first_discriminator(experiment)
         refuse_unfit_penalties(experiment, discriminator)
         self.discriminator: Player = player(
             "discriminator",
@@ -116,8 +116,8 @@ def first_generator(experiment: Experiment) -> nn.Module:
         )
 
 
-def _discriminator(experiment: Experiment) -> nn.Module:
-    """The discriminator with its first weights."""
+def first_discriminator(experiment: Experiment) -> nn.Module:
+    """The discriminator with its first weights: the same at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(randomness.torch_seed(experiment.seed, "weights/discriminator"))
         return build_discriminator(

@@ -62,8 +62,7 @@ class RunFolder:
         self._take_lock()
         for name in (STOP, SAVE):  # asked of a run that had ended
             (self.path / name).unlink(missing_ok=True)
-        if checkpoint.listed(self.checkpoints):
-            self._compare(self.experiment(), experiment)
+        self.refuse_another(experiment)
         text = experiment_file.to_yaml(experiment)
         write_atomically(self.path / EXPERIMENT, text.encode())
         try:
@@ -74,6 +73,11 @@ class RunFolder:
                 "--trust-code",
                 error,
             )
+
+    def refuse_another(self, experiment: Experiment) -> None:
+        """Raise `GanscaleError` if another experiment has trained in this folder."""
+        if checkpoint.listed(self.checkpoints):
+            self._compare(self.experiment(), experiment)
 
     def is_finished(self, experiment: Experiment) -> bool:
         """Whether this experiment's run has nothing left to do, as its files say.

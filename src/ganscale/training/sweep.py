@@ -29,8 +29,6 @@ class Sweep(BaseModel):
         """Read a grid file; `GanscaleError` says what is wrong with it."""
         try:
             return cls.model_validate(yaml.safe_load(path.read_text()))
-        except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
-            raise GanscaleError(f"{path}: cannot be read ({error})") from None
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
@@ -38,6 +36,9 @@ class Sweep(BaseModel):
                 f"{path}: {where}: {first['msg']}; a grid file has experiment, name and grid "
                 "(key: [values])"
             ) from None
+        except Exception as error:  # PyYAML lets through what its constructors raise
+            first_line = str(error).partition("\n")[0]
+            raise GanscaleError(f"{path}: cannot be read ({first_line})") from None
 
     def combinations(self) -> list[dict[str, Any]]:
         """The values of each run, the last key changing fastest."""

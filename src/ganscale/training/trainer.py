@@ -4,9 +4,10 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import torch
+from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Experiment
@@ -80,6 +81,8 @@ class Trainer:
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
         self.folder = RunFolder.of(experiment)
+        # By the launcher's word: until the players are made there is no process group to ask.
+        set_up_logging(int(os.environ.get("RANK", 0)))
         set_up_arithmetic(experiment.train)
 
         # Players
@@ -87,7 +90,6 @@ class Trainer:
         self.accelerator = self.game.generator.accelerator
         self.device = self.game.generator.device
         self.is_main = bool(self.accelerator.is_main_process)
-        set_up_logging(self.accelerator.process_index)
         local_world_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         self.ranks = Ranks(
             self.accelerator.process_index,
@@ -99,7 +101,9 @@ class Trainer:
             self.accelerator.wait_for_everyone,
             gather_objects,
         )
-        self.arithmetic = Arithmetic.of(self.device, self.ranks.world_size)
+        self.arithmetic = Arithmetic.of(
+            self.device, self.ranks.world_size, self.game.engine, experiment.train
+        )
         rows = self.ranks.rows(experiment.train.batch_size, experiment.train.accumulation)
         self.gan_step = GANStep(experiment, self.game, rows)
         self.held_out = HeldOut.of(experiment, self.game, self.ranks)
@@ -316,13 +320,31 @@ class Trainer:
         else:
             problem = f"{not_finite[0]} is not a finite number" if not_finite else ""
         if problem:
-            kept = checkpoint.listed(self.folder.checkpoints)
-            raise GanscaleError(
-                f"{problem} at step {self.step:,}: the run has diverged. The last checkpoint is "
-                f"{kept[-1].name if kept else 'none'}; start again with a lower learning rate, a "
-                "penalty, or train.precision=fp32.",
-                every_rank=True,
-            )
+            self._end_as_diverged(problem)
+
+    def _refuse_broken_weights(self, weights: dict[str, dict[str, Tensor]]) -> None:
+        """Stop before a checkpoint keeps weights that are not finite.
+
+        Under fp16 the running statistics of a step that overflowed may be infinite, which
+        `_refuse_divergence` judges by the loss scale; a parameter never may, since the optimizer
+        leaves out such a step.
+        """
+        networks = (self.game.generator.raw, self.game.discriminator.raw)
+        buffers = {name for network in networks for name, _ in network.named_buffers()}
+        for part, tensors in weights.items():
+            for name, tensor in tensors.items():
+                excused = name in buffers and self._loss_scales()
+                if not excused and not torch.isfinite(tensor).all():
+                    self._end_as_diverged(f"{part} {name} is not a finite number")
+
+    def _end_as_diverged(self, problem: str) -> NoReturn:
+        kept = checkpoint.listed(self.folder.checkpoints)
+        raise GanscaleError(
+            f"{problem} at step {self.step:,}: the run has diverged. The last checkpoint is "
+            f"{kept[-1].name if kept else 'none'}; start again with a lower learning rate, a "
+            "penalty, or train.precision=fp32.",
+            every_rank=True,
+        )
 
     def _picture(self) -> None:
         network = self.game.sampled_network()
@@ -336,14 +358,7 @@ class Trainer:
     def _save(self, metrics: dict[str, float]) -> None:
         """Write a checkpoint of this step; all ranks give their part, rank 0 writes."""
         weights, training = self.game.weights(), self.game.training_state()
-        self._refuse_divergence(
-            [
-                f"{part} {name}"
-                for part, tensors in weights.items()
-                for name, tensor in tensors.items()
-                if not torch.isfinite(tensor).all()
-            ]
-        )
+        self._refuse_broken_weights(weights)
         if not self.is_main:
             return
         state = checkpoint.State(
