@@ -193,12 +193,29 @@ def test_a_run_reads_a_cached_file_once_to_check_it(
 
 
 def test_what_a_killed_download_left_makes_room(digits: Path, tmp_path: Path) -> None:
-    left = tmp_path / "x.1-1.part"
+    left = tmp_path / f"{'0a' * 16}.1-1.part"
     left.write_bytes(bytes(10**5))
     os.utime(left, (0, 0))
     with serving(digits) as server:
         ShardCache(tmp_path, 10**7).fetch(f"{server.url}/shard-000000.tar")
     assert not left.exists()
+
+
+NOT_OURS = ("thesis.odt", "thesis.part", "x.1-1.part", "0a.tar", "0A" * 16, "0a" * 16 + ".1-1.txt")
+
+
+def test_only_what_the_cache_made_is_removed(digits: Path, tmp_path: Path) -> None:
+    ours = tmp_path / ("0a" * 16)
+    for name in (*NOT_OURS, ours.name):
+        (tmp_path / name).write_bytes(bytes(10**5))
+        os.utime(tmp_path / name, (0, 0))
+    (about, *_) = load_manifest(digits).shards
+    with serving(digits) as server:
+        cache = ShardCache(tmp_path, about.bytes + 10)  # room for one shard
+        cache.fetch(f"{server.url}/{about.name}", about.bytes, about.sha256)
+        assert cache.used_bytes() == about.bytes
+    assert not ours.exists()
+    assert all((tmp_path / name).is_file() for name in NOT_OURS)
 
 
 @pytest.mark.parametrize("name", ["http://127.0.0.2:9/x.tar", "https://{host}/x.tar", "s3://b/x"])
