@@ -261,6 +261,8 @@ def test_manifests_of_nothing_that_is_known(
         ({"samples": -1}, "samples"),
         ({"samples": 0}, "without samples"),
         ({"samples": 10**30}, "samples"),
+        ({"samples": 2**40}, r"cannot have [\d,]+ samples in [\d,]+ bytes"),
+        ({"samples": 2**40, "bytes": 2**50}, "16,777,216 are the most"),
         ({"bytes": -1}, "bytes"),
         ({"sha256": "x"}, "sha256"),
         ({"name": ""}, "which no file can be"),

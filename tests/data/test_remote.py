@@ -86,6 +86,18 @@ def test_a_server_that_never_ends_is_given_up(
     assert _size(tmp_path / "cache") < 2 * 10**6
 
 
+def test_a_bound_above_the_caches_is_none(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest that lists many samples allows a large index."""
+    monkeypatch.setattr(cache_module, "TRIES", 1)
+    with serving(digits) as server:
+        server.faults_of["shard-000000.index.npy"] = "flood"
+        with pytest.raises(GanscaleError, match="is larger than 100,000 bytes"):
+            url = f"{server.url}/shard-000000.index.npy"
+            ShardCache(tmp_path, 10**5).fetch(url, most=10**7)
+
+
 def test_what_is_not_there_is_not_asked_for_again(digits: Path, tmp_path: Path) -> None:
     with (
         serving(tmp_path) as server,

@@ -19,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganscale.data.files import read_regular, regular_file
-from ganscale.data.manifest import Shard, write_atomically
+from ganscale.data.manifest import TAR_BLOCK, Shard, write_atomically
 from ganscale.errors import GanscaleError
 
 OFFSET, SIZE, LABEL, CHECKSUM = range(4)
 COLUMNS = 4
 NO_CHECKSUM = -1
-TAR_BLOCK = 512
 SIZE_FIELD = slice(124, 136)  # of a tar header
 MOST_CLASSES = 1_000_000
 # As `numpy.save` writes it. numpy's own reader evaluates the header as a Python literal.

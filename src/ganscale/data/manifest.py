@@ -22,6 +22,8 @@ MANIFEST = "manifest.json"
 SHEET = "contact-sheet.png"
 MOST_MANIFEST_BYTES = 1 << 29  # a million shards take 300 MB
 MOST_SIDE = 1 << 16  # pixels
+MOST_SAMPLES = 1 << 24  # of a shard: their numbers and those of its neighbours fit into memory
+TAR_BLOCK = 512
 FETCHED_FROM = frozenset(
     ("http", "https", "ftp", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "hf")
 )
@@ -86,6 +88,12 @@ class Manifest(BaseModel):
             raise ValueError("it has a height or a width alone")
         if not all(shard.samples for shard in self.shards):
             raise ValueError("it lists a shard without samples")
+        for shard in self.shards:  # an order of the samples is made before any shard is opened
+            if shard.samples > min(MOST_SAMPLES, shard.bytes // TAR_BLOCK):
+                raise ValueError(
+                    f"{shard.name} cannot have {shard.samples:,} samples in {shard.bytes:,} bytes; "
+                    f"each takes a block of {TAR_BLOCK}, and {MOST_SAMPLES:,} are the most"
+                )
         return self
 
     @property
