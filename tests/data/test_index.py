@@ -1,13 +1,16 @@
 """The index of a shard: what is refused when it is made, and when it is loaded."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 import tarfile
 import zlib
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -21,6 +24,7 @@ from ganscale.data.inspect_command import run as inspect
 from ganscale.data.manifest import load_manifest
 from ganscale.data.streaming import stream
 from ganscale.errors import GanscaleError
+from tests.data.faulty_server import serving
 from tests.data.forging import forge
 from tests.data.test_safety import png, tar
 
@@ -175,6 +179,23 @@ def test_a_compressed_tar_has_no_offsets(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(path.read_bytes()))
     with pytest.raises(GanscaleError, match="compressed by gzip: decompress it"):
         index_shards([str(path)], tmp_path / "index")
+
+
+@pytest.mark.parametrize("module", [gzip, bz2, lzma])
+@pytest.mark.parametrize("place", ["folder", "server"])
+def test_a_compressed_tar_is_not_inflated_by_a_stream(
+    tmp_path: Path, module: ModuleType, place: str
+) -> None:
+    sound = tar(tmp_path / "0.tar", {"a.png": png()})
+    (tmp_path / "1.tar").write_bytes(module.compress(sound.read_bytes()))
+    with serving(tmp_path) as server:
+        folder = server.url if place == "server" else str(tmp_path)
+        data = Data(path=f"{folder}/1.tar", reader="streaming", workers=0, resolution=8)
+        data = data.model_copy(update={"cache": str(tmp_path / "cache")})
+        with pytest.raises(GanscaleError, match=r"1\.tar: compressed by \w+: decompress it"):
+            next(stream(data, (1, 8, 8), 1, 0, 0, 0))
+        data = data.model_copy(update={"path": f"{folder}/{{0..1}}.tar", "on_error": "skip"})
+        assert next(stream(data, (1, 8, 8), 1, 0, 0, 0)).labels.tolist() == [-1]
 
 
 def test_a_damaged_header_is_not_the_end_of_the_archive(tmp_path: Path) -> None:

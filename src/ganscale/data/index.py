@@ -119,7 +119,7 @@ def index_tar(tar: Path, json_label: str | None = None) -> Table:
     try:
         with regular_file(tar) as file:
             rows = _Samples(file.fileno(), json_label)
-            _refuse_compressed(file.fileno())
+            refuse_compressed(file.fileno())
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in archive:
                     rows.add(member)
@@ -220,12 +220,12 @@ def _checksum(descriptor: int, offset: int, size: int) -> int:
     return checksum
 
 
-def _refuse_compressed(descriptor: int) -> None:
-    """A sample is read by its offset, which a compressed tar does not have."""
+def refuse_compressed(descriptor: int) -> None:
+    """`ValueError` for a compressed tar: it has no offsets, and kilobytes become gigabytes."""
     start = os.pread(descriptor, 8, 0)
     for magic, name in COMPRESSED.items():
         if start.startswith(magic):
-            raise ValueError(f"compressed by {name}: decompress it, for samples are read by offset")
+            raise ValueError(f"compressed by {name}: decompress it")
 
 
 def _check_end(descriptor: int, offset: int) -> None:
