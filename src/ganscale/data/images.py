@@ -16,6 +16,9 @@ QUARTER_TURNS = range(5, 9)
 ORIENTATION_MARKS = (b"eXIf", b"Exif", b"EXIF", b"Orientation", b"Raw profile type")
 SHARD_FORMATS = ("PNG", "JPEG", "WEBP")
 FILE_FORMATS = (*SHARD_FORMATS, "BMP", "GIF", "TIFF")  # never EPS, which starts Ghostscript
+JPEG_SIGNATURE = b"\xff\xd8"
+SCAN_MARKER = b"\xff\xda"
+MOST_SCANS = 100  # encoders write about ten
 DEEP_TO_BYTE = 257  # 65535 / 255
 # A damaged file is an error or none: Pillow's warnings would only fill the log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -30,6 +33,7 @@ def open_image(
     Raises `ValueError` where the content is no whole image of one of the formats, or claims more
     than `max_pixels`, which is checked before any pixel is decoded.
     """
+    refuse_scan_bomb(content)
     try:
         image = Image.open(io.BytesIO(content), formats=formats)
         if max_pixels is not None:
@@ -41,6 +45,13 @@ def open_image(
     except Exception as error:  # a damaged file meets every exception of Python inside Pillow
         raise ValueError(_reason(error)) from None
     return image
+
+
+def refuse_scan_bomb(content: bytes) -> None:
+    """`ValueError` for a JPEG of very many scans: each costs as much time as an image."""
+    # Compressed data never hold the marker, an embedded thumbnail or colour profile rarely.
+    if content.startswith(JPEG_SIGNATURE) and (scans := content.count(SCAN_MARKER)) > MOST_SCANS:
+        raise ValueError(f"a JPEG of {scans:,} scans; {MOST_SCANS} are the most")
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
