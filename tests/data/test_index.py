@@ -8,6 +8,7 @@ import lzma
 import os
 import shutil
 import tarfile
+import tracemalloc
 import zlib
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,7 @@ from ganscale.data.image_set import ImageSet
 from ganscale.data.index import CHECKSUM, LABEL, OFFSET, SIZE, index_path, index_tar
 from ganscale.data.index_command import index_shards
 from ganscale.data.inspect_command import run as inspect
+from ganscale.data.inspect_command import write_sheet
 from ganscale.data.manifest import load_manifest
 from ganscale.data.streaming import stream
 from ganscale.errors import GanscaleError
@@ -239,6 +241,24 @@ def test_a_png_whose_text_is_a_bomb_is_left_to_the_reader(tmp_path: Path) -> Non
     reader = ImageSet(Data(path=str(tmp_path / "index"), resolution=8)).reader()
     with pytest.raises(GanscaleError, match=r"sample 'b\.png'"):
         reader.read(np.array([1]))
+
+
+def test_a_forged_size_is_not_read_for_the_sheet(copy: Path, tmp_path: Path) -> None:
+    table = np.load(index_path(copy / SHARD))
+    table[0, SIZE] = 1 << 31
+    np.save(index_path(copy / SHARD), table)
+    forge(copy)
+    manifest = load_manifest(copy)
+    (first, *others) = manifest.shards
+    first = first.model_copy(update={"bytes": 1 << 32})
+    manifest.model_copy(update={"shards": (first, *others)}).save(copy)
+    tracemalloc.start()
+    try:
+        with pytest.raises(GanscaleError, match=r"bytes, the manifest says 4,294,967,296"):
+            write_sheet(str(copy), load_manifest(copy), tmp_path / "sheet.png")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    finally:
+        tracemalloc.stop()
 
 
 def test_names_of_members_are_not_obeyed_by_a_terminal(

@@ -323,6 +323,27 @@ def test_streaming_reads_real_samples(
     assert not torch.equal(got[0].images, other[0].images)
 
 
+@pytest.mark.parametrize("reader", ["indexed", "streaming"])
+def test_a_cache_that_cannot_be_written_is_a_message_from_a_worker_too(
+    digits: Path, tmp_path: Path, reader: str
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with serving(digits) as server:
+        images = ImageSet(remote(server.url, tmp_path / "cache"))
+        broken = {"reader": reader, "workers": 1}
+        if reader == "streaming":
+            data = remote(f"{server.url}/{{000000..000001}}.tar", tmp_path / "file", **broken)
+            batch = stream(data, (1, 28, 28), 1, 0, 0, 0)
+        else:
+            data = remote(server.url, tmp_path / "cache", **broken)
+            dataset = BatchDataset(images.reader(), images.order(0), 8, range(8))
+            shutil.rmtree(tmp_path / "cache")
+            (tmp_path / "cache").write_text("no folder any more")
+            batch = batches(dataset, 0, 1, data)
+        with pytest.raises(GanscaleError, match=rf"^{tmp_path}/\w+: File exists"):
+            next(batch)
+
+
 def test_a_copy_elsewhere_is_the_same_set(digits: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(digits, tmp_path / "copy")
     assert (
