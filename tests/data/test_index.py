@@ -15,6 +15,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ganscale.cli import main
 from ganscale.config import Data
@@ -198,6 +199,27 @@ def test_a_compressed_tar_is_not_inflated_by_a_stream(
             next(stream(data, (1, 8, 8), 1, 0, 0, 0))
         data = data.model_copy(update={"path": f"{folder}/{{0..1}}.tar", "on_error": "skip"})
         assert next(stream(data, (1, 8, 8), 1, 0, 0, 0)).labels.tolist() == [-1]
+
+
+@pytest.mark.parametrize("address", ["file:///x.tar", "sftp://host/x.tar", "http://x::http://y"])
+def test_addresses_that_no_reader_fetches_are_not_indexed(tmp_path: Path, address: str) -> None:
+    with pytest.raises(GanscaleError, match="such addresses are not fetched; give a path"):
+        index_shards([address], tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+def test_images_too_long_for_a_manifest(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (70000, 1)).save(buffer, "PNG")
+    path = tar(tmp_path / "x.tar", {"a.png": buffer.getvalue()})
+    with pytest.raises(GanscaleError, match=r"x\.tar: images of 70000×1 pixels; no side may"):
+        index_shards([str(path)], tmp_path / "index")
+
+
+def test_a_shard_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    path = tar(tmp_path / os.fsdecode(b"caf\xe9.tar"), {"a.png": png()})
+    with pytest.raises(GanscaleError, match=r"no set can be made .*name"):
+        index_shards([str(path)], tmp_path / "index")
 
 
 def test_a_damaged_header_is_not_the_end_of_the_archive(tmp_path: Path) -> None:

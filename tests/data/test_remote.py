@@ -93,8 +93,8 @@ def test_a_bound_above_the_caches_is_none(
     monkeypatch.setattr(cache_module, "TRIES", 1)
     with serving(digits) as server:
         server.faults_of["shard-000000.index.npy"] = "flood"
+        url = f"{server.url}/shard-000000.index.npy"
         with pytest.raises(GanscaleError, match="is larger than 100,000 bytes"):
-            url = f"{server.url}/shard-000000.index.npy"
             ShardCache(tmp_path, 10**5).fetch(url, most=10**7)
 
 

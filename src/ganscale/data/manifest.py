@@ -33,6 +33,22 @@ Sum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 
 
+def check_name(name: str) -> None:
+    """`ValueError` for what no shard may be called, lest a stranger's manifest names it.
+
+    WebDataset would run what follows `pipe:`.
+    """
+    if name.startswith("pipe:"):
+        raise ValueError(f"a shard is named '{name}': pipe: runs commands")
+    if not name.isascii() and name != name.encode(errors="replace").decode():
+        raise ValueError(f"a shard is named {name!a}, which is not UTF-8")
+    if "\0" in name or Path(name).name in ("", ".."):
+        raise ValueError(f"a shard is named '{name}', which no file can be")
+    scheme, is_address, rest = name.partition("://")
+    if is_address and (scheme not in FETCHED_FROM or "::" in rest):
+        raise ValueError(f"a shard is named '{name}': such addresses are not fetched")
+
+
 class Shard(BaseModel):
     """One tar file of a set."""
 
@@ -47,16 +63,8 @@ class Shard(BaseModel):
     @field_validator("name", "index")
     @classmethod
     def _is_file(cls, name: str | None) -> str | None:
-        """A manifest may be a stranger's: WebDataset would run what follows `pipe:`."""
-        if name is None:
-            return None
-        if name.startswith("pipe:"):
-            raise ValueError(f"a shard is named '{name}': pipe: runs commands")
-        if "\0" in name or Path(name).name in ("", ".."):
-            raise ValueError(f"a shard is named '{name}', which no file can be")
-        scheme, is_address, rest = name.partition("://")
-        if is_address and (scheme not in FETCHED_FROM or "::" in rest):
-            raise ValueError(f"a shard is named '{name}': such addresses are not fetched")
+        if name is not None:
+            check_name(name)
         return name
 
     @property
@@ -135,13 +143,13 @@ def parse_manifest(path: Path) -> Manifest:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValidationError as error:
-        raise ValueError(_first_mistake(error)) from None
+        raise ValueError(first_mistake(error)) from None
     if manifest.checksum != manifest.own_checksum():
         raise ValueError("its own checksum does not hold")
     return manifest
 
 
-def _first_mistake(error: ValidationError) -> str:
+def first_mistake(error: ValidationError) -> str:
     """Where it is wrong and how, in a line."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
