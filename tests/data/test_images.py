@@ -11,6 +11,7 @@ from PIL import Image
 
 from ganscale.config import Data
 from ganscale.data.image_set import ImageSet
+from ganscale.data.images import open_image
 from ganscale.data.index_command import index_shards
 from ganscale.data.inspect_command import verify
 from ganscale.data.manifest import load_manifest
@@ -65,12 +66,18 @@ def adam7(pixels: np.ndarray) -> list[np.ndarray]:
     return [pixels[y::down, x::right] for y, x, down, right in (*starts, (1, 0, 2, 1))]
 
 
-def few_bits(bits: int) -> tuple[bytes, np.ndarray]:
-    """A grey PNG of 1, 2 or 4 bits, and its pixels: the levels spread over 0 to 255."""
+def few_bits(bits: int, clear: int | None = None) -> tuple[bytes, np.ndarray]:
+    """A grey PNG of 1, 2 or 4 bits, and its pixels: the levels spread over 0 to 255.
+
+    Pixels of level `clear` are transparent, which is said in 16 bits whose upper ones do not count.
+    """
     levels = GREY >> (8 - bits)
     as_bits = (levels[:, :, None] >> np.arange(bits - 1, -1, -1)) & 1
     rows = np.packbits(as_bits.reshape(SIDE, -1), axis=1)
-    return png_by_hand(scanlines(rows), bits, 0), levels * (255 // (2**bits - 1))
+    upper = 0 if bits == 1 else 1 << 8  # Pillow has read those of one bit, and lost them
+    extra = () if clear is None else ((b"tRNS", struct.pack(">H", clear + upper)),)
+    pixels = np.where(levels == clear, 255, levels * (255 // (2**bits - 1)))
+    return png_by_hand(scanlines(rows), bits, 0, extra), pixels
 
 
 def on_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -112,6 +119,36 @@ KINDS: dict[str, tuple[str, bytes, np.ndarray]] = {
     "1-bit": ("png", *few_bits(1)),
     "2-bit": ("png", *few_bits(2)),
     "4-bit": ("png", *few_bits(4)),
+    "1-bit with a transparent value": ("png", *few_bits(1, 0)),
+    "2-bit with a transparent value": ("png", *few_bits(2, 1)),
+    "4-bit with a transparent value": ("png", *few_bits(4, 9)),
+    "8-bit with a transparent value": (
+        "png",
+        png_by_hand(scanlines(GREY), 8, 0, ((b"tRNS", struct.pack(">H", 256 + int(GREY[0, 0]))),)),
+        np.where(GREY[0, 0] == GREY, 255, GREY),
+    ),
+    "colour with a transparent value": (
+        "png",
+        png_by_hand(
+            scanlines(COLOUR.reshape(SIDE, -1)),
+            8,
+            2,
+            ((b"tRNS", struct.pack(">3H", *(256 + COLOUR[3, 4].astype(int)).tolist())),),
+        ),
+        np.where((COLOUR[3, 4] == COLOUR).all(axis=2, keepdims=True), 255, COLOUR),
+    ),
+    "16-bit grey and alpha": (
+        "png",
+        png_by_hand(scanlines(np.dstack([DEEP, DEEP.T]).astype(">u2").reshape(SIDE, -1)), 16, 4),
+        on_white(DEEP[..., None] >> 8, DEEP.T >> 8),
+    ),
+    "16-bit colour and alpha": (
+        "png",
+        png_by_hand(
+            scanlines(np.dstack([DEEP_COLOUR, DEEP.T]).astype(">u2").reshape(SIDE, -1)), 16, 6
+        ),
+        on_white(DEEP_COLOUR >> 8, DEEP.T >> 8),
+    ),
     "8-bit": ("png", file(Image.fromarray(GREY), "PNG"), GREY),
     "16-bit": ("png", file(Image.fromarray(DEEP), "PNG"), (DEEP / 257).round()),
     "16-bit colour": (
@@ -179,6 +216,15 @@ def test_packed_and_indexed_give_the_pixels_computed_by_hand(kind: str, tmp_path
     assert np.array_equal(*got)
     assert np.abs(got[0] - expected).max() <= 1  # rounding, of what is laid on white
     assert verify(str(tmp_path / "indexed"), load_manifest(tmp_path / "indexed"), 1) == []
+
+
+def test_a_transparent_colour_of_16_bits_is_refused() -> None:
+    """Pillow keeps eight bits of each, by which other pixels than the transparent ones match."""
+    rows = scanlines(DEEP_COLOUR.astype(">u2").reshape(SIDE, -1))
+    for clear in ((0, 0, 0), (40000, 7, 7)):
+        content = png_by_hand(rows, 16, 2, ((b"tRNS", struct.pack(">3H", *clear)),))
+        with pytest.raises(ValueError, match="16-bit colour with a transparent colour"):
+            open_image(content)
 
 
 @pytest.mark.parametrize("kind", ["1-bit", "16-bit", "grey and alpha", "grey JPEG"])

@@ -1,16 +1,21 @@
 """The index of a shard: what is refused when it is made, and when it is loaded."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import shutil
 import tarfile
+import tracemalloc
 import zlib
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ganscale.cli import main
 from ganscale.config import Data
@@ -18,9 +23,11 @@ from ganscale.data.image_set import ImageSet
 from ganscale.data.index import CHECKSUM, LABEL, OFFSET, SIZE, index_path, index_tar
 from ganscale.data.index_command import index_shards
 from ganscale.data.inspect_command import run as inspect
+from ganscale.data.inspect_command import write_sheet
 from ganscale.data.manifest import load_manifest
 from ganscale.data.streaming import stream
 from ganscale.errors import GanscaleError
+from tests.data.faulty_server import serving
 from tests.data.forging import forge
 from tests.data.test_safety import png, tar
 
@@ -177,6 +184,44 @@ def test_a_compressed_tar_has_no_offsets(tmp_path: Path) -> None:
         index_shards([str(path)], tmp_path / "index")
 
 
+@pytest.mark.parametrize("module", [gzip, bz2, lzma])
+@pytest.mark.parametrize("place", ["folder", "server"])
+def test_a_compressed_tar_is_not_inflated_by_a_stream(
+    tmp_path: Path, module: ModuleType, place: str
+) -> None:
+    sound = tar(tmp_path / "0.tar", {"a.png": png()})
+    (tmp_path / "1.tar").write_bytes(module.compress(sound.read_bytes()))
+    with serving(tmp_path) as server:
+        folder = server.url if place == "server" else str(tmp_path)
+        data = Data(path=f"{folder}/1.tar", reader="streaming", workers=0, resolution=8)
+        data = data.model_copy(update={"cache": str(tmp_path / "cache")})
+        with pytest.raises(GanscaleError, match=r"1\.tar: compressed by \w+: decompress it"):
+            next(stream(data, (1, 8, 8), 1, 0, 0, 0))
+        data = data.model_copy(update={"path": f"{folder}/{{0..1}}.tar", "on_error": "skip"})
+        assert next(stream(data, (1, 8, 8), 1, 0, 0, 0)).labels.tolist() == [-1]
+
+
+@pytest.mark.parametrize("address", ["file:///x.tar", "sftp://host/x.tar", "http://x::http://y"])
+def test_addresses_that_no_reader_fetches_are_not_indexed(tmp_path: Path, address: str) -> None:
+    with pytest.raises(GanscaleError, match="such addresses are not fetched; give a path"):
+        index_shards([address], tmp_path / "index")
+    assert not (tmp_path / "index").exists()
+
+
+def test_images_too_long_for_a_manifest(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (70000, 1)).save(buffer, "PNG")
+    path = tar(tmp_path / "x.tar", {"a.png": buffer.getvalue()})
+    with pytest.raises(GanscaleError, match=r"x\.tar: images of 70000×1 pixels; no side may"):
+        index_shards([str(path)], tmp_path / "index")
+
+
+def test_a_shard_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    path = tar(tmp_path / os.fsdecode(b"caf\xe9.tar"), {"a.png": png()})
+    with pytest.raises(GanscaleError, match=r"no set can be made .*name"):
+        index_shards([str(path)], tmp_path / "index")
+
+
 def test_a_damaged_header_is_not_the_end_of_the_archive(tmp_path: Path) -> None:
     path = tar(tmp_path / "x.tar", {f"{i}.png": png() for i in range(9)})
     content = bytearray(path.read_bytes())
@@ -220,6 +265,24 @@ def test_a_png_whose_text_is_a_bomb_is_left_to_the_reader(tmp_path: Path) -> Non
         reader.read(np.array([1]))
 
 
+def test_a_forged_size_is_not_read_for_the_sheet(copy: Path, tmp_path: Path) -> None:
+    table = np.load(index_path(copy / SHARD))
+    table[0, SIZE] = 1 << 31
+    np.save(index_path(copy / SHARD), table)
+    forge(copy)
+    manifest = load_manifest(copy)
+    (first, *others) = manifest.shards
+    first = first.model_copy(update={"bytes": 1 << 32})
+    manifest.model_copy(update={"shards": (first, *others)}).save(copy)
+    tracemalloc.start()
+    try:
+        with pytest.raises(GanscaleError, match=r"bytes, the manifest says 4,294,967,296"):
+            write_sheet(str(copy), load_manifest(copy), tmp_path / "sheet.png")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 26
+    finally:
+        tracemalloc.stop()
+
+
 def test_names_of_members_are_not_obeyed_by_a_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,6 +324,8 @@ def test_manifests_of_nothing_that_is_known(
         ({"samples": -1}, "samples"),
         ({"samples": 0}, "without samples"),
         ({"samples": 10**30}, "samples"),
+        ({"samples": 2**40}, r"cannot have [\d,]+ samples in [\d,]+ bytes"),
+        ({"samples": 2**40, "bytes": 2**50}, "16,777,216 are the most"),
         ({"bytes": -1}, "bytes"),
         ({"sha256": "x"}, "sha256"),
         ({"name": ""}, "which no file can be"),

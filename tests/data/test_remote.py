@@ -86,6 +86,18 @@ def test_a_server_that_never_ends_is_given_up(
     assert _size(tmp_path / "cache") < 2 * 10**6
 
 
+def test_a_bound_above_the_caches_is_none(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manifest that lists many samples allows a large index."""
+    monkeypatch.setattr(cache_module, "TRIES", 1)
+    with serving(digits) as server:
+        server.faults_of["shard-000000.index.npy"] = "flood"
+        url = f"{server.url}/shard-000000.index.npy"
+        with pytest.raises(GanscaleError, match="is larger than 100,000 bytes"):
+            ShardCache(tmp_path, 10**5).fetch(url, most=10**7)
+
+
 def test_what_is_not_there_is_not_asked_for_again(digits: Path, tmp_path: Path) -> None:
     with (
         serving(tmp_path) as server,
@@ -193,12 +205,29 @@ def test_a_run_reads_a_cached_file_once_to_check_it(
 
 
 def test_what_a_killed_download_left_makes_room(digits: Path, tmp_path: Path) -> None:
-    left = tmp_path / "x.1-1.part"
+    left = tmp_path / f"{'0a' * 16}.1-1.part"
     left.write_bytes(bytes(10**5))
     os.utime(left, (0, 0))
     with serving(digits) as server:
         ShardCache(tmp_path, 10**7).fetch(f"{server.url}/shard-000000.tar")
     assert not left.exists()
+
+
+NOT_OURS = ("thesis.odt", "thesis.part", "x.1-1.part", "0a.tar", "0A" * 16, "0a" * 16 + ".1-1.txt")
+
+
+def test_only_what_the_cache_made_is_removed(digits: Path, tmp_path: Path) -> None:
+    ours = tmp_path / ("0a" * 16)
+    for name in (*NOT_OURS, ours.name):
+        (tmp_path / name).write_bytes(bytes(10**5))
+        os.utime(tmp_path / name, (0, 0))
+    (about, *_) = load_manifest(digits).shards
+    with serving(digits) as server:
+        cache = ShardCache(tmp_path, about.bytes + 10)  # room for one shard
+        cache.fetch(f"{server.url}/{about.name}", about.bytes, about.sha256)
+        assert cache.used_bytes() == about.bytes
+    assert not ours.exists()
+    assert all((tmp_path / name).is_file() for name in NOT_OURS)
 
 
 @pytest.mark.parametrize("name", ["http://127.0.0.2:9/x.tar", "https://{host}/x.tar", "s3://b/x"])
@@ -292,6 +321,27 @@ def test_streaming_reads_real_samples(
             assert known[image.numpy().tobytes()] == label
     assert all(torch.equal(a.images, b.images) for a, b in zip(got, again, strict=True))
     assert not torch.equal(got[0].images, other[0].images)
+
+
+@pytest.mark.parametrize("reader", ["indexed", "streaming"])
+def test_a_cache_that_cannot_be_written_is_a_message_from_a_worker_too(
+    digits: Path, tmp_path: Path, reader: str
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with serving(digits) as server:
+        images = ImageSet(remote(server.url, tmp_path / "cache"))
+        broken = {"reader": reader, "workers": 1}
+        if reader == "streaming":
+            data = remote(f"{server.url}/{{000000..000001}}.tar", tmp_path / "file", **broken)
+            batch = stream(data, (1, 28, 28), 1, 0, 0, 0)
+        else:
+            data = remote(server.url, tmp_path / "cache", **broken)
+            dataset = BatchDataset(images.reader(), images.order(0), 8, range(8))
+            shutil.rmtree(tmp_path / "cache")
+            (tmp_path / "cache").write_text("no folder any more")
+            batch = batches(dataset, 0, 1, data)
+        with pytest.raises(GanscaleError, match=rf"^{tmp_path}/\w+: File exists"):
+            next(batch)
 
 
 def test_a_copy_elsewhere_is_the_same_set(digits: Path, tmp_path: Path) -> None:

@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.text import Text
 
+from ganscale.cli import main
 from ganscale.data.image_set import ImageSet
 from ganscale.data.index_command import index_shards
 from ganscale.data.inspect_command import summary, verify, write_sheet
 from ganscale.data.manifest import load_manifest
 from ganscale.data.pack import Packing, pack
-from ganscale.data.pack_command import _part
+from ganscale.data.pack_command import _part, _task
 from ganscale.data.sources import ArraySource, open_source
 from ganscale.errors import GanscaleError
 from tests.data.test_pack import quiet
@@ -304,10 +306,73 @@ def test_a_table_with_rows_that_cannot_be_used(tmp_path: Path) -> None:
             source.image(i)
 
 
+def test_rows_without_a_class_have_none(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    image = [{"bytes": png(8), "path": None}] * 3
+    for kind in (datasets.ClassLabel(names=["no", "yes"]), datasets.Value("int64")):
+        features = datasets.Features({"image": datasets.Image(), "label": kind})
+        table = datasets.Dataset.from_dict({"image": image, "label": [1, None, 0]}, features)
+        table.to_parquet(str(tmp_path / "a.parquet"))
+        source = open_source(str(tmp_path / "a.parquet"))
+        assert [source.label(i) for i in range(3)] == [1, -1, 0]
+        assert len(source.classes) == 2
+
+
+def test_a_column_of_images_that_are_numbers(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict({"image": [1, 2]}).to_parquet(str(tmp_path / "a.parquet"))
+    with pytest.raises(GanscaleError, match=r"a\.parquet: not a readable dataset"):
+        open_source(str(tmp_path / "a.parquet"))
+
+
+def test_a_saved_dataset_that_is_damaged_where_its_labels_lie(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    image = [{"bytes": png(8), "path": None}] * 3
+    labels = ["\u00e9" * 9000] * 3
+    table = datasets.Dataset.from_dict({"image": image, "label": labels})
+    table.save_to_disk(str(tmp_path / "saved"))
+    (arrow,) = (tmp_path / "saved").glob("*.arrow")
+    content = arrow.read_bytes()
+    arrow.write_bytes(content.replace("\u00e9".encode(), b"\xff\xff"))
+    with pytest.raises(GanscaleError, match=r"saved: not a readable dataset"):
+        open_source(str(tmp_path / "saved"))
+
+
 def test_class_numbers_beyond_the_classes(tmp_path: Path) -> None:
     source = ArraySource("x", np.zeros((2, 8, 8), np.uint8), np.array([0, 5]), ("a", "b"))
     with pytest.raises(GanscaleError, match="class number 5, and there are 2 classes"):
         pack(source, tmp_path / "set", Packing(), 1, quiet)
+
+
+@pytest.mark.parametrize(
+    ("packing", "reason"),
+    [
+        (Packing(), r"images of 70000×1 pixels; no side may be over 65,536"),
+        (Packing(size=99999999999), r"no side may be over 65,536: give a smaller --size"),
+        (Packing(samples_per_shard=10**9), r"--samples-per-shard must be 16,777,216 at the most"),
+    ],
+)
+def test_sets_that_no_manifest_can_describe(tmp_path: Path, packing: Packing, reason: str) -> None:
+    source = ArraySource("x", np.zeros((1, 1, 70000), np.uint8), np.array([0]))
+    with pytest.raises(GanscaleError, match=reason):
+        pack(source, tmp_path / "set", packing, 1, quiet)
+    assert not (tmp_path / "set").exists()
+
+
+def test_names_of_skipped_images_are_not_obeyed_by_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = archive(tmp_path / "x.zip", {"a.png": png(8), "\x1b]0;evil\x07.png": b"none"})
+    skip = ["--on-error", "skip"]
+    assert main(["pack", str(path), str(tmp_path / "set"), *skip]) == 0
+    shown = capsys.readouterr().out
+    assert "skipped: " in shown
+    assert "\\x1b]0;evil\\x07.png" in shown
+    assert all(line.isprintable() for line in shown.splitlines())
+
+
+def test_a_name_is_no_markup_of_the_progress_bar() -> None:
+    assert Text.from_markup(_task("[red]a[/]\x1b[2J.zip")).plain == "packing [red]a[/]\\x1b[2J.zip"
 
 
 def test_folders_whose_names_are_no_numbers_after_all(tmp_path: Path) -> None:

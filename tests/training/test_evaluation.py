@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from ganscale.config import Experiment
+from ganscale.config import Data, Experiment
+from ganscale.data.image_set import ImageSet
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.scores import read_evaluations
 from ganscale.experiment import to_yaml
@@ -155,3 +157,29 @@ def test_evaluations_of_steps_that_are_run_again_are_dropped(digits: Path, tmp_p
 def test_a_score_of_one_sample_is_refused(finished: Experiment) -> None:
     with pytest.raises(GanscaleError, match=r"evaluation\.samples=1: .*greater than or equal to 2"):
         evaluate(finished.folder, "latest", {"samples": 1})
+
+
+def test_a_run_does_not_say_where_this_machine_keeps_files(
+    finished: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's would name a folder to fill, or one whose files are to make room."""
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    data = finished.data.model_copy(update={"cache": str(tmp_path), "cache_gib": 1e-9})
+    (run / "experiment.yaml").write_text(to_yaml(finished.model_copy(update={"data": data})))
+    used: list[Data] = []
+
+    def note(data: Data) -> ImageSet:
+        used.append(data)
+        return ImageSet(data)
+
+    def end(experiment: Experiment, *_: object) -> None:
+        used.append(experiment.data)
+        raise GanscaleError("seen")
+
+    monkeypatch.setattr("ganscale.training.evaluation.ImageSet", note)
+    monkeypatch.setattr("ganscale.training.evaluation.Evaluator", end)
+    with pytest.raises(GanscaleError, match="seen"):
+        evaluate(run, "latest", {})
+    assert Sampler(run, "latest").experiment.data == data
+    usual = {"cache": Data().cache, "cache_gib": Data().cache_gib}
+    assert used == [finished.data.model_copy(update=usual)] * 2

@@ -3,7 +3,8 @@
 A file is named by its whole address, so that `train/0000.tar` and `val/0000.tar` do not meet.
 Processes of a node share the folder: a lock a file lets one of them download it while the others
 wait, and a lock on the folder keeps the sum of what is there, downloads in progress included,
-under the limit. A file that was there already is checked when a run first opens it.
+under the limit. A file that was there already is checked when a run first opens it. Only files
+with a name of the cache's own count and are ever removed: the folder may hold others, too.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import http.client
 import logging
 import os
 import random
+import re
 import time
 import urllib.error
 from collections.abc import Callable
@@ -28,6 +30,7 @@ FIRST_WAIT_S = 0.5  # before the second try; doubled each time, with jitter
 SAME_RUN_S = 600.0  # the processes of a run start within so long of each other
 LEFT_BEHIND_S = 3600.0  # a download that has not grown for so long was killed
 PART, VERIFIED, LOCK = ".part", ".verified", ".lock"
+OWN_NAME = re.compile(r"[0-9a-f]{32}(\.[0-9]+-[0-9]+\.part)?", re.ASCII)
 
 Check = Callable[[Path], object]
 
@@ -76,8 +79,8 @@ class ShardCache:
         return sum(p.stat().st_size for p in self._files())
 
     def _files(self) -> list[Path]:
-        beside = (LOCK, VERIFIED)
-        return [p for p in self.folder.iterdir() if p.suffix not in beside and p.is_file()]
+        """What the cache has put there, and nothing that somebody keeps beside it."""
+        return [p for p in self.folder.iterdir() if OWN_NAME.fullmatch(p.name) and p.is_file()]
 
     def _is_sound(self, url: str, path: Path, size: int | None, total: str | None) -> bool:
         """Whether a file in the cache is still what it was: it is read once for a run on a node."""
@@ -150,7 +153,7 @@ class ShardCache:
                     f"{url}: {size / 2**30:.3f} GiB do not fit into data.cache_gib="
                     f"{self.limit_bytes / 2**30:.3f}; raise it"
                 )
-            for left in self.folder.glob(f"*{PART}"):
+            for left in (p for p in self._files() if p.suffix == PART):
                 if time.time() - left.stat().st_mtime > LEFT_BEHIND_S:
                     left.unlink()
             kept = sorted(

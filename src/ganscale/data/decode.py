@@ -12,15 +12,16 @@ import simplejpeg
 
 from ganscale.data.images import (
     EXIF_ORIENTATION,
+    JPEG_SIGNATURE,
     SHARD_FORMATS,
     check_pixels,
     converted,
     open_image,
+    refuse_scan_bomb,
     resized,
 )
 from ganscale.data.png import Bytes, PlainPng
 
-JPEG_SIGNATURE = b"\xff\xd8"
 JPEG_MODES = {1: "GRAY", 3: "RGB"}
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 APP1, START_OF_SCAN = 0xFFE1, 0xFFDA
@@ -42,10 +43,10 @@ class Decoder:
 
     def scanlines(self, content: bytes) -> bytes | None:
         """What `unfilter` makes pixels of, for many files at once; None where `decode` must."""
-        rows = self._plain.scanlines(content)
-        if rows is not None:
-            check_pixels(*self._size, self._max_pixels)
-        return rows
+        if not self._plain.is_announced(content):
+            return None
+        check_pixels(*self._size, self._max_pixels)
+        return self._plain.scanlines(content)
 
     def decode(self, content: bytes, into: Bytes) -> None:
         """Write the pixels of a PNG, JPEG or WebP file `into` (height, width, channels).
@@ -70,6 +71,7 @@ class Decoder:
             return False
         if (frame.height, frame.width) != self._size and self._resize:
             return False
+        refuse_scan_bomb(content)
         check_pixels(frame.height, frame.width, self._max_pixels)
         self._check_size(frame.height, frame.width)
         pixels = simplejpeg.decode_jpeg(content, JPEG_MODES[self._channels], buffer=into)
@@ -86,6 +88,8 @@ def decode_bytes(
     content: bytes, shape: tuple[int, int, int], max_pixels: int, resize: bool = False
 ) -> Bytes:
     """The pixels of one file: uint8 of `shape` (channels, height, width); as `Decoder` says."""
+    if not resize:  # the shape may be what a stranger's manifest says
+        check_pixels(*shape[1:], max_pixels)
     decoder = Decoder(shape, max_pixels, resize)
     pixels: Bytes = np.empty((1, *shape[1:], shape[0]), dtype=np.uint8)
     rows = decoder.scanlines(content)

@@ -34,7 +34,7 @@ class Download:
         partial: Path,
         reserve: Callable[[str, Path, int], None],
     ):
-        """`size` is the file's if it is known; else it may have up to `most` bytes, or `limit`.
+        """`size` is the file's if it is known; else it may have up to `most` bytes and `limit`.
 
         `reserve(url, partial, size)` makes the file that it is written to.
         """
@@ -85,7 +85,7 @@ class Download:
 
     def _copy(self, source: IO[bytes], file: IO[bytes]) -> None:
         read = getattr(source, "read1", source.read)  # what has arrived, not a whole chunk
-        most = self._limit if self._most is None else self._most
+        most = self._limit if self._most is None else min(self._limit, self._most)
         most = most if self.expected is None else self.expected
         while not self._given_up and (chunk := read(CHUNK)):
             self._received += len(chunk)

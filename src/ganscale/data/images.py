@@ -16,9 +16,13 @@ QUARTER_TURNS = range(5, 9)
 ORIENTATION_MARKS = (b"eXIf", b"Exif", b"EXIF", b"Orientation", b"Raw profile type")
 SHARD_FORMATS = ("PNG", "JPEG", "WEBP")
 FILE_FORMATS = (*SHARD_FORMATS, "BMP", "GIF", "TIFF")  # never EPS, which starts Ghostscript
+JPEG_SIGNATURE = b"\xff\xd8"
+SCAN_MARKER = b"\xff\xda"
+MOST_SCANS = 100  # encoders write about ten
 DEEP_TO_BYTE = 257  # 65535 / 255
 # A damaged file is an error or none: Pillow's warnings would only fill the log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+GREY_BITS = {"L;2": 2, "L;4": 4}  # of a PNG's pixel
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
 
 
@@ -30,17 +34,27 @@ def open_image(
     Raises `ValueError` where the content is no whole image of one of the formats, or claims more
     than `max_pixels`, which is checked before any pixel is decoded.
     """
+    refuse_scan_bomb(content)
     try:
         image = Image.open(io.BytesIO(content), formats=formats)
         if max_pixels is not None:
             check_pixels(image.height, image.width, max_pixels)
+        stored = str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
         image.load()
+        _mend_transparency(image, stored)
     except Image.DecompressionBombError as error:
         limit = f"; its pixels are over data.max_pixels={max_pixels}" if max_pixels else ""
         raise ValueError(f"{error}{limit}") from None
     except Exception as error:  # a damaged file meets every exception of Python inside Pillow
         raise ValueError(_reason(error)) from None
     return image
+
+
+def refuse_scan_bomb(content: bytes) -> None:
+    """`ValueError` for a JPEG of very many scans: each costs as much time as an image."""
+    # Compressed data never hold the marker, an embedded thumbnail or colour profile rarely.
+    if content.startswith(JPEG_SIGNATURE) and (scans := content.count(SCAN_MARKER)) > MOST_SCANS:
+        raise ValueError(f"a JPEG of {scans:,} scans; {MOST_SCANS} are the most")
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
@@ -93,7 +107,7 @@ def converted(image: Image.Image, channels: int) -> Image.Image:
         if image.mode.startswith(("I", "F")):
             image = _from_deep(image)
         if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-            rgba = _with_alpha(image)
+            rgba = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
         return image.convert(mode)
     except Exception as error:
@@ -115,12 +129,20 @@ def _from_deep(image: Image.Image) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _with_alpha(image: Image.Image) -> Image.Image:
+def _mend_transparency(image: Image.Image, stored: str) -> None:
+    """Make the transparent value of a PNG `stored` so (Pillow's name of it) that of its pixels.
+
+    Pillow spreads grey of few bits over 0 to 255, but not that value. `ValueError` for colour of
+    16 bits, of which it keeps eight: too few to tell which pixels have the value.
+    """
     clear = image.info.get("transparency")
-    if isinstance(clear, tuple) and max(clear) > 255:  # of a 16-bit file, whose high bytes we have
-        image = image.copy()
-        image.info["transparency"] = tuple(value >> 8 for value in clear)
-    return image.convert("RGBA")
+    if clear is None:
+        return
+    if stored == "RGB;16B":
+        raise ValueError("16-bit colour with a transparent colour; save it with an alpha channel")
+    if stored in GREY_BITS:
+        most = 2 ** GREY_BITS[stored] - 1  # bits beyond those of a pixel do not count
+        image.info["transparency"] = (clear & most) * (255 // most)
 
 
 def resized(image: Image.Image, size: tuple[int, int], crop: bool = True) -> Image.Image:

@@ -19,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganscale.data.files import read_regular, regular_file
-from ganscale.data.manifest import Shard, write_atomically
+from ganscale.data.manifest import TAR_BLOCK, Shard, write_atomically
 from ganscale.errors import GanscaleError
 
 OFFSET, SIZE, LABEL, CHECKSUM = range(4)
 COLUMNS = 4
 NO_CHECKSUM = -1
-TAR_BLOCK = 512
 SIZE_FIELD = slice(124, 136)  # of a tar header
 MOST_CLASSES = 1_000_000
 # As `numpy.save` writes it. numpy's own reader evaluates the header as a Python literal.
@@ -120,7 +119,7 @@ def index_tar(tar: Path, json_label: str | None = None) -> Table:
     try:
         with regular_file(tar) as file:
             rows = _Samples(file.fileno(), json_label)
-            _refuse_compressed(file.fileno())
+            refuse_compressed(file.fileno())
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in archive:
                     rows.add(member)
@@ -221,12 +220,12 @@ def _checksum(descriptor: int, offset: int, size: int) -> int:
     return checksum
 
 
-def _refuse_compressed(descriptor: int) -> None:
-    """A sample is read by its offset, which a compressed tar does not have."""
+def refuse_compressed(descriptor: int) -> None:
+    """`ValueError` for a compressed tar: it has no offsets, and kilobytes become gigabytes."""
     start = os.pread(descriptor, 8, 0)
     for magic, name in COMPRESSED.items():
         if start.startswith(magic):
-            raise ValueError(f"compressed by {name}: decompress it, for samples are read by offset")
+            raise ValueError(f"compressed by {name}: decompress it")
 
 
 def _check_end(descriptor: int, offset: int) -> None:

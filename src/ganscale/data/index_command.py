@@ -4,12 +4,22 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ganscale.config import Data
 from ganscale.data.files import regular_file
 from ganscale.data.images import header_of
 from ganscale.data.index import LABEL, OFFSET, SIZE, Table, index_tar, save_index
 from ganscale.data.inspect_command import summary
-from ganscale.data.manifest import Manifest, Shard, sha256
+from ganscale.data.manifest import (
+    FETCHED_FROM,
+    MOST_SIDE,
+    Manifest,
+    Shard,
+    check_name,
+    first_mistake,
+    sha256,
+)
 from ganscale.data.storage import expand, is_remote, open_cache
 from ganscale.errors import GanscaleError
 
@@ -44,6 +54,28 @@ def index_shards(shards: Sequence[str], folder: Path, label: str | None = None) 
     Shards in the folder are named relative to it, others by their path or address. `label` is
     the key of a JSON member that holds the class number, where there is no `cls` member.
     """
+    _check_addresses(shards)
+    try:
+        manifest = _indexed(shards, folder, label)
+    except ValidationError as error:
+        raise GanscaleError(f"{folder}: no set can be made ({first_mistake(error)})") from None
+    manifest.save(folder)
+    return manifest
+
+
+def _check_addresses(shards: Sequence[str]) -> None:
+    """Before any is fetched: the manifest could not name it, or no reader would fetch it."""
+    for address in filter(is_remote, shards):
+        try:
+            check_name(address)
+        except ValueError:
+            known = ", ".join(sorted(FETCHED_FROM))
+            raise GanscaleError(
+                f"{address}: such addresses are not fetched; give a path, or one of {known}"
+            ) from None
+
+
+def _indexed(shards: Sequence[str], folder: Path, label: str | None) -> Manifest:
     folder.mkdir(parents=True, exist_ok=True)
     cache = open_cache(Data())
     described: list[Shard] = []
@@ -71,7 +103,12 @@ def index_shards(shards: Sequence[str], folder: Path, label: str | None = None) 
             )
         )
     alike = sizes.pop() if len(sizes) == 1 else (None, None)
-    manifest = Manifest(
+    if max(side or 0 for side in alike) > MOST_SIDE:
+        raise GanscaleError(
+            f"{shards[0]}: images of {alike[1]}×{alike[0]} pixels; "
+            f"no side may be over {MOST_SIDE:,}"
+        )
+    return Manifest(
         source="shards made elsewhere",
         classes=tuple(str(i) for i in range(classes)),
         channels=3 if colour else 1,
@@ -79,8 +116,6 @@ def index_shards(shards: Sequence[str], folder: Path, label: str | None = None) 
         width=alike[1],
         shards=tuple(described),
     )
-    manifest.save(folder)
-    return manifest
 
 
 def _absolute(address: str) -> str:

@@ -83,6 +83,12 @@ def write_sheet(location: str, manifest: Manifest, target: Path) -> Path:
     side = SHEET_SIDE if manifest.varied else None
     images = []
     with regular_file(storage.tar(shard)) as file:
+        # What the index says of sizes was compared with the manifest's, and both may be forged.
+        if (found := os.fstat(file.fileno()).st_size) != shard.bytes:
+            raise GanscaleError(
+                f"{location}: shard {shard.name}: {found:,} bytes, the manifest says "
+                f"{shard.bytes:,}; pack or index the set again"
+            )
         for row, (offset, size) in enumerate(table[:SHEET_IMAGES, [OFFSET, SIZE]].tolist()):
             file.seek(offset)
             try:

@@ -22,6 +22,8 @@ MANIFEST = "manifest.json"
 SHEET = "contact-sheet.png"
 MOST_MANIFEST_BYTES = 1 << 29  # a million shards take 300 MB
 MOST_SIDE = 1 << 16  # pixels
+MOST_SAMPLES = 1 << 24  # of a shard: their numbers and those of its neighbours fit into memory
+TAR_BLOCK = 512
 FETCHED_FROM = frozenset(
     ("http", "https", "ftp", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "hf")
 )
@@ -29,6 +31,22 @@ FETCHED_FROM = frozenset(
 Count = Annotated[int, Field(ge=0, le=1 << 50)]
 Sum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
+
+
+def check_name(name: str) -> None:
+    """`ValueError` for what no shard may be called, lest a stranger's manifest names it.
+
+    WebDataset would run what follows `pipe:`.
+    """
+    if name.startswith("pipe:"):
+        raise ValueError(f"a shard is named '{name}': pipe: runs commands")
+    if not name.isascii() and name != name.encode(errors="replace").decode():
+        raise ValueError(f"a shard is named {name!a}, which is not UTF-8")
+    if "\0" in name or Path(name).name in ("", ".."):
+        raise ValueError(f"a shard is named '{name}', which no file can be")
+    scheme, is_address, rest = name.partition("://")
+    if is_address and (scheme not in FETCHED_FROM or "::" in rest):
+        raise ValueError(f"a shard is named '{name}': such addresses are not fetched")
 
 
 class Shard(BaseModel):
@@ -45,16 +63,8 @@ class Shard(BaseModel):
     @field_validator("name", "index")
     @classmethod
     def _is_file(cls, name: str | None) -> str | None:
-        """A manifest may be a stranger's: WebDataset would run what follows `pipe:`."""
-        if name is None:
-            return None
-        if name.startswith("pipe:"):
-            raise ValueError(f"a shard is named '{name}': pipe: runs commands")
-        if "\0" in name or Path(name).name in ("", ".."):
-            raise ValueError(f"a shard is named '{name}', which no file can be")
-        scheme, is_address, rest = name.partition("://")
-        if is_address and (scheme not in FETCHED_FROM or "::" in rest):
-            raise ValueError(f"a shard is named '{name}': such addresses are not fetched")
+        if name is not None:
+            check_name(name)
         return name
 
     @property
@@ -86,6 +96,12 @@ class Manifest(BaseModel):
             raise ValueError("it has a height or a width alone")
         if not all(shard.samples for shard in self.shards):
             raise ValueError("it lists a shard without samples")
+        for shard in self.shards:  # an order of the samples is made before any shard is opened
+            if shard.samples > min(MOST_SAMPLES, shard.bytes // TAR_BLOCK):
+                raise ValueError(
+                    f"{shard.name} cannot have {shard.samples:,} samples in {shard.bytes:,} bytes; "
+                    f"each takes a block of {TAR_BLOCK}, and {MOST_SAMPLES:,} are the most"
+                )
         return self
 
     @property
@@ -127,13 +143,13 @@ def parse_manifest(path: Path) -> Manifest:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValidationError as error:
-        raise ValueError(_first_mistake(error)) from None
+        raise ValueError(first_mistake(error)) from None
     if manifest.checksum != manifest.own_checksum():
         raise ValueError("its own checksum does not hold")
     return manifest
 
 
-def _first_mistake(error: ValidationError) -> str:
+def first_mistake(error: ValidationError) -> str:
     """Where it is wrong and how, in a line."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))

@@ -24,6 +24,8 @@ from ganscale.data.files import read_regular
 from ganscale.data.images import channels_of, converted, kind_of, resized, upright
 from ganscale.data.index import index_path, index_tar, most_index_bytes, parse_index, save_index
 from ganscale.data.manifest import (
+    MOST_SAMPLES,
+    MOST_SIDE,
     Manifest,
     Shard,
     load_manifest,
@@ -89,6 +91,8 @@ def pack(
     the folder holds another set.
     """
     _check_names(source)
+    if packing.samples_per_shard > MOST_SAMPLES:
+        raise GanscaleError(f"--samples-per-shard must be {MOST_SAMPLES:,} at the most")
     channels, height, width = _image_shape(source, packing)
     shape = (channels, height, width)
     plan = {
@@ -175,8 +179,13 @@ def _image_shape(source: Source, packing: Packing) -> tuple[Literal[1, 3], int, 
             if packing.on_error == "raise":
                 raise
             continue
-        channels = packing.channels or channels_of(first)
-        return channels, packing.size or first.height, packing.size or first.width
+        height, width = packing.size or first.height, packing.size or first.width
+        if max(height, width) > MOST_SIDE:
+            raise GanscaleError(
+                f"{source.description}: images of {width}×{height} pixels; no side may be over "
+                f"{MOST_SIDE:,}: give a smaller --size"
+            )
+        return packing.channels or channels_of(first), height, width
     raise GanscaleError(f"{source.description}: not one image could be read")
 
 

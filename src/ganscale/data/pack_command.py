@@ -6,12 +6,14 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from ganscale.data.inspect_command import summary, write_sheet
 from ganscale.data.pack import Account, Packing, pack
 from ganscale.data.sources import open_source
 from ganscale.errors import GanscaleError
+from ganscale.terminal import printable
 
 
 def run(options: argparse.Namespace) -> None:
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace) -> None:
     )
     console = Console(stderr=True)
     with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
-        task = progress.add_task(f"packing {source.description}", total=len(source))
+        task = progress.add_task(_task(source.description), total=len(source))
         manifest, account = pack(
             source,
             folder,
@@ -52,6 +54,11 @@ def run(options: argparse.Namespace) -> None:
     print(f"contact sheet: {write_sheet(str(folder), manifest, folder)}")
 
 
+def _task(name: str) -> str:
+    """What the progress bar says: a name may look like rich's markup."""
+    return f"packing {escape(printable(name))}"
+
+
 def _part(text: str | None) -> tuple[int, int]:
     """`I/N`: part I, from 0, of N."""
     if text is None:
@@ -64,10 +71,10 @@ def _part(text: str | None) -> tuple[int, int]:
 
 
 def _met(account: Account) -> list[str]:
-    """Lines on what was converted and what was skipped."""
+    """Lines on what was converted and what was skipped, in which a stranger's names stand."""
     lines = []
     if account.kinds:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in account.kinds.most_common())
         lines.append(f"converted: {kinds}")
     lines += [f"skipped: {message}" for message in account.skipped]
-    return lines
+    return [printable(line) for line in lines]

@@ -72,6 +72,10 @@ class PlainPng:
         self._size = height * self._stride
         self._uniform = frozenset(bytes([kind]) * height for kind in (NONE, SUB, UP))
 
+    def is_announced(self, content: bytes) -> bool:
+        """Whether a file begins as `encode` would have it, from which nothing is inflated."""
+        return content.startswith(self._beginning)
+
     def scanlines(self, content: bytes) -> bytes | None:
         """The filtered rows of a file; None where it is a PNG of another kind, or none.
 
@@ -80,7 +84,7 @@ class PlainPng:
         """
         length = len(content) - DATA - TAIL
         if (
-            not content.startswith(self._beginning)
+            not self.is_announced(content)
             or content[33:DATA] != length.to_bytes(4, "big", signed=True) + b"IDAT"
             or not content.endswith(END)
         ):

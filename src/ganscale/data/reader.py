@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ganscale.data.decode import Decoder
 from ganscale.data.files import open_regular
-from ganscale.data.index import LABEL, NO_CHECKSUM, TAR_BLOCK, Table, member_size
-from ganscale.data.manifest import Manifest, sha256
+from ganscale.data.index import LABEL, NO_CHECKSUM, Table, member_size
+from ganscale.data.manifest import TAR_BLOCK, Manifest, sha256
 from ganscale.data.order import Indices
 from ganscale.data.png import Bytes
 from ganscale.data.storage import Storage

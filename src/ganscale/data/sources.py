@@ -6,6 +6,8 @@ and open their files there.
 """
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,18 +78,20 @@ class DatasetSource:
         import datasets
 
         self.description = path.name
-        table = _opened_table(path)
-        if isinstance(table, datasets.DatasetDict):
-            if split not in table:
-                raise GanscaleError(f"{path}: no split '{split}'; it has {', '.join(table)}")
-            table = table[split]
-        self._image = self._column(table, path, ("image", "img", "pixel_values"))
-        self._table = table.cast_column(self._image, datasets.Image(decode=False))
-        labels = [name for name in ("label", "labels", "fine_label") if name in table.features]
-        self._labels: list[Any] = list(table[labels[0]]) if labels else []
+        with _readable(path):
+            table = _opened_table(path)
+            if isinstance(table, datasets.DatasetDict):
+                if split not in table:
+                    raise GanscaleError(f"{path}: no split '{split}'; it has {', '.join(table)}")
+                table = table[split]
+            self._image = self._column(table, path, ("image", "img", "pixel_values"))
+            self._table = table.cast_column(self._image, datasets.Image(decode=False))
+            labels = [name for name in ("label", "labels", "fine_label") if name in table.features]
+            self._labels: list[Any] = list(table[labels[0]]) if labels else []
         names = getattr(table.features[labels[0]], "names", None) if labels else ()
         self._named = bool(names)
-        self.classes = tuple(names or sorted({str(label) for label in self._labels}, key=natural))
+        known = {str(label) for label in self._labels if label is not None}
+        self.classes = tuple(names or sorted(known, key=natural))
         self._numbers = {name: i for i, name in enumerate(self.classes)}
 
     @staticmethod
@@ -102,9 +106,9 @@ class DatasetSource:
 
     def label(self, i: int) -> int:
         """Index into `classes`, or -1."""
-        if not self._labels:
+        label = self._labels[i] if self._labels else None
+        if label is None:
             return -1
-        label = self._labels[i]
         return label if self._named and isinstance(label, int) else self._numbers[str(label)]
 
     def image(self, i: int) -> Image.Image:
@@ -123,12 +127,20 @@ class DatasetSource:
 def _opened_table(path: Path) -> Any:
     import datasets
 
+    if path.suffix == ".parquet" or any(path.glob("*.parquet")):
+        files = [str(path)] if path.is_file() else sorted(map(str, path.glob("*.parquet")))
+        return datasets.Dataset.from_parquet(files)
+    return datasets.load_from_disk(str(path))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """One message for whatever Arrow and its readers meet in a damaged or unfit file."""
     try:
-        if path.suffix == ".parquet" or any(path.glob("*.parquet")):
-            files = [str(path)] if path.is_file() else sorted(map(str, path.glob("*.parquet")))
-            return datasets.Dataset.from_parquet(files)
-        return datasets.load_from_disk(str(path))
-    except Exception as error:  # whatever Arrow and its readers meet in a damaged file
+        yield
+    except GanscaleError:
+        raise
+    except Exception as error:
         raise GanscaleError(
             f"{path}: not a readable dataset ({type(error).__name__}: {str(error)[:200]})"
         ) from None

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from ganscale.config import Data
 from ganscale.data.decode import decode_bytes
-from ganscale.data.index import IMAGE_MEMBERS, MOST_LABEL_BYTES, parse_label
+from ganscale.data.files import regular_file
+from ganscale.data.index import IMAGE_MEMBERS, MOST_LABEL_BYTES, parse_label, refuse_compressed
 from ganscale.data.manifest import Shard
 from ganscale.data.reader import Batch
 from ganscale.data.storage import expand, is_remote, open_cache, open_storage
@@ -124,18 +125,21 @@ def _tar_opener(data: Data, shards: dict[str, Shard | None]) -> Callable[..., An
             elif is_remote(url):
                 known = shards[url]
                 about = (known.bytes, known.sha256) if known else (None, None)
-                yield {"url": str(cache.fetch(url, *about))}
+                yield from uncompressed(url, cache.fetch(url, *about))
             else:
-                _require_regular(url)
-                yield {"url": url}
+                yield from uncompressed(url, Path(url))
+
+    def uncompressed(url: str, path: Path) -> Iterator[dict[str, Any]]:
+        """The file, unless WebDataset would inflate it without end, or wait on a pipe for ever."""
+        try:
+            with regular_file(path) as file:
+                refuse_compressed(file.fileno())
+        except (OSError, ValueError) as error:
+            handler(ValueError(f"shard {url}: {error}"))
+        else:
+            yield {"url": str(path)}
 
     return lambda source: expand(local(source))
-
-
-def _require_regular(path: str) -> None:
-    """A pipe would be waited on for ever."""
-    if Path(path).exists() and not Path(path).is_file():
-        raise GanscaleError(f"{path}: not a regular file")
 
 
 def _handler(data: Data) -> Callable[[Exception], bool]:

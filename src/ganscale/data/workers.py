@@ -6,10 +6,11 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from ganscale.errors import GanscaleError
+from ganscale.system_errors import described
 
 
 class Guarded(Dataset[Any]):
-    """A map-style dataset that gives its `GanscaleError` as an item, for `unguarded` to raise."""
+    """A map-style dataset that gives its error as an item, for `unguarded` to raise."""
 
     def __init__(self, dataset: Any):
         self._dataset = dataset
@@ -18,16 +19,16 @@ class Guarded(Dataset[Any]):
         """Item `k`, or what went wrong."""
         try:
             return self._dataset[k]
-        except GanscaleError as error:
-            return error
+        except (GanscaleError, OSError) as error:
+            return _message(error)
 
 
 def guarded(items: Iterable[Any]) -> Iterator[Any]:
-    """The items; where they end by a `GanscaleError`, that as the last one."""
+    """The items; where they end by an error that has a message, that as the last one."""
     try:
         yield from items
-    except GanscaleError as error:
-        yield error
+    except (GanscaleError, OSError) as error:
+        yield _message(error)
 
 
 def unguarded(items: Iterable[Any]) -> Iterator[Any]:
@@ -36,3 +37,8 @@ def unguarded(items: Iterable[Any]) -> Iterator[Any]:
         if isinstance(item, GanscaleError):
             raise item
         yield item
+
+
+def _message(error: GanscaleError | OSError) -> GanscaleError:
+    """What the operating system refuses (a full disk, a read-only cache) is a message, too."""
+    return error if isinstance(error, GanscaleError) else GanscaleError(described(error))

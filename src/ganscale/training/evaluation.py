@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ganscale.config import Evaluation, Experiment
+from ganscale.config import Data, Evaluation, Experiment
 from ganscale.data.image_set import ImageSet
 from ganscale.data.ranks import Ranks
 from ganscale.data.resident import open_reader
@@ -67,7 +67,11 @@ def _with(experiment: Experiment, changed: dict[str, object]) -> Experiment:
 
 
 def _open_evaluator(experiment: Experiment, sampler: Sampler) -> Evaluator:
-    images = ImageSet(experiment.data)
-    reader, _ = open_reader(experiment.data, images, Ranks(), sampler.device)
+    # The run may be a stranger's, which does not say what folder here is filled, or how far.
+    usual = Data()
+    data = experiment.data.model_copy(update={"cache": usual.cache, "cache_gib": usual.cache_gib})
+    images = ImageSet(data)
+    reader, _ = open_reader(data, images, Ranks(), sampler.device)
     run = sampler.folder.path
+    experiment = experiment.model_copy(update={"data": data})
     return Evaluator(experiment, images, reader, sampler.device, Ranks(), run)
