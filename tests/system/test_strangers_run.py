@@ -206,6 +206,31 @@ def test_nothing_is_written_through_a_planted_link(
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("line", ["sample runs/tiny --grid grid.png", "export runs/tiny --out out"])
+def test_no_checkpoints_are_read_through_a_planted_link(
+    run: Path, tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "checkpoints").rename(tmp_path / "elsewhere")
+    (run / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    assert main(line.split()) == 1
+    assert "checkpoints is a link" in capsys.readouterr().err
+    assert not (tmp_path / "grid.png").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["", "--out runs/tiny/exports/safetensors", "--out {absolute}"])
+def test_no_export_goes_through_a_planted_link(
+    run: Path, tmp_path: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "exports").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (run / "exports" / "safetensors").symlink_to(tmp_path / "elsewhere")
+    more = out.format(absolute=run / "exports" / "safetensors").split()
+    assert main(["export", "runs/tiny", *more]) == 1
+    assert "safetensors is a link" in capsys.readouterr().err
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
 def test_junk_in_the_lists_of_numbers_is_left_out_of_the_report(run: Path) -> None:
     step = {"step": 3, "images": 24}
     measured = [{"loss/generator": v} for v in ("x", [1], None, 10**400, True, 1e308)]

@@ -34,7 +34,6 @@ def evaluate(
     """
     set_up_logging(rank=0)
     sampler = Sampler(run, name, trust_code=trust_code)
-    sampler.folder.refuse_links()
     experiment = sampler.experiment
     evaluator = _open_evaluator(_with(experiment, changed), sampler)
     scores = evaluator.scores(sampler.generator)

@@ -49,7 +49,7 @@ class RunFolder:
         return experiment_file.load_recorded(content, self.path / EXPERIMENT)
 
     def refuse_links(self) -> None:
-        """Raise `GanscaleError` where what is written here could end up in another place."""
+        """Raise `GanscaleError` where what is read or written here could lie elsewhere."""
         refuse_links(self.path)
 
     def claim(self, experiment: Experiment) -> None:
