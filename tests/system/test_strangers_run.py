@@ -231,6 +231,20 @@ def test_no_export_goes_through_a_planted_link(
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+def test_an_evaluation_of_a_strangers_run_tells_wandb_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its state could name any W&B run of the user's account."""
+    path = run / "checkpoints" / "step-00000002"
+    state = json.loads((path / "state.json").read_text())
+    replace(path, "state.json", json.dumps(state | {"wandb_id": "anothers"}).encode())
+    change(run, monitoring={"wandb": "offline"})
+    assert main(["evaluate", "runs/tiny", "--num", "20"]) == 0
+    assert not (run / "wandb").exists()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "W&B" in line]
+    assert "no note of having trained this run" in line
+
+
 def test_junk_in_the_lists_of_numbers_is_left_out_of_the_report(run: Path) -> None:
     step = {"step": 3, "images": 24}
     measured = [{"loss/generator": v} for v in ("x", [1], None, 10**400, True, 1e308)]
