@@ -156,6 +156,10 @@ BOMB = "&a [x, x, x, x]\n" + "".join(
 )
 
 
+def with_option(value: str) -> str:
+    return f"generator: {{network: {{architecture: 'net.py:G', options: {{a: {value}}}}}}}\n"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -165,6 +169,18 @@ BOMB = "&a [x, x, x, x]\n" + "".join(
         ("seed: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
         ("seed: !!bool x\n", "not valid YAML"),
         ("- 1\n", "key: value"),
+        (with_option("2020-01-01"), "generator.network.options.a is of the kind date"),
+        (with_option("2020-01-01 10:00:00"), "of the kind datetime"),
+        (with_option("!!binary AAEC"), "of the kind bytes"),
+        (with_option("!!set {x}"), "of the kind set"),
+        (with_option("!!omap [x: 2]"), "of the kind tuple"),
+        (with_option("[{x: [!!binary AA==]}]"), "options.a.0.x.0 is of the kind bytes"),
+        (with_option("{2020-01-01: 1}"), "options.a has the key datetime.date(2020, 1, 1)"),
+        ("1: 2\n", "has the key 1"),
+        (with_option("0x" + "f" * 5000), "more than 64 bits"),
+        (with_option(r'"\ud800"'), "options.a is '\\ud800'"),
+        (r'name: "\ud800"', "name is '\\ud800'"),
+        (with_option(r'{"\ud800": 1}'), "has the key '\\ud800'"),
         ("\0", "not valid YAML"),
     ],
 )
