@@ -281,9 +281,12 @@ def test_junk_in_the_lists_of_numbers_is_left_out_of_the_report(run: Path) -> No
     ]
     odd += [{"values": {"fid": "x"}}, {"values": {"fid": 10**400}}, {"values": {}}]
     text = "\n".join(json.dumps(whole | changed) for changed in odd)
-    (run / "evaluations.jsonl").write_text(f"{text}\n{json.dumps(whole)}\n" + '{"step": 9, "val')
+    text += f"\n{json.dumps(whole | {'real_set': chr(0xD800) + chr(27)})}\n"
+    (run / "evaluations.jsonl").write_text(text + '{"step": 9, "val')
     assert main(["report", str(run)]) == 0
-    assert "step 2: FID 3" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "step 2: FID 3" in page
+    assert "real images of \\ud800\\x1b" in page
     assert main(["export", str(run)]) == 0
     assert "FID 3" in (run / "exports" / "safetensors" / "README.md").read_text()
     assert main(["train", "tiny.yaml", "train.steps=3"]) == 0
