@@ -348,6 +348,20 @@ def test_valid_sums_with_bad_content_get_a_message(
         assert not Path("grid.png").exists()
 
 
+@pytest.mark.parametrize("steps", [3, 4])
+def test_a_run_whose_newest_state_is_bad_goes_on_from_the_one_before(
+    run: Path, steps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though its sums hold; and at the first start, not at the second."""
+    assert main(["train", "tiny.yaml", "train.steps=3"]) == 0
+    replace(run / "checkpoints" / "step-00000003", "state.json", b'{"step": 3}')
+    capsys.readouterr()
+    assert main(["train", "tiny.yaml", f"train.steps={steps}"]) == 0
+    said = capsys.readouterr().err
+    assert "set aside as broken-step-00000003" in said
+    assert "going on from runs/tiny/checkpoints/step-00000002" in said
+
+
 def test_a_fifo_for_an_experiment_is_not_waited_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -157,11 +157,20 @@ def _sum(path: Path, name: str) -> str:
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest sound checkpoint; broken newer ones are set aside with a warning."""
+    """The newest sound checkpoint; broken newer ones are set aside with a warning.
+
+    One whose sums hold and whose state cannot be read is broken too.
+    """
     for path in reversed(listed(folder)):
-        if is_sound(path):
+        if not is_sound(path):
+            _set_aside(path, "its checksums do not hold")
+            continue
+        try:
+            read_state(path)
+        except GanscaleError as error:
+            _set_aside(path, str(error))
+        else:
             return path
-        _set_aside(path, "its checksums do not hold")
     return None
 
 

@@ -88,7 +88,10 @@ class RunFolder:
             return False
         if not self.report.is_file() or not checkpoint.is_sound(known[-1]):
             return False
-        state = checkpoint.read_state(known[-1])
+        try:
+            state = checkpoint.read_state(known[-1])
+        except GanscaleError:
+            return False
         if self.report.stat().st_mtime < (known[-1] / checkpoint.STATE).stat().st_mtime:
             return False
         self._compare(self.experiment(), experiment)
