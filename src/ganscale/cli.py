@@ -392,7 +392,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     }
     changed = {key: value for key, value in given.items() if value is not None}
     name, scores = evaluate(options.run, options.checkpoint, changed, options.trust_code)
-    print(f"{name}: {scores}")
+    print(printable(f"{name}: {scores}"))  # a set names itself
 
 
 def _export(options: argparse.Namespace) -> None:
