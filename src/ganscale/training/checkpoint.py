@@ -26,6 +26,7 @@ from ganscale.data.manifest import sha256, sha256_of
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.files import open_inside, read_inside
+from ganscale.system_errors import system_error
 from ganscale.training.arithmetic import Arithmetic
 
 STATE = "state.json"
@@ -89,8 +90,7 @@ def write(
             shutil.rmtree(replaced, ignore_errors=True)
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        # safetensors and torch.save wrap the system's error in types of their own.
-        if not isinstance(error, OSError) and "error" not in type(error).__name__.lower():
+        if system_error(error) is None:
             raise
         kept = ", ".join(path.name for path in listed(folder)) or "none"
         raise GanscaleError(
