@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from ganscale.cli import main
+from ganscale.evaluation.scores import Scores
 from tests.system.processes import ROOT
 
 
@@ -40,3 +41,15 @@ def test_an_unknown_option_is_refused_wherever_it_stands(
             main(line)
         assert ended.value.code == 2
         assert "unrecognized arguments: --fodler" in capsys.readouterr().err
+
+
+def test_scores_hold_no_control_characters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's set names itself."""
+    from ganscale.training import evaluation
+
+    of = Scores({"fid": 1.0}, "f", "c", 9, 9, "a set\x1b]0;title\x07", 0.1, ())
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: (Path("step-00000001"), of))
+    assert main(["evaluate", "run"]) == 0
+    assert r"a set\x1b]0;title\x07" in capsys.readouterr().out

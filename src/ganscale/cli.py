@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from ganscale.config import Experiment
 
 GRID_IMAGES = 64
+LAUNCHERS = {  # the least value of each; -1 is a launcher's word for none
+    "RANK": -1,
+    "LOCAL_RANK": -1,
+    "GROUP_RANK": -1,
+    "WORLD_SIZE": 1,
+    "LOCAL_WORLD_SIZE": 1,
+}
 NUM_HELP = "images in --out (10,000), of which --grid shows the first 64, or in --grid alone"
 DESCRIPTION = "Train GANs from one laptop to many nodes."
 EPILOG = """\
@@ -277,11 +284,12 @@ def _train_unless_finished(experiment: "Experiment") -> int:
 
 def _refuse_bad_ranks() -> None:
     """Accelerate and torch take what a launcher has set as numbers, without a look."""
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
-        value = os.environ.get(name, "0")
-        if not re.fullmatch("-?[0-9]{1,9}", value):
+    for name, least in LAUNCHERS.items():
+        value = os.environ.get(name, str(least))
+        if not re.fullmatch("-?[0-9]{1,9}", value) or int(value) < least:
+            wanted = "a number" if least < 0 else f"a number of at least {least}"
             raise GanscaleError(
-                f"{name}={value} in the environment is not a number: a launcher sets it "
+                f"{name}={value} in the environment is not {wanted}: a launcher sets it "
                 f"(accelerate launch, torchrun, srun); without one, unset {name}"
             )
 
@@ -384,7 +392,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     }
     changed = {key: value for key, value in given.items() if value is not None}
     name, scores = evaluate(options.run, options.checkpoint, changed, options.trust_code)
-    print(f"{name}: {scores}")
+    print(printable(f"{name}: {scores}"))  # a set names itself
 
 
 def _export(options: argparse.Namespace) -> None:

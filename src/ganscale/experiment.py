@@ -17,6 +17,8 @@ from ganscale.errors import GanscaleError
 
 BASE = "base"
 MOST_DEPTH = 32
+MOST_BITS = 64  # of a whole number: thousands of digits could not even be shown
+PLAIN = (str, int, float, bool, type(None))
 
 
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
@@ -64,17 +66,48 @@ def load_recorded(content: bytes, path: Path) -> Experiment:
         raise GanscaleError(f"{path}: not valid YAML: {what}") from None
     if not isinstance(values, dict):
         raise GanscaleError(f"{path}: an experiment file holds `key: value` pairs")
-    for key, value in flatten(values):
-        if "${" in str(value):
-            raise GanscaleError(
-                f"{path}: {key} is {value!r}: a run's experiment holds values, and nothing in it "
-                "is looked up; write the value itself"
-            )
+    for key, mistake in _not_plain(values, ""):
+        raise GanscaleError(f"{path}: {key} {mistake}")
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
         lines = [f"  {explain(mistake)}" for mistake in error.errors()]
         raise GanscaleError("\n".join([f"{path}: not a valid experiment:", *lines])) from None
+
+
+def _not_plain(tree: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Yield the key and the mistake of each value that `to_yaml` would not have written."""
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            if not isinstance(name, str) or not _is_text(name):
+                yield key or "it", f"has the key {shown(name)}, which is not text"
+            else:
+                yield from _not_plain(value, f"{key}.{name}" if key else name)
+    elif isinstance(tree, list):
+        for number, value in enumerate(tree):
+            yield from _not_plain(value, f"{key}.{number}")
+    elif type(tree) not in PLAIN:
+        kinds = ", ".join(kind.__name__ for kind in PLAIN[:-1])
+        yield key, f"is of the kind {type(tree).__name__}; it may be {kinds}, null, a list or a map"
+    elif isinstance(tree, int) and tree.bit_length() > MOST_BITS:
+        yield key, f"is a whole number of more than {MOST_BITS} bits; write a smaller one"
+    elif isinstance(tree, str) and not _is_text(tree):
+        yield key, f"is {shown(tree)}, which is not text: half of a pair of characters"
+    elif isinstance(tree, str) and "${" in tree:
+        yield (
+            key,
+            f"is {shown(tree)}: a run's experiment holds values, and nothing in it is looked up; "
+            "write the value itself",
+        )
+
+
+def _is_text(value: str) -> bool:
+    """Whether a file can hold it: YAML's escapes make lone surrogates too."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_costly_yaml(content: bytes, path: Path) -> None:

@@ -101,8 +101,9 @@ def refuse_links(folder: Path) -> None:
             if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
                 mode = entry.stat(follow_symlinks=False).st_mode
                 raise GanscaleError(
-                    f"{entry.path} is {_kind(mode)}: what is written there could end up outside "
-                    "the run folder. Remove it; to keep runs on another disk, set runs=FOLDER."
+                    f"{entry.path} is {_kind(mode)}: what is read or written there could lie "
+                    "outside the run folder. Remove it; to keep runs on another disk, set "
+                    "runs=FOLDER."
                 )
 
 

@@ -68,3 +68,21 @@ def test_a_file_of_something_else_is_refused_and_not_run(tmp_path: Path) -> None
     (tmp_path / "text.pth").write_text("no weights")
     with pytest.raises(GanscaleError, match=r"text\.pth.*cannot be used"):
         open_inception(tmp_path / "text.pth", HOST)
+
+
+@pytest.mark.parametrize("kind", ["device", "FIFO"])
+def test_a_file_without_an_end_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    """A stranger's experiment names the file."""
+    weights = Path("/dev/zero")
+    if kind == "FIFO":
+        weights = tmp_path / "fifo"
+        os.mkfifo(weights)
+    with pytest.raises(GanscaleError, match=r"cannot be used .*not a regular file"):
+        open_inception(weights, HOST)
+
+
+def test_a_file_too_large_to_be_weights_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "large.pth").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(GanscaleError, match=r"cannot be used .*larger than"):
+        open_inception(tmp_path / "large.pth", HOST)

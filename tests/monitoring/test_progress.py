@@ -85,3 +85,23 @@ def test_a_log_file_gets_a_line_now_and_then(
     assert list(tracked(items, 5, "scoring", len)) == items
     assert capsys.readouterr().err == ""
     logging.getLogger("ganscale").handlers.clear()
+
+
+def test_a_log_line_holds_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging(rank=0)
+    logging.getLogger("ganscale").info("%s images", "\x1b]0;title\x07\ud800")
+    assert capsys.readouterr().err.endswith(r" \x1b]0;title\x07\ud800 images" + "\n")
+    logging.getLogger("ganscale").handlers.clear()
+
+
+def test_a_log_line_on_a_terminal_holds_no_control_characters() -> None:
+    shown = shown_on_terminal(
+        r"""
+        import logging
+        from ganscale.monitoring.progress import set_up_logging
+        set_up_logging(0)
+        logging.getLogger("ganscale").info("%s images", "\x1b]0;title\x07")
+        """,
+        80,
+    )
+    assert r"\x1b]0;title\x07 images" in shown

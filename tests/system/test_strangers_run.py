@@ -156,6 +156,10 @@ BOMB = "&a [x, x, x, x]\n" + "".join(
 )
 
 
+def with_option(value: str) -> str:
+    return f"generator: {{network: {{architecture: 'net.py:G', options: {{a: {value}}}}}}}\n"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -165,6 +169,18 @@ BOMB = "&a [x, x, x, x]\n" + "".join(
         ("seed: !!python/object/apply:os.getcwd []\n", "not valid YAML"),
         ("seed: !!bool x\n", "not valid YAML"),
         ("- 1\n", "key: value"),
+        (with_option("2020-01-01"), "generator.network.options.a is of the kind date"),
+        (with_option("2020-01-01 10:00:00"), "of the kind datetime"),
+        (with_option("!!binary AAEC"), "of the kind bytes"),
+        (with_option("!!set {x}"), "of the kind set"),
+        (with_option("!!omap [x: 2]"), "of the kind tuple"),
+        (with_option("[{x: [!!binary AA==]}]"), "options.a.0.x.0 is of the kind bytes"),
+        (with_option("{2020-01-01: 1}"), "options.a has the key datetime.date(2020, 1, 1)"),
+        ("1: 2\n", "has the key 1"),
+        (with_option("0x" + "f" * 5000), "more than 64 bits"),
+        (with_option(r'"\ud800"'), "options.a is '\\ud800'"),
+        (r'name: "\ud800"', "name is '\\ud800'"),
+        (with_option(r'{"\ud800": 1}'), "has the key '\\ud800'"),
         ("\0", "not valid YAML"),
     ],
 )
@@ -206,6 +222,45 @@ def test_nothing_is_written_through_a_planted_link(
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("line", ["sample runs/tiny --grid grid.png", "export runs/tiny --out out"])
+def test_no_checkpoints_are_read_through_a_planted_link(
+    run: Path, tmp_path: Path, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "checkpoints").rename(tmp_path / "elsewhere")
+    (run / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    assert main(line.split()) == 1
+    assert "checkpoints is a link" in capsys.readouterr().err
+    assert not (tmp_path / "grid.png").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["", "--out runs/tiny/exports/safetensors", "--out {absolute}"])
+def test_no_export_goes_through_a_planted_link(
+    run: Path, tmp_path: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "exports").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (run / "exports" / "safetensors").symlink_to(tmp_path / "elsewhere")
+    more = out.format(absolute=run / "exports" / "safetensors").split()
+    assert main(["export", "runs/tiny", *more]) == 1
+    assert "safetensors is a link" in capsys.readouterr().err
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_an_evaluation_of_a_strangers_run_tells_wandb_nothing(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its state could name any W&B run of the user's account."""
+    path = run / "checkpoints" / "step-00000002"
+    state = json.loads((path / "state.json").read_text())
+    replace(path, "state.json", json.dumps(state | {"wandb_id": "anothers"}).encode())
+    change(run, monitoring={"wandb": "offline"})
+    assert main(["evaluate", "runs/tiny", "--num", "20"]) == 0
+    assert not (run / "wandb").exists()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "W&B" in line]
+    assert "no note of having trained this run" in line
+
+
 def test_junk_in_the_lists_of_numbers_is_left_out_of_the_report(run: Path) -> None:
     step = {"step": 3, "images": 24}
     measured = [{"loss/generator": v} for v in ("x", [1], None, 10**400, True, 1e308)]
@@ -226,9 +281,12 @@ def test_junk_in_the_lists_of_numbers_is_left_out_of_the_report(run: Path) -> No
     ]
     odd += [{"values": {"fid": "x"}}, {"values": {"fid": 10**400}}, {"values": {}}]
     text = "\n".join(json.dumps(whole | changed) for changed in odd)
-    (run / "evaluations.jsonl").write_text(f"{text}\n{json.dumps(whole)}\n" + '{"step": 9, "val')
+    text += f"\n{json.dumps(whole | {'real_set': chr(0xD800) + chr(27)})}\n"
+    (run / "evaluations.jsonl").write_text(text + '{"step": 9, "val')
     assert main(["report", str(run)]) == 0
-    assert "step 2: FID 3" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "step 2: FID 3" in page
+    assert "real images of \\ud800\\x1b" in page
     assert main(["export", str(run)]) == 0
     assert "FID 3" in (run / "exports" / "safetensors" / "README.md").read_text()
     assert main(["train", "tiny.yaml", "train.steps=3"]) == 0
@@ -288,6 +346,20 @@ def test_valid_sums_with_bad_content_get_a_message(
         assert main(["sample", str(run), "--grid", "grid.png"]) == 1
         assert "does not fit this experiment" in capsys.readouterr().err
         assert not Path("grid.png").exists()
+
+
+@pytest.mark.parametrize("steps", [3, 4])
+def test_a_run_whose_newest_state_is_bad_goes_on_from_the_one_before(
+    run: Path, steps: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Though its sums hold; and at the first start, not at the second."""
+    assert main(["train", "tiny.yaml", "train.steps=3"]) == 0
+    replace(run / "checkpoints" / "step-00000003", "state.json", b'{"step": 3}')
+    capsys.readouterr()
+    assert main(["train", "tiny.yaml", f"train.steps={steps}"]) == 0
+    said = capsys.readouterr().err
+    assert "set aside as broken-step-00000003" in said
+    assert "going on from runs/tiny/checkpoints/step-00000002" in said
 
 
 def test_a_fifo_for_an_experiment_is_not_waited_for(

@@ -61,11 +61,17 @@ def test_a_strangers_control_characters_are_written_out() -> None:
     assert printable("a\x1b[2Jb\x07 ×\n\ud800") == "a\\x1b[2Jb\\x07 ×\n\\ud800"
 
 
-@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE", "LOCAL_RANK"])
-def test_an_odd_variable_of_a_launcher_is_named(name: str, tmp_path: Path) -> None:
-    done = shell("", "train", str(tmp_path / "none.yaml"), **{name: "x"})
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, "x") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK")),
+        *(("WORLD_SIZE", "0"), ("LOCAL_WORLD_SIZE", "0"), ("LOCAL_WORLD_SIZE", "-1")),
+    ],
+)
+def test_an_odd_variable_of_a_launcher_is_named(name: str, value: str, tmp_path: Path) -> None:
+    done = shell("", "train", str(tmp_path / "none.yaml"), **{name: value})
     assert done.returncode == 1
-    assert f"{name}=x in the environment is not a number" in done.stderr
+    assert f"{name}={value} in the environment is not a number" in done.stderr
     assert "Traceback" not in done.stderr
 
 

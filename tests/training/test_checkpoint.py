@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from ganscale.errors import GanscaleError
 from ganscale.training import checkpoint
 from ganscale.training.checkpoint import State
+from ganscale.training.trainer import train
+from tests.conftest import tiny
 
 
 def save(folder: Path, step: int, fid: float | None = None) -> Path:
@@ -55,6 +58,42 @@ def test_a_damaged_newest_is_set_aside(
     assert checkpoint.latest(tmp_path) == old
     assert "set aside" in caplog.text
     assert (tmp_path / "broken-step-00000002").is_dir()
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), torch.OutOfMemoryError("x")])
+def test_a_fault_of_the_program_is_not_called_a_full_disk(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(checkpoint, "_canonical", fail)
+    with pytest.raises(type(error)):
+        save(tmp_path, 1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        SafetensorError("I/O error: No space left on device (os error 28)"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"),
+    ],
+)
+def test_a_full_disk_is_one_message(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the system, safetensors and torch say it."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    save(tmp_path, 1)
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    with pytest.raises(GanscaleError, match=r"could not be written.*step-00000001"):
+        save(tmp_path, 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
 def test_a_half_written_one_is_no_checkpoint(tmp_path: Path) -> None:
@@ -293,3 +332,29 @@ def test_one_state_is_the_same_bytes_however_it_came_about(tmp_path: Path) -> No
     assert written("apart", apart) == first
     read = checkpoint.read_training(tmp_path / "shared" / "step-00000001")
     assert written("read", read) == first
+
+
+def test_a_real_state_is_the_same_bytes_when_read_and_written_again(
+    digits: Path, tmp_path: Path
+) -> None:
+    """Of optimizers, schedules, the balance and adaptive augmentation; and of two equal runs."""
+    files = []
+    for folder in ("first", "second"):
+        experiment = tiny(
+            digits,
+            tmp_path / folder,
+            "train.steps=4",
+            "generator.schedules=[{name: CosineAnnealingLR, options: {T_max: 9}}]",
+            "discriminator.schedules=[{name: LinearLR}]",
+            "augment={policy: [flip, shift], adaptive: {}}",
+            f"balance={{held_out: {digits}, every: 2, images: 20}}",
+        )
+        train(experiment)
+        files.append(checkpoint.listed(experiment.folder / "checkpoints")[-1])
+    content = [(path / "training.pt").read_bytes() for path in files]
+    assert content[0] == content[1]
+    state = checkpoint.read_state(files[0])
+    weights = {part: checkpoint.read_weights(files[0], part) for part in checkpoint.PARTS}
+    training = checkpoint.read_training(files[0])
+    again = checkpoint.write(tmp_path / "again", state, weights, training)
+    assert (again / "training.pt").read_bytes() == content[0]

@@ -11,9 +11,12 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from ganscale.data.files import read_regular
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.features import Features
 from ganscale.evaluation.ranks import Tensors, from_rank_0
+
+MOST_BYTES = 1 << 30  # torch-fidelity's file has 95 million
 
 log = logging.getLogger("ganscale")
 
@@ -67,7 +70,8 @@ def open_inception(weights: Path | None, device: torch.device) -> Inception:
     def read() -> Tensors:
         path = weights or _fetched(address)
         try:
-            return {"file": torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)}
+            content = bytearray(read_regular(path, MOST_BYTES))
+            return {"file": torch.frombuffer(content, dtype=torch.uint8)}
         except (OSError, ValueError) as error:  # an empty file is a ValueError
             raise GanscaleError(
                 f"Inception weights '{path}' cannot be used ({error}); set "

@@ -12,6 +12,8 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ganscale.terminal import printable
+
 SAY_EVERY_S = 30.0  # between log lines of a phase, where there is no terminal
 
 T = TypeVar("T")
@@ -27,10 +29,19 @@ def set_up_logging(rank: int) -> None:
     if sys.stderr.isatty():
         console = Console(stderr=True)
         handler: logging.Handler = RichHandler(console=console, show_path=False, show_level=False)
+        handler.setFormatter(_Printable("%(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        handler.setFormatter(_Printable("%(asctime)s %(message)s", "%H:%M:%S"))
     log.addHandler(handler)
+
+
+class _Printable(logging.Formatter):
+    """Control characters written out: a set's or a run's maker has named what is logged."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return printable(super().format(record))
 
 
 class _Bars(Progress):

@@ -15,6 +15,7 @@ from ganscale.evaluation.scores import NAMES, best, described, read_evaluations
 from ganscale.experiment import to_yaml
 from ganscale.files import read_inside
 from ganscale.monitoring.trackers import read_metrics
+from ganscale.terminal import printable
 
 MOST_PICTURES = 60  # a longer run shows every n-th
 SAMPLES = "samples"
@@ -121,7 +122,8 @@ def _gallery(run: Path) -> str:
 
 def _table(facts: dict[str, str]) -> str:
     rows = (
-        f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in facts.items()
+        f"<tr><th>{html.escape(k)}</th><td>{html.escape(printable(v))}</td></tr>"
+        for k, v in facts.items()
     )
     return f"<table>{''.join(rows)}</table>"
 

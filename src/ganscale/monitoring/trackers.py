@@ -73,7 +73,7 @@ class Trackers:
             board = TensorBoardTracker("tensorboard", str(run), purge_step=step + 1)
             board.start()
             self._all.append(board)
-        if monitoring.wandb != "disabled" and os.environ.get("WANDB_MODE") != "disabled":
+        if uses_wandb(experiment):
             self._wandb = _start_wandb(experiment, run, wandb_id)
             self.wandb_id = self._wandb.run.id
             self._all.append(self._wandb)
@@ -108,12 +108,16 @@ class Trackers:
             tracker.finish()
 
 
+def uses_wandb(experiment: Experiment) -> bool:
+    """Whether W&B, online or offline, is told of this experiment's runs."""
+    disabled = "disabled"
+    return experiment.monitoring.wandb != disabled and os.environ.get("WANDB_MODE") != disabled
+
+
 def summarize_in_wandb(
     experiment: Experiment, run: Path, wandb_id: str, summary: dict[str, Any]
 ) -> None:
     """Add numbers about a run that has ended to its summary in W&B, online or offline."""
-    if experiment.monitoring.wandb == "disabled" or os.environ.get("WANDB_MODE") == "disabled":
-        return
     PartialState()  # Accelerate's trackers ask it for the rank
     tracker = _start_wandb(experiment, run, wandb_id)
     tracker.run.summary.update(summary)

@@ -26,6 +26,7 @@ from ganscale.data.manifest import sha256, sha256_of
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.files import open_inside, read_inside
+from ganscale.system_errors import system_error
 from ganscale.training.arithmetic import Arithmetic
 
 STATE = "state.json"
@@ -89,8 +90,7 @@ def write(
             shutil.rmtree(replaced, ignore_errors=True)
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        # safetensors and torch.save wrap the system's error in types of their own.
-        if not isinstance(error, OSError) and "error" not in type(error).__name__.lower():
+        if system_error(error) is None:
             raise
         kept = ", ".join(path.name for path in listed(folder)) or "none"
         raise GanscaleError(
@@ -157,11 +157,20 @@ def _sum(path: Path, name: str) -> str:
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest sound checkpoint; broken newer ones are set aside with a warning."""
+    """The newest sound checkpoint; broken newer ones are set aside with a warning.
+
+    One whose sums hold and whose state cannot be read is broken too.
+    """
     for path in reversed(listed(folder)):
-        if is_sound(path):
+        if not is_sound(path):
+            _set_aside(path, "its checksums do not hold")
+            continue
+        try:
+            read_state(path)
+        except GanscaleError as error:
+            _set_aside(path, str(error))
+        else:
             return path
-        _set_aside(path, "its checksums do not hold")
     return None
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -15,10 +16,11 @@ from ganscale.evaluation.scores import Scores
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.progress import set_up_logging
 from ganscale.monitoring.report import write_report
-from ganscale.monitoring.trackers import summarize_in_wandb
+from ganscale.monitoring.trackers import summarize_in_wandb, uses_wandb
 from ganscale.training import checkpoint
 from ganscale.training.gallery import draw_gallery
 from ganscale.training.sampling import Sampler
+from ganscale.training.trust import is_own_wandb
 
 log = logging.getLogger("ganscale")
 
@@ -28,13 +30,12 @@ def evaluate(
 ) -> tuple[Path, Scores]:
     """The checkpoint called `name` and its scores.
 
-    They are kept in the run folder and shown in its report and in W&B. The gallery is drawn anew:
-    that of the best checkpoint, which may be another one now. `changed`: keys of the experiment's
-    `evaluation` with other values.
+    They are kept in the run folder and shown in its report and, where the run is one's own, in W&B.
+    The gallery is drawn anew: that of the best checkpoint, which may be another one now. `changed`:
+    keys of the experiment's `evaluation` with other values.
     """
     set_up_logging(rank=0)
     sampler = Sampler(run, name, trust_code=trust_code)
-    sampler.folder.refuse_links()
     experiment = sampler.experiment
     evaluator = _open_evaluator(_with(experiment, changed), sampler)
     scores = evaluator.scores(sampler.generator)
@@ -45,13 +46,28 @@ def evaluate(
     shown = sampler if same else Sampler(run, "best", trust_code=trust_code)
     draw_gallery(shown, evaluator)
     write_report(run, experiment, environment())
+    about = {"step": state.step, "samples": scores.samples, "features": scores.features}
+    summary = {f"evaluation/{key}": value for key, value in {**scores.values, **about}.items()}
+    _tell_wandb(sampler, state.wandb_id, summary)
+    return sampler.checkpoint, scores
+
+
+def _tell_wandb(sampler: Sampler, wandb_id: str | None, summary: dict[str, Any]) -> None:
+    """Add numbers to the run's summary in W&B, unless that is for another process, or not ours."""
+    run = sampler.folder.path
+    if wandb_id is None or not uses_wandb(sampler.experiment):
+        return
     if sampler.folder.is_being_trained():
         log.info("%s is being trained: W&B is left to the process that trains it", run)
-    elif state.wandb_id is not None:
-        about = {"step": state.step, "samples": scores.samples, "features": scores.features}
-        summary = {f"evaluation/{key}": value for key, value in {**scores.values, **about}.items()}
-        summarize_in_wandb(experiment, run, state.wandb_id, summary)
-    return sampler.checkpoint, scores
+    elif not is_own_wandb(run, wandb_id):
+        log.info(
+            "%s: W&B is not told, as your account has no note of having trained this run in this "
+            "folder: its id there (%s) could be that of another run of yours",
+            run,
+            wandb_id,
+        )
+    else:
+        summarize_in_wandb(sampler.experiment, run, wandb_id, summary)
 
 
 def _with(experiment: Experiment, changed: dict[str, object]) -> Experiment:

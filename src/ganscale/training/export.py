@@ -17,7 +17,7 @@ from ganscale import __version__
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.scores import described, read_evaluations
 from ganscale.experiment import to_yaml
-from ganscale.files import write_output
+from ganscale.files import refuse_links, write_output
 from ganscale.terminal import printable
 from ganscale.training import checkpoint
 from ganscale.training.sampling import Sampler
@@ -45,8 +45,7 @@ class ExportedGenerator(nn.Module):
 def export(run: Path, name: str, kind: str, folder: Path, trust_code: bool = False) -> Path:
     """Write the averaged generator of a checkpoint and its card into `folder`; returns the file."""
     sampler = Sampler(run, name, trust_code=trust_code)
-    if folder.is_relative_to(run):
-        sampler.folder.refuse_links()
+    _refuse_links_on_the_way(run.absolute(), folder.absolute())
     if folder.exists() and any(folder.iterdir()):
         raise GanscaleError(f"{folder} is not empty; name another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,6 +58,16 @@ def export(run: Path, name: str, kind: str, folder: Path, trust_code: bool = Fal
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return path
+
+
+def _refuse_links_on_the_way(run: Path, folder: Path) -> None:
+    """Raise `GanscaleError` where a link in the run could lead an export into another place.
+
+    The sampler has looked at the run folder itself.
+    """
+    for parent in folder.parents:
+        if parent.is_relative_to(run) and parent.is_dir():
+            refuse_links(parent)
 
 
 def _inputs(sampler: Sampler) -> tuple[Tensor, ...]:

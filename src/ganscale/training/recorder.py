@@ -19,6 +19,7 @@ from ganscale.training import checkpoint
 from ganscale.training.gallery import draw_gallery
 from ganscale.training.run_folder import RunFolder
 from ganscale.training.sampling import Sampler
+from ganscale.training.trust import note_own_wandb
 
 if TYPE_CHECKING:
     from ganscale.evaluation.evaluate import Evaluator
@@ -33,6 +34,8 @@ class Recorder:
         self._experiment = experiment
         self._folder = folder
         self._trackers = Trackers(experiment, folder.path, step, wandb_id)
+        if self._trackers.wandb_id is not None:
+            _note_wandb(folder, self._trackers.wandb_id)
         self._health = Health()
         forget_after(folder.path, step)
 
@@ -76,3 +79,13 @@ class Recorder:
         self._trackers.finish()
         write_report(folder.path, experiment, environment())
         log.info("samples %s · report %s", folder.samples, folder.report)
+
+
+def _note_wandb(folder: RunFolder, wandb_id: str) -> None:
+    try:
+        note_own_wandb(folder.path, wandb_id)
+    except OSError as error:
+        log.warning(
+            "that this run is yours could not be noted (%s): `ganscale evaluate` will not tell W&B",
+            error,
+        )

@@ -49,7 +49,7 @@ class RunFolder:
         return experiment_file.load_recorded(content, self.path / EXPERIMENT)
 
     def refuse_links(self) -> None:
-        """Raise `GanscaleError` where what is written here could end up in another place."""
+        """Raise `GanscaleError` where what is read or written here could lie elsewhere."""
         refuse_links(self.path)
 
     def claim(self, experiment: Experiment) -> None:
@@ -92,7 +92,10 @@ class RunFolder:
             return False
         if not self.report.is_file() or not checkpoint.is_sound(known[-1]):
             return False
-        state = checkpoint.read_state(known[-1])
+        try:
+            state = checkpoint.read_state(known[-1])
+        except GanscaleError:
+            return False
         if self.report.stat().st_mtime < (known[-1] / checkpoint.STATE).stat().st_mtime:
             return False
         self._compare(self.experiment(), experiment)

@@ -46,6 +46,7 @@ class Sampler:
     ):
         self.folder = RunFolder(run)
         self.experiment: Experiment = self.folder.experiment()
+        self.folder.refuse_links()
         self.checkpoint = checkpoint.find(self.folder.checkpoints, name, self.experiment.evaluation)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.seed = seed

@@ -3,12 +3,14 @@
 An experiment may name a network of the user's own, `net.py:Generator`, and to build it is to run
 that file. A run that was downloaded names its maker's file. So each run that is trained here with
 such a network is noted in the user's own folder, not in the run's: a note cannot be downloaded.
+So is by what name W&B knows a run: a downloaded one could name any W&B run of the user's account.
 """
 
 import hashlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from ganscale.config import CustomNetworkOptions, Experiment
 from ganscale.data.manifest import write_atomically
@@ -18,9 +20,7 @@ from ganscale.errors import GanscaleError
 def note_own(run: Path, experiment: Experiment) -> None:
     """Note that this user trains this run, if it has network code; raises `OSError`."""
     if _custom_networks(experiment):
-        note = _note(run, experiment)
-        note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomically(note, f"{run.resolve()}\n".encode())
+        _write(_note(run, experiment), run)
 
 
 def refuse_foreign_code(run: Path, experiment: Experiment) -> None:
@@ -35,6 +35,16 @@ def refuse_foreign_code(run: Path, experiment: Experiment) -> None:
         )
 
 
+def note_own_wandb(run: Path, wandb_id: str) -> None:
+    """Note that this user tracks this run in W&B by that name; raises `OSError`."""
+    _write(_note_on([str(run.resolve()), {"wandb": wandb_id}]), run)
+
+
+def is_own_wandb(run: Path, wandb_id: str) -> bool:
+    """Whether this user has trained this run in this folder, and W&B knows it by that name."""
+    return _note_on([str(run.resolve()), {"wandb": wandb_id}]).is_file()
+
+
 def _custom_networks(experiment: Experiment) -> list[CustomNetworkOptions]:
     players = (experiment.generator, experiment.discriminator)
     return [p.network for p in players if isinstance(p.network, CustomNetworkOptions)]
@@ -46,10 +56,19 @@ def _note(run: Path, experiment: Experiment) -> Path:
         [_location(network.architecture), network.options]
         for network in _custom_networks(experiment)
     ]
-    content = json.dumps([str(run.resolve()), networks], sort_keys=True)
+    return _note_on([str(run.resolve()), networks])
+
+
+def _note_on(what: list[Any]) -> Path:
+    content = json.dumps(what, sort_keys=True)
     name = hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser() / "ganscale" / "own-runs" / name
+
+
+def _write(note: Path, run: Path) -> None:
+    note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_atomically(note, f"{run.resolve()}\n".encode())
 
 
 def _location(architecture: str) -> str:
