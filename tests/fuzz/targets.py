@@ -36,6 +36,7 @@ from ganscale.data.streaming import stream
 from ganscale.errors import GanscaleError
 from tests.data.forging import forge
 from tests.fuzz.mutations import deflated_anew, mutated, mutated_json, with_checksums
+from tests.fuzz.run_folders import hostile_run
 
 SIDE = 16
 MOST_PIXELS = 10**6
@@ -313,6 +314,7 @@ TRIALS: dict[str, Trial] = {
     "archive, packed": hostile_archive,
     "label file": hostile_labels,
     "parquet": hostile_parquet,
+    "run folder": hostile_run,
 }
 
 

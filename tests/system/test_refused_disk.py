@@ -13,10 +13,7 @@ from ganscale.cli import main
 from tests.conftest import tiny
 from tests.system.processes import ROOT, command, environment
 
-pytestmark = [
-    pytest.mark.system,
-    pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root"),
-]
+pytestmark = pytest.mark.system
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +29,8 @@ def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A file system of 8 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
     folder = tmp_path_factory.mktemp("disk")
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode != 0:
