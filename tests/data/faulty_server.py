@@ -18,13 +18,14 @@ HOSTILE = ("drip", "drip headers", "flood", "announce")
 class Server(ThreadingHTTPServer):
     """Serves a folder; `faults` are given to the first requests of each path, one after another.
 
-    A file of `faults_of` is always given that one.
+    A file of `faults_of` is always given that one; a path of `redirects` is sent elsewhere.
     """
 
     def __init__(self, folder: Path, faults: tuple[str, ...]):
         super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
         self.faults = faults
         self.faults_of: dict[str, str] = {}
+        self.redirects: dict[str, str] = {}
         self.requests: Counter[str] = Counter()
         self.lock = threading.Lock()
 
@@ -43,6 +44,11 @@ class Handler(SimpleHTTPRequestHandler):
         file = Path(self.translate_path(self.path))
         fault = self.server.faults[number] if number < len(self.server.faults) else ""
         fault = self.server.faults_of.get(file.name, fault)
+        if self.path in self.server.redirects:
+            self.send_response(302)
+            self.send_header("Location", self.server.redirects[self.path])
+            self.end_headers()
+            return
         if fault == "error":
             self.send_error(503)
             return

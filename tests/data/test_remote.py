@@ -255,6 +255,18 @@ def test_a_manifest_names_files_of_its_own_server_only(
                 next(stream(streamed, (1, 28, 28), 1, 0, 0, 0))
 
 
+def test_redirects_lead_to_web_servers_only(digits: Path, tmp_path: Path) -> None:
+    manifest = digits / "manifest.json"
+    with serving(digits) as server, serving(tmp_path) as first:
+        first.redirects["/a"] = f"{server.url}/manifest.json"
+        first.redirects["/b"] = "ftp://127.0.0.1:9/x"
+        cache = ShardCache(tmp_path / "cache", 10**6)
+        assert cache.fetch(f"{first.url}/a").read_bytes() == manifest.read_bytes()
+        with pytest.raises(GanscaleError, match=r"/b: redirects to ftp://.* not fetched"):
+            cache.fetch(f"{first.url}/b")
+        assert first.requests["/b"] == 1
+
+
 def test_the_next_block_is_fetched_ahead(digits: Path, tmp_path: Path) -> None:
     with serving(digits) as server:
         data = remote(server.url, tmp_path / "cache", workers=0)

@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from tests.fuzz.targets import TRIALS, decode_every_way, run_trial
+from tests.fuzz.targets import JUDGED, TRIALS, decode_every_way, run_trial
 
 HANG_S = 60.0
 MEMORY_BYTES = 3 << 30  # that a trial may take beyond what the process has
@@ -117,12 +117,14 @@ def campaign(kinds: list[str], seed: int, trials: int, seconds: float) -> dict[s
 
 
 def table(counts: dict[str, Counter[str]]) -> str:
-    """The counts as a Markdown table."""
+    """The counts as a Markdown table; `-` where silence cannot be judged."""
     lines = [f"| kind | trials | {' | '.join(FAULTS)} |", "|---|" + "---:|" * (1 + len(FAULTS))]
     total: Counter[str] = Counter()
     for kind, found in (*counts.items(), ("all", total)):
-        numbers = " | ".join(f"{found[fault]:,}" for fault in FAULTS)
-        lines.append(f"| {kind} | {found.total():,} | {numbers} |")
+        numbers = [f"{found[fault]:,}" for fault in FAULTS]
+        if kind in TRIALS and kind not in JUDGED:
+            numbers[FAULTS.index("silent")] = "-"
+        lines.append(f"| {kind} | {found.total():,} | {' | '.join(numbers)} |")
         total += found
     return "\n".join(lines)
 

@@ -5,6 +5,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO
 
@@ -98,11 +99,30 @@ class Download:
             raise ValueError(f"it is larger than {most:,} bytes")
 
 
+class _WebOnly(urllib.request.HTTPRedirectHandler):
+    """Follows a server to another host, and to no other kind of address."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """The request that follows; `GanscaleError` where it would not be one of http."""
+        if not newurl.startswith(("http://", "https://")):
+            raise GanscaleError(f"{req.full_url}: redirects to {newurl}, which is not fetched")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 @contextmanager
 def _opened(url: str, stall_s: float) -> Iterator[tuple[IO[bytes], int | None]]:
     """The bytes of a remote file, and how many there are where the other side says so."""
     if url.startswith(("http://", "https://")):
-        with urllib.request.urlopen(url, timeout=stall_s) as response:
+        opener = urllib.request.build_opener(_WebOnly)
+        with opener.open(url, timeout=stall_s) as response:
             length = response.headers.get("Content-Length") or ""
             known = length.isascii() and length.isdecimal() and len(length) < 19
             yield response, int(length) if known else None
