@@ -124,6 +124,8 @@ def test_ctrl_c_saves_and_says_how_to_resume(
 def test_ctrl_c_before_training_says_how_to_go_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    # A shell without job control has its background processes ignore Ctrl-C, these tests too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     pipe = tmp_path / "experiment.yaml"
     os.mkfifo(pipe)  # opening it waits
     started = time.monotonic()
