@@ -74,6 +74,9 @@ def test_the_balance_slows_who_runs_away_and_gives_back_first(digits: Path, tmp_
     for _ in range(10):
         game.rates.rebalance(0.99)
     assert rates_of(game) == pytest.approx([1, 0.25])
+    game.rates.shares["discriminator"] = 0.75  # twice that would be more than it was built with
+    game.rates.rebalance(0.5)
+    assert rates_of(game) == pytest.approx([1, 1])
 
 
 def test_a_look_counts_pairs_told_apart_and_leaves_no_trace(digits: Path, tmp_path: Path) -> None:
