@@ -102,7 +102,7 @@ def _not_plain(tree: Any, key: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_text(value: str) -> bool:
-    """Whether a file can hold it: YAML's escapes make lone surrogates too."""
+    """Return whether UTF-8 can encode the text: YAML's escapes also make lone surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -4,7 +4,7 @@ A file is named by its whole address, so that `train/0000.tar` and `val/0000.tar
 Processes of a node share the folder: a lock a file lets one of them download it while the others
 wait, and a lock on the folder keeps the sum of what is there, downloads in progress included,
 under the limit. A file that was there already is checked when a run first opens it. Only files
-with a name of the cache's own count and are ever removed: the folder may hold others, too.
+that the cache itself has named count and are removed, since the folder may hold other files.
 """
 
 import hashlib

@@ -73,7 +73,7 @@ class PlainPng:
         self._uniform = frozenset(bytes([kind]) * height for kind in (NONE, SUB, UP))
 
     def is_announced(self, content: bytes) -> bool:
-        """Whether a file begins as `encode` would have it, from which nothing is inflated."""
+        """Return whether a file begins as `encode` writes it; this decompresses nothing."""
         return content.startswith(self._beginning)
 
     def scanlines(self, content: bytes) -> bytes | None:

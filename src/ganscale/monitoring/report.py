@@ -5,6 +5,7 @@ import html
 import io
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -58,17 +59,19 @@ def write_report(run: Path, experiment: Experiment, environment: dict[str, str])
         for step, name in shown
     ]
     last = metrics[-1] if metrics else {}
+    evaluations = read_evaluations(run)
+    scored = best(evaluations, experiment.evaluation)
     facts = {
         "steps": f"{last.get('step', 0):,}",
         "images seen": f"{last.get('images', 0):,}",
-        **_scores(run, experiment),
+        **_scores(evaluations, scored, experiment),
     }
     page = Template(_PAGE).substitute(
         title=html.escape(experiment.name),
         facts=_table(facts),
         frames=json.dumps(frames),
         charts="\n".join(filter(None, charts)),
-        pictured=_pictured(run, experiment),
+        pictured="The last checkpoint" if scored is None else "The best checkpoint",
         gallery=_gallery(run),
         experiment=html.escape(to_yaml(experiment)),
         environment=_table(environment),
@@ -78,22 +81,16 @@ def write_report(run: Path, experiment: Experiment, environment: dict[str, str])
     return path
 
 
-def _scores(run: Path, experiment: Experiment) -> dict[str, str]:
-    """The best evaluation, and the newest where that is another one."""
-    evaluations = read_evaluations(run)
-    found = best(evaluations, experiment.evaluation)
+def _scores(
+    evaluations: list[dict[str, Any]], found: Mapping[str, Any] | None, experiment: Experiment
+) -> dict[str, str]:
+    """Describe the best evaluation, and the newest one if that is another."""
     if found is None:
         return {"scores": "not evaluated"}
     chosen = {f"best {NAMES[experiment.evaluation.best]}": found}
     if evaluations[-1] is not found:
         chosen["newest evaluation"] = evaluations[-1]
     return {name: f"step {e['step']:,}: {described(e)}" for name, e in chosen.items()}
-
-
-def _pictured(run: Path, experiment: Experiment) -> str:
-    """Name the checkpoint that the gallery shows."""
-    is_scored = best(read_evaluations(run), experiment.evaluation) is not None
-    return "The best checkpoint" if is_scored else "The last checkpoint"
 
 
 def _sample_pictures(run: Path) -> list[tuple[int, str]]:

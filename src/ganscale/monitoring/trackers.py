@@ -109,7 +109,7 @@ class Trackers:
 
 
 def uses_wandb(experiment: Experiment) -> bool:
-    """Whether W&B, online or offline, is told of this experiment's runs."""
+    """Return whether this experiment's runs are logged to W&B, online or offline."""
     disabled = "disabled"
     return experiment.monitoring.wandb != disabled and os.environ.get("WANDB_MODE") != disabled
 

@@ -27,7 +27,7 @@ class Arithmetic(BaseModel):
     accumulation: int | None = None
     """Micro-batches per update."""
     deterministic: bool | None = None
-    """Whether PyTorch was limited to deterministic algorithms."""
+    """True if PyTorch was limited to deterministic algorithms."""
 
     @classmethod
     def of(cls, device: torch.device, world_size: int, engine: str, train: Train) -> "Arithmetic":

@@ -159,7 +159,7 @@ def _sum(path: Path, name: str) -> str:
 def latest(folder: Path) -> Path | None:
     """The newest sound checkpoint; broken newer ones are set aside with a warning.
 
-    One whose sums hold and whose state cannot be read is broken too.
+    A checkpoint with valid checksums is broken too if its state cannot be read.
     """
     for path in reversed(listed(folder)):
         if not is_sound(path):

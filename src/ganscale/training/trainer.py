@@ -81,7 +81,7 @@ class Trainer:
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
         self.folder = RunFolder.of(experiment)
-        # By the launcher's word: until the players are made there is no process group to ask.
+        # The rank comes from the launcher: there is no process group until the players exist.
         set_up_logging(int(os.environ.get("RANK", 0)))
         set_up_arithmetic(experiment.train)
 
@@ -331,10 +331,10 @@ class Trainer:
         """
         networks = (self.game.generator.raw, self.game.discriminator.raw)
         buffers = {name for network in networks for name, _ in network.named_buffers()}
+        excused: set[str] = buffers if self._loss_scales() else set()
         for part, tensors in weights.items():
             for name, tensor in tensors.items():
-                excused = name in buffers and self._loss_scales()
-                if not excused and not torch.isfinite(tensor).all():
+                if name not in excused and not torch.isfinite(tensor).all():
                     self._end_as_diverged(f"{part} {name} is not a finite number")
 
     def _end_as_diverged(self, problem: str) -> NoReturn:
