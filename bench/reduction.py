@@ -1,10 +1,10 @@
-"""What it costs that DDP keeps the first layout of its buckets, which an exact resume needs.
+"""What it costs that gradients are added up in the same order after a resume.
 
     OMP_NUM_THREADS=1 torchrun --nproc_per_node 4 bench/reduction.py
 
-Times one forward, backward and reduction of a discriminator, in turns within one run: DDP as it
-comes, DDP with `find_unused_parameters` (what ganscale uses), and no DDP but one reduction of all
-gradients in one flat tensor.
+Times one forward, backward and reduction of a discriminator, in turns within one run: PyTorch's
+DDP as it comes, which lays its buckets out anew after the first step; the same with
+`find_unused_parameters`, which does not; and one all-reduce of a flat tensor, as ganscale does it.
 """
 
 import copy

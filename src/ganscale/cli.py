@@ -39,8 +39,6 @@ a run, from data to pictures:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
-    # In C++ DDP warns, on every rank, of what training/accelerators.py asks of it on purpose.
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     prepare_streams()
     try:
         options = _parser().parse_args(arguments)
@@ -262,21 +260,17 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _train_unless_finished(experiment: "Experiment") -> int:
-    """Train, or say at once that it is done: what trains takes many seconds to import."""
+    """Train, or say at once that it is done: what trains takes many seconds to import.
+
+    Several processes have to agree on it first, which they do once they have met.
+    """
     from ganscale.training.run_folder import RunFolder
 
-    try:
-        finished = RunFolder.of(experiment).is_finished(experiment)
-    except GanscaleError as error:
-        error.every_rank = True
-        raise
-    if finished:
-        if os.environ.get("RANK", "0") == "0":
-            print(
-                f"{experiment.folder} is already done: {experiment.train.steps:,} steps. To train "
-                "longer, raise train.steps; to train anew, give it a name of its own (name=…)"
-            )
-        return 0
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        folder = RunFolder.of(experiment)
+        if folder.is_finished(experiment):
+            folder.say_finished(experiment)
+            return 0
     from ganscale.training.trainer import train
 
     return train(experiment)

@@ -1,12 +1,17 @@
-"""Starting the real program as a user does."""
+"""Starting the real program as a user does, and ending it."""
 
+import contextlib
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import psutil
 
 ROOT = Path(__file__).parents[2]
+LONGEST_S = 600
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -72,8 +77,30 @@ def on_machines(kind: str, file: Path, *machines: dict[str, str]) -> list[subpro
 
 def run(line: list[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
     """Run to the end; the output is shown where a test fails."""
-    done = subprocess.run(
-        line, cwd=folder, env=environment(**more), capture_output=True, text=True, timeout=900
+    process = subprocess.Popen(
+        line,
+        cwd=folder,
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    print(done.stdout, done.stderr, sep="\n")
-    return done
+    try:
+        stdout, stderr = process.communicate(timeout=LONGEST_S)
+    except subprocess.TimeoutExpired:
+        kill_all(process)
+        print(*process.communicate(), sep="\n")
+        raise
+    print(stdout, stderr, sep="\n")
+    return subprocess.CompletedProcess(line, process.returncode, stdout, stderr)
+
+
+def kill_all(process: subprocess.Popen[Any]) -> None:
+    """Kill a launcher and its ranks, each of which leads a session of its own."""
+    if process.poll() is None:
+        ranks = psutil.Process(process.pid).children(recursive=True)
+        for one in (process, *ranks):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
+        psutil.wait_procs(ranks)

@@ -23,12 +23,16 @@ class Generator(nn.Module):
     def __init__(self, latent_dim: int, image_shape: tuple[int, int, int]):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(latent_dim, 784), nn.Tanh())
+        self.rare = nn.Linear(latent_dim, 784)
         self.record = Recorder("latents")
 
     def forward(self, latents: Tensor) -> Tensor:
         if self.training:
             self.record(latents)
         images: Tensor = self.layers(latents)
+        rows = latents[:, 0] > 1  # not every rank has such rows at every step
+        if rows.any():
+            images = images.index_add(0, rows.nonzero().flatten(), self.rare(latents[rows]))
         return images.view(-1, 1, 28, 28)
 
 

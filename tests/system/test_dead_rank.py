@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from ganscale.training import checkpoint
-from tests.system.processes import environment, launched
+from tests.system.processes import environment, kill_all, launched
 from tests.system.test_resume import experiment_file, wait_for_checkpoint
 
 pytestmark = pytest.mark.system
@@ -33,14 +33,6 @@ def rank_of(process: subprocess.Popen[bytes], rank: int) -> psutil.Process:
     raise AssertionError(f"no process of rank {rank}")
 
 
-def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of it."""
-    if process.poll() is None:
-        for child in [*psutil.Process(process.pid).children(recursive=True), process]:
-            child.kill()
-        process.wait()
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_others_end_and_say_so(digits: Path, tmp_path: Path, number: signal.Signals) -> None:
     log = tmp_path / "log"
@@ -54,7 +46,7 @@ def test_the_others_end_and_say_so(digits: Path, tmp_path: Path, number: signal.
             time.sleep(0.1)
         assert "ganscale/cli.py" not in log.read_text()
     finally:
-        end(process)
+        kill_all(process)
 
 
 def test_a_restart_goes_on_from_the_last_checkpoint(digits: Path, tmp_path: Path) -> None:
@@ -71,4 +63,4 @@ def test_a_restart_goes_on_from_the_last_checkpoint(digits: Path, tmp_path: Path
         assert "going on from" in log.read_text()
         assert checkpoint.listed(folder)[-1].name == "step-00001000"
     finally:
-        end(process)
+        kill_all(process)

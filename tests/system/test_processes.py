@@ -129,6 +129,18 @@ def test_a_batch_that_does_not_divide_says_so_once(digits: Path, tmp_path: Path)
     assert "ganscale/cli.py" not in done.stderr  # the launcher's traceback, and none of ours
 
 
+def test_rank_0_says_whether_the_run_is_done(digits: Path, tmp_path: Path) -> None:
+    """A rank that ended by its own judgement would leave the others waiting for it."""
+    path = tmp_path / "run.yaml"
+    path.write_text(to_yaml(tiny(digits, tmp_path, "name=run", "train.timeout=20")))
+    assert run(command("train", str(path)), tmp_path).returncode == 0
+    report = (tmp_path / "runs" / "run" / "report.html").stat().st_mtime_ns
+    again = run(launched(2, "train", str(path), module="tests.system.stale_view"), tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.count("is already done: 10 steps") == 1
+    assert (tmp_path / "runs" / "run" / "report.html").stat().st_mtime_ns == report
+
+
 @pytest.mark.parametrize("kind", ["cpu_ddp", "deepspeed_zero1"])
 def test_two_machines_find_each_other(digits: Path, tmp_path: Path, kind: str) -> None:
     """Two launchers of two processes each, as on two machines; these share a /dev/shm."""

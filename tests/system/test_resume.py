@@ -1,7 +1,6 @@
 """Killed at a moment that nobody chose, a run goes on and ends as if nothing had happened."""
 
 import functools
-import os
 import random
 import re
 import signal
@@ -18,7 +17,7 @@ from ganscale.training import checkpoint
 from ganscale.training.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.conftest import tiny
-from tests.system.processes import ROOT, command, environment, launched, run
+from tests.system.processes import ROOT, command, environment, kill_all, launched, run
 from tests.training.test_trainer import metrics, same_checkpoint
 
 pytestmark = pytest.mark.system
@@ -77,13 +76,14 @@ def test_killed_on_four_processes_is_uninterrupted_too(
     assert done.stderr.count("objective.penalties (r1) with BatchNorm") == 1
     killed, path = experiment_file(digits, tmp_path, "dcgan", "killed")
     line = launched(4, "train", str(path), *less, engine=engine)
-    process = subprocess.Popen(line, cwd=ROOT, env=environment(), start_new_session=True)
+    process = subprocess.Popen(line, cwd=ROOT, env=environment())
     folder = RunFolder.of(killed).checkpoints
     wait_for_checkpoint(process, folder)
-    os.killpg(process.pid, signal.SIGKILL)  # launcher and all ranks at once
-    process.wait()
+    kill_all(process)
     assert checkpoint.listed(folder)[-1].name != "step-00000060", "killed too late"
-    assert run(line, ROOT).returncode == 0
+    resumed = run(line, ROOT)
+    assert resumed.returncode == 0
+    assert "going on from" in resumed.stderr
     same_checkpoint(RunFolder.of(whole).checkpoints / "step-00000060", folder / "step-00000060")
     assert metrics(whole) == metrics(killed)
 

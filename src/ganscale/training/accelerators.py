@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
@@ -73,15 +73,6 @@ def make_accelerators(experiment: Experiment) -> Accelerators:
             cpu=not torch.cuda.is_available(),
             mixed_precision="no",  # a player's own: see players.py
             kwargs_handlers=[
-                # Two forwards before one backward: broadcasting buffers would write into
-                # BatchNorm's statistics between them.
-                # Looking for unused parameters keeps DDP from laying its buckets out anew after a
-                # process's first step: a resumed run would add up gradients in another order.
-                DistributedDataParallelKwargs(
-                    broadcast_buffers=False,
-                    gradient_as_bucket_view=True,
-                    find_unused_parameters=True,
-                ),
                 InitProcessGroupKwargs(timeout=_timeout(experiment)),
             ],
         )

@@ -6,7 +6,6 @@ each has its own gradient scaler. `Player` is a single process and DDP; `DeepSpe
 """
 
 import functools
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,8 +21,8 @@ from ganscale.training.accelerators import DTYPES
 class Player:
     """One network, how it is trained, and on what.
 
-    `network` is what a loss is computed with (a DDP wrapper where there is one); `raw` is the
-    module inside, for forwards that must reduce no gradient.
+    `network` is what a loss is computed with, and `raw` the module inside: the same module, unless
+    an engine wraps it. Under DDP each rank holds all of it, and the gradients are averaged.
     """
 
     def __init__(
@@ -55,10 +54,12 @@ class Player:
 
     def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
         """Put the machinery around network and optimizer."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
-            self.network, _ = self.accelerator.prepare(self.raw, optimizer)
+        self.network: Any = self.raw
         self.optimizer: Any = optimizer
+        if self.accelerator.num_processes > 1:
+            # A seed's first weights may differ in the last bit between kinds of CPU.
+            for tensor in self.raw.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
         if train.precision == "fp16":
             self._own_scaler = torch.amp.GradScaler(self.device.type)
 
@@ -71,20 +72,47 @@ class Player:
     @contextmanager
     def frozen(self) -> Iterator[nn.Module]:
         """The raw network with parameters that take no gradient: to differentiate through."""
-        self.raw.requires_grad_(False)
+        trained = self._trained_parameters()
+        for parameter in trained:
+            parameter.requires_grad_(False)
         try:
             yield self.raw
         finally:
-            self.raw.requires_grad_(True)
+            for parameter in trained:
+                parameter.requires_grad_(True)
+
+    def _trained_parameters(self) -> list[nn.Parameter]:
+        """All parameters but those that the network itself keeps from being trained."""
+        return [parameter for parameter in self.raw.parameters() if parameter.requires_grad]
 
     @contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
         """Around the forward and backward of a micro-batch: gradients are reduced in the last."""
+        yield
         if last:
-            yield
-        else:
-            with self.accelerator.no_sync(self.network):
-                yield
+            self._fill_gradients()
+            if self.accelerator.num_processes > 1:
+                self._average_gradients()
+
+    def _fill_gradients(self) -> None:
+        """Make a gradient that is missing zero, since another rank's rows may have used it."""
+        for parameter in self._trained_parameters():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
+    def _average_gradients(self) -> None:
+        """Average the gradients over ranks, all in one piece.
+
+        PyTorch's DDP lays its buckets out anew after a process's first step: a resumed run would
+        add its gradients up in another order than the uninterrupted one.
+        """
+        gradients = [p.grad for p in self._trained_parameters() if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+        flat /= self.accelerator.num_processes
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def backward(self, loss: Tensor) -> None:
         """Add the loss's gradient, scaled under fp16."""

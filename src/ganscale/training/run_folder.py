@@ -104,6 +104,13 @@ class RunFolder:
         except GanscaleError:
             return False
 
+    def say_finished(self, experiment: Experiment) -> None:
+        """Tell the user that there is nothing left to do, and what to do for more."""
+        print(
+            f"{self.path} is already done: {experiment.train.steps:,} steps. To train longer, "
+            "raise train.steps; to train anew, give it a name of its own (name=…)"
+        )
+
     def _compare(self, there: Experiment, now: Experiment) -> None:
         """Refuse another experiment than the run's; say in the log where its schedules change."""
         changed = experiment_file.differences(there, now)

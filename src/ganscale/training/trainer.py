@@ -43,6 +43,9 @@ def train(experiment: Experiment) -> int:
     trainer: Trainer | None = None
     try:
         trainer = Trainer(experiment)
+        if trainer.is_finished():
+            trainer.accelerator.end_training()
+            return 0
         trainer.resume()
         with StopRequest(trainer.accelerator, trainer.folder.path) as stop:
             trainer.run(stop)
@@ -125,6 +128,19 @@ class Trainer:
         self.timer = PhaseTimer()
 
     # -- before the first step ---------------------------------------------------------------
+
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do, which rank 0 says.
+
+        Ranks that judged by themselves could differ, as their file systems do, or while the run's
+        last processes are ending: some would leave, and the others wait for them.
+        """
+        finished = self.ranks.together(
+            lambda: self.is_main and self.folder.is_finished(self.experiment)
+        )[0]
+        if finished and self.is_main:
+            self.folder.say_finished(self.experiment)
+        return finished
 
     def resume(self) -> None:
         """Claim the run folder and take up its newest sound checkpoint, if it has one."""
