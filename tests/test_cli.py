@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,30 @@ def test_scores_hold_no_control_characters(
     monkeypatch.setattr(evaluation, "evaluate", lambda *_: (Path("step-00000001"), of))
     assert main(["evaluate", "run"]) == 0
     assert r"a set\x1b]0;title\x07" in capsys.readouterr().out
+
+
+ENDING = """
+import atexit, os, sys
+import ganscale.cli
+
+class Interpreter:
+    def __del__(self):
+        os.write(2, b"torn down ")
+
+def main():
+    import torch
+    atexit.register(os.write, 2, b"tracker closed ")
+    print("the last line")
+    return 75
+
+interpreter = Interpreter()
+ganscale.cli.main = main
+ganscale.cli.run()
+"""
+
+
+def test_a_process_ends_before_pytorchs_threads_can_abort_it() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True)
+    assert done.returncode == 75
+    assert done.stdout == "the last line\n"
+    assert done.stderr == "tracker closed "

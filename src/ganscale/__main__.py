@@ -1,8 +1,6 @@
 """``python -m ganscale``, which is what ``accelerate launch -m ganscale`` runs."""
 
-import sys
-
-from ganscale.cli import main
+from ganscale.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -1,13 +1,14 @@
 """The command line. Each command imports what it needs when it runs, so that `--help` is quick."""
 
 import argparse
+import atexit
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ganscale import __version__
 from ganscale.arguments import location, natural, path, positive
@@ -35,6 +36,26 @@ a run, from data to pictures:
   ganscale train configs/mnist_mlp.yaml data.path=data/digits train.steps=2000
   ganscale sample runs/mnist_mlp --grid grid.png
 """
+
+
+def run() -> NoReturn:
+    """The program: `main`, then the end of the process with its exit code.
+
+    Where PyTorch was used, the interpreter is not torn down after the exit handlers have run: its
+    threads may still be running, and one that is then woken aborts the process with SIGABRT.
+    """
+    codes: list[int] = []
+    atexit.register(_leave, codes)  # handlers run in reverse order: before any other is known
+    codes.append(main())
+    sys.exit(codes[0])
+
+
+def _leave(codes: list[int]) -> None:
+    if codes and "torch" in sys.modules:
+        with suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(codes[0])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

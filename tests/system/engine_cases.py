@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor
-from torch.distributed import GradBucket
 
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
@@ -117,12 +116,6 @@ class Traffic:
             if hasattr(torch.distributed, name):  # they differ between torch's versions
                 setattr(torch.distributed, name, self.counting(name))
 
-    def watch(self, *players: Player) -> None:
-        """DDP reduces without these functions; called before the first backward."""
-        for player in players:
-            if isinstance(player.network, torch.nn.parallel.DistributedDataParallel):
-                player.network.register_comm_hook(None, self.hook)
-
     def note(self, kind: str, tensor: Tensor) -> None:
         self.counts[f"{kind} calls"] += 1
         self.counts[f"{kind} bytes"] += tensor.numel() * tensor.element_size()
@@ -143,14 +136,6 @@ class Traffic:
 
         return counted
 
-    def hook(self, state: None, bucket: GradBucket) -> torch.futures.Future[Tensor]:
-        self.note("reduced", bucket.buffer())
-        future = torch.distributed.distributed_c10d._get_default_group().allreduce(
-            [bucket.buffer()]
-        )
-        world_size = torch.distributed.get_world_size()
-        return future.get_future().then(lambda done: done.value()[0].div_(world_size))
-
     def during(self, action: Callable[[], None]) -> dict[str, int]:
         self.counts.clear()
         action()
@@ -162,7 +147,6 @@ def traffic(counter: Traffic, digits: Path, folder: Path) -> dict[str, Any]:
     experiment = case_experiment(digits, folder, "DCGAN, relativistic, accumulated", "fp32")
     game, step = make(experiment)
     images = real_batches(experiment, 0, 2, step.rows)
-    counter.watch(game.generator, game.discriminator)
     step(0, images[:1], measure=False)
 
     def size(parameter: Any) -> int:

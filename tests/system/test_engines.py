@@ -8,7 +8,8 @@ import torch
 
 from tests.reference import by_hand
 from tests.system.engine_cases import CASES, PRECISIONS, STEPS, case_experiment
-from tests.system.processes import ROOT, launched, run
+from tests.system.forked import forked
+from tests.system.processes import ROOT
 
 pytestmark = pytest.mark.system
 
@@ -43,15 +44,16 @@ def play(engine: str, digits: Path, folder: Path) -> None:
     """All cases on that engine, on four processes where it is for several."""
     folder.mkdir()
     penalties = "none" if engine == "deepspeed_zero3" else "penalties"
-    line = launched(
+    done = forked(
         1 if engine == "cpu" else PROCESSES,
         str(digits),
         str(folder),
         penalties,
+        folder=ROOT,
         engine=engine,
         module="tests.system.engine_cases",
     )
-    assert run(line, ROOT).returncode == 0
+    assert done.returncode == 0
 
 
 def rows(engine: str, digits: Path, folder: Path) -> list[Row]:

@@ -7,7 +7,7 @@ import pytest
 
 from ganscale.experiment import to_yaml
 from tests.conftest import tiny
-from tests.system.processes import launched, run
+from tests.system.forked import forked
 
 pytestmark = pytest.mark.system
 
@@ -16,8 +16,12 @@ def start(digits: Path, folder: Path, *more: str) -> subprocess.CompletedProcess
     """Four processes, of which the last finds its memory full."""
     path = folder / "tiny.yaml"
     path.write_text(to_yaml(tiny(digits, folder, "train.timeout=60")))
-    line = launched(4, "train", str(path), *more, module="tests.system.full_memory")
-    return run(line, folder, FULL_RANK="3")
+    return forked(
+        *(4, "train", str(path), *more),
+        folder=folder,
+        module="tests.system.full_memory",
+        FULL_RANK="3",
+    )
 
 
 def test_the_rank_with_the_least_memory_decides_for_all(digits: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from ganscale.evaluation.scores import read_evaluations
 from ganscale.experiment import to_yaml
 from ganscale.training.run_folder import RunFolder
 from tests.conftest import tiny
-from tests.system.processes import ROOT, command, launched, on_machines, run
+from tests.system.forked import forked
+from tests.system.processes import ROOT, launched, on_machines, run
 from tests.training.test_trainer import metrics
 
 pytestmark = pytest.mark.system
@@ -32,13 +33,7 @@ def start(
     path.write_text(to_yaml(experiment))
     record = folder / f"{name}-{processes}"
     record.mkdir()
-    line = ("train", str(path))
-    done = run(
-        launched(processes, *line) if processes > 1 else command(*line),
-        folder,
-        RECORD=str(record),
-    )
-    return experiment, done
+    return experiment, forked(processes, "train", str(path), folder=folder, RECORD=str(record))
 
 
 def recorded(folder: Path, kind: str, processes: int) -> list[torch.Tensor]:
@@ -85,10 +80,9 @@ def test_four_processes_score_and_steer_as_one_does(
         )
         path = tmp_path / f"{processes}.yaml"
         path.write_text(to_yaml(experiment))
-        line = launched(processes, "train", str(path), engine=engine)
-        if processes == 1:
-            line = command("train", str(path))
-        assert run(line, ROOT).returncode == 0
+        chosen = engine if processes > 1 else "cpu_ddp"
+        done = forked(processes, "train", str(path), folder=ROOT, engine=chosen)
+        assert done.returncode == 0
         (evaluation,) = read_evaluations(experiment.folder)
         steered = [m for m in metrics(experiment) if "balance/accuracy" in m]
         scores.append((evaluation, steered, metrics(experiment)[-1]))
@@ -133,9 +127,9 @@ def test_rank_0_says_whether_the_run_is_done(digits: Path, tmp_path: Path) -> No
     """A rank that ended by its own judgement would leave the others waiting for it."""
     path = tmp_path / "run.yaml"
     path.write_text(to_yaml(tiny(digits, tmp_path, "name=run", "train.timeout=20")))
-    assert run(command("train", str(path)), tmp_path).returncode == 0
+    assert forked(1, "train", str(path), folder=tmp_path).returncode == 0
     report = (tmp_path / "runs" / "run" / "report.html").stat().st_mtime_ns
-    again = run(launched(2, "train", str(path), module="tests.system.stale_view"), tmp_path)
+    again = forked(2, "train", str(path), folder=tmp_path, module="tests.system.stale_view")
     assert again.returncode == 0
     assert again.stdout.count("is already done: 10 steps") == 1
     assert (tmp_path / "runs" / "run" / "report.html").stat().st_mtime_ns == report

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,8 @@ from ganscale.training import checkpoint
 from ganscale.training.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.conftest import tiny
-from tests.system.processes import ROOT, command, environment, kill_all, launched, run
+from tests.system.forked import Forked, forked
+from tests.system.processes import ROOT, command, environment, launched, run
 from tests.training.test_trainer import metrics, same_checkpoint
 
 pytestmark = pytest.mark.system
@@ -52,7 +54,7 @@ def experiment_file(digits: Path, folder: Path, network: str, name: str) -> tupl
     return experiment, path
 
 
-def wait_for_checkpoint(process: subprocess.Popen[bytes], folder: Path) -> None:
+def wait_for_checkpoint(process: subprocess.Popen[Any] | Forked, folder: Path) -> None:
     deadline = time.monotonic() + 120
     while not checkpoint.listed(folder):
         assert process.poll() is None, "training ended before it could be killed"
@@ -70,19 +72,19 @@ def test_killed_on_four_processes_is_uninterrupted_too(
     """Four, since a sum of two has one order whatever an engine does."""
     whole, path = experiment_file(digits, tmp_path, "dcgan", "whole")
     less = ("train.steps=60", "checkpoint.every=10", f"train.precision={precision}")
-    done = run(launched(4, "train", str(path), *less, engine=engine), ROOT)
+    done = forked(4, "train", str(path), *less, folder=ROOT, engine=engine)
     assert done.returncode == 0
-    assert not re.search(r"\b[Ww]arning", done.stderr)  # of any rank, by any library
     assert done.stderr.count("objective.penalties (r1) with BatchNorm") == 1
     killed, path = experiment_file(digits, tmp_path, "dcgan", "killed")
-    line = launched(4, "train", str(path), *less, engine=engine)
-    process = subprocess.Popen(line, cwd=ROOT, env=environment())
+    line = ("train", str(path), *less)
+    process = Forked(4, *line, folder=ROOT, engine=engine)
     folder = RunFolder.of(killed).checkpoints
     wait_for_checkpoint(process, folder)
-    kill_all(process)
+    process.kill()
     assert checkpoint.listed(folder)[-1].name != "step-00000060", "killed too late"
-    resumed = run(line, ROOT)
+    resumed = run(launched(4, *line, engine=engine), ROOT)
     assert resumed.returncode == 0
+    assert not re.search(r"\b[Ww]arning", resumed.stderr)  # of any rank, by any library
     assert "going on from" in resumed.stderr
     same_checkpoint(RunFolder.of(whole).checkpoints / "step-00000060", folder / "step-00000060")
     assert metrics(whole) == metrics(killed)
@@ -97,8 +99,8 @@ def test_a_run_goes_on_with_another_engine(digits: Path, tmp_path: Path) -> None
     changed, path = experiment_file(digits, tmp_path, "mlp", "changed")
     engines = {"fsdp2": 4, "deepspeed_zero3": 2, "deepspeed_zero1": 1}
     for steps, (engine, processes) in zip((15, 30, 45), engines.items(), strict=True):
-        line = launched(processes, "train", str(path), *none, f"train.steps={steps}", engine=engine)
-        assert run(line, ROOT).returncode == 0
+        line = ("train", str(path), *none, f"train.steps={steps}")
+        assert forked(processes, *line, folder=ROOT, engine=engine).returncode == 0
     train(load(path, [*none, "train.steps=60"]))
     folders = [RunFolder.of(e).checkpoints / "step-00000060" for e in (whole, changed)]
     for part in ("generator", "discriminator", "ema"):
@@ -166,7 +168,7 @@ def test_a_run_saves_and_stops_when_asked_and_lets_no_second_in(
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert run(command("save", str(run_folder)), tmp_path).returncode == 0
-    wait_for_checkpoint(process, run_folder / "checkpoints")  # type: ignore[arg-type]
+    wait_for_checkpoint(process, run_folder / "checkpoints")
     second = run(command("train", str(path), *more), tmp_path)
     assert second.returncode == 1
     assert "is training this run now" in second.stderr

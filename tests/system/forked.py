@@ -1,0 +1,145 @@
+"""Runs of the real program on ranks that have imported everything before they begin.
+
+A rank spends eight of its ten seconds on imports. Where a test is not about starting, its ranks
+are forked from a process that has imported PyTorch and ganscale, in the environment that
+`accelerate launch` would give them.
+"""
+
+import multiprocessing
+import os
+import runpy
+import sys
+import tempfile
+import time
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from subprocess import CompletedProcess
+
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+
+from tests.system.processes import LONGEST_S, ROOT, environment
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    ["torch._dynamo", "ganscale.training.trainer", "ganscale.monitoring.report", "tests.conftest"]
+)
+TIMED_OUT = 124
+LAUNCHED_FROM = ROOT / "launch" / "accelerate"
+
+
+class Forked:
+    """`python -m MODULE ARGUMENTS` on some ranks; as under a launcher, one that fails ends all."""
+
+    def __init__(
+        self,
+        processes: int,
+        *arguments: str,
+        folder: Path,
+        engine: str = "cpu_ddp",
+        module: str = "ganscale",
+        **more: str,
+    ):
+        self._args = [module, *arguments]
+        self._folder = tempfile.TemporaryDirectory()
+        self._outputs = (Path(self._folder.name, "stdout"), Path(self._folder.name, "stderr"))
+        variables = environment(**more)
+        if processes > 1 or engine != "cpu_ddp":
+            variables |= _launched(engine, processes)
+        self._ranks = [
+            _start(_rank(variables, rank, processes), folder, self._outputs, self._args)
+            for rank in range(processes)
+        ]
+
+    def poll(self) -> int | None:
+        """The exit code of a rank that has ended; None while all run."""
+        return next((r.exitcode for r in self._ranks if r.exitcode is not None), None)
+
+    def kill(self) -> None:
+        """Kill all ranks at once."""
+        for rank in self._ranks:
+            rank.kill()
+        for rank in self._ranks:
+            rank.join()
+
+    def join(self) -> CompletedProcess[str]:
+        """Wait for the end; the output is shown where a test fails."""
+        code, deadline = 0, time.monotonic() + LONGEST_S
+        running = {rank.sentinel: rank for rank in self._ranks}
+        while running and not code:
+            ended = wait(running, timeout=max(0, deadline - time.monotonic()))
+            for sentinel in running.keys() & set(ended):
+                rank = running.pop(sentinel)
+                rank.join()
+                code = code or rank.exitcode or 0
+            code = code if ended else TIMED_OUT
+        self.kill()
+        done = CompletedProcess(self._args, code, *(p.read_text() for p in self._outputs))
+        print(done.stdout, done.stderr, sep="\n")
+        return done
+
+
+def forked(processes: int, *arguments: str, folder: Path, **more: str) -> CompletedProcess[str]:
+    """Run to the end; see `Forked`."""
+    return Forked(processes, *arguments, folder=folder, **more).join()
+
+
+def _launched(engine: str, processes: int) -> dict[str, str]:
+    """What `accelerate launch` sets for all ranks, by its own code and one of the shipped files."""
+    line = (
+        f"--config_file={LAUNCHED_FROM / engine}.yaml",
+        f"--num_processes={processes}",
+        "--main_process_port=0",
+        "ganscale",
+    )
+    wanted, file, _ = _validate_launch_command(launch_command_parser().parse_args(line))
+    if wanted.use_deepspeed:
+        wanted.deepspeed_fields_from_accelerate_config = ",".join(file.deepspeed_config)
+        _, variables = prepare_deepspeed_cmd_env(wanted)
+    else:
+        variables = prepare_multi_gpu_env(wanted)
+    set_here = {name: value for name, value in variables.items() if os.environ.get(name) != value}
+    return set_here | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(wanted.main_process_port)}
+
+
+def _rank(variables: dict[str, str], rank: int, processes: int) -> dict[str, str]:
+    """What torchrun sets for one rank; nothing where there is no launcher."""
+    if "MASTER_PORT" not in variables:
+        return variables
+    own = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0}
+    sizes = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    return variables | {name: str(value) for name, value in (own | sizes).items()}
+
+
+def _start(
+    variables: dict[str, str],
+    folder: Path,
+    outputs: tuple[Path, Path],
+    module_and_arguments: list[str],
+) -> BaseProcess:
+    rank = FORKS.Process(target=_main, args=(variables, folder, outputs, module_and_arguments))
+    before = dict(os.environ)
+    os.environ.update(environment())  # read by libraries that the common ancestor imports
+    try:
+        rank.start()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return rank
+
+
+def _main(
+    variables: dict[str, str],
+    folder: Path,
+    outputs: tuple[Path, Path],
+    module_and_arguments: list[str],
+) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
+    for stream, path in zip((sys.stdout, sys.stderr), outputs, strict=True):
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(file, stream.fileno())
+    module, *sys.argv[1:] = module_and_arguments
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
