@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ganscale.config import Experiment
 
 GRID_IMAGES = 64
+LAST_WORD_S = 15
 LAUNCHERS = {  # the least value of each; -1 is a launcher's word for none
     "RANK": -1,
     "LOCAL_RANK": -1,
@@ -72,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
     except GanscaleError as error:
         _complain(str(error), error.every_rank)
+        if error.every_rank and os.environ.get("RANK", "0") != "0":
+            # A launcher ends all ranks with the first that ends, and rank 0 has to say why.
+            time.sleep(LAST_WORD_S)
         return error.exit_code
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":

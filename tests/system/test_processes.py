@@ -113,6 +113,14 @@ def test_a_run_goes_on_with_other_processes_reader_and_workers(
             assert a[key] == pytest.approx(b[key], rel=1e-4), key
 
 
+def test_rank_0_has_the_last_word_though_it_is_the_slowest(tmp_path: Path) -> None:
+    """The launcher ends all ranks with the first that ends."""
+    line = ("train", str(ROOT / "configs" / "mnist_mlp.yaml"), "train.steps=-1")
+    done = forked(4, *line, folder=tmp_path, module="tests.system.slow_start")
+    assert done.returncode == 1
+    assert done.stderr.count("train.steps") == 1
+
+
 def test_a_batch_that_does_not_divide_says_so_once(digits: Path, tmp_path: Path) -> None:
     experiment = tiny(digits, tmp_path, "train.batch_size=9")
     path = tmp_path / "odd.yaml"
