@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ganscale.networks.dcgan import DCGANDiscriminator
 from ganscale.networks.mlp import MLPDiscriminator
+from ganscale.training.players import average_over_ranks
 
 ROUNDS, WARM_UP = 40, 5
 GAMES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -61,20 +62,11 @@ def timed(network: nn.Module, images: Tensor) -> dict[str, float]:
             start = time.perf_counter()
             (module(images).mean() - module(-images).mean()).backward()
             if kind == "flat":
-                reduce_flat(module)
+                average_over_ranks([p.grad for p in module.parameters() if p.grad is not None])
             dist.barrier()
             seconds[kind].append(time.perf_counter() - start)
             module.zero_grad()
     return {kind: statistics.median(found[WARM_UP:]) for kind, found in seconds.items()}
-
-
-def reduce_flat(module: nn.Module) -> None:
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(part.view_as(gradient))
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def _launched(engine: str, processes: int) -> dict[str, str]:
 
 
 def _rank(variables: dict[str, str], rank: int, processes: int) -> dict[str, str]:
-    """What torchrun sets for one rank; nothing where there is no launcher."""
+    """Add what torchrun sets for one rank, if there is a launcher at all."""
     if "MASTER_PORT" not in variables:
         return variables
     own = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0}

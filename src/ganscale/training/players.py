@@ -92,27 +92,14 @@ class Player:
         if last:
             self._fill_gradients()
             if self.accelerator.num_processes > 1:
-                self._average_gradients()
+                gradients = [p.grad for p in self._trained_parameters() if p.grad is not None]
+                average_over_ranks(gradients)
 
     def _fill_gradients(self) -> None:
         """Make a gradient that is missing zero, since another rank's rows may have used it."""
         for parameter in self._trained_parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-
-    def _average_gradients(self) -> None:
-        """Average the gradients over ranks, all in one piece.
-
-        PyTorch's DDP lays its buckets out anew after a process's first step: a resumed run would
-        add its gradients up in another order than the uninterrupted one.
-        """
-        gradients = [p.grad for p in self._trained_parameters() if p.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        torch.distributed.all_reduce(flat)
-        flat /= self.accelerator.num_processes
-        parts = flat.split([gradient.numel() for gradient in gradients])
-        for gradient, part in zip(gradients, parts, strict=True):
-            gradient.copy_(part.view_as(gradient))
 
     def backward(self, loss: Tensor) -> None:
         """Add the loss's gradient, scaled under fp16."""
@@ -223,6 +210,20 @@ class Player:
             for name, buffer in self.raw.named_buffers()
             if buffer.is_floating_point()
         }
+
+
+def average_over_ranks(gradients: list[Tensor]) -> None:
+    """Average a network's gradients over ranks in place, all in one piece.
+
+    PyTorch's DDP lays its buckets out anew after a process's first step: a resumed run would add
+    its gradients up in another order than the uninterrupted one.
+    """
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    torch.distributed.all_reduce(flat)
+    flat /= torch.distributed.get_world_size()
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def adam(network: nn.Module, options: Adam) -> torch.optim.Adam:

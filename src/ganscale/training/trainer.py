@@ -130,7 +130,7 @@ class Trainer:
     # -- before the first step ---------------------------------------------------------------
 
     def is_finished(self) -> bool:
-        """Whether nothing is left to do, which rank 0 says.
+        """Return whether nothing is left to do, as rank 0 judges it.
 
         Ranks that judged by themselves could differ, as their file systems do, or while the run's
         last processes are ending: some would leave, and the others wait for them.
