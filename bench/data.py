@@ -35,14 +35,14 @@ from torch.utils.data import DataLoader
 from torchvision.io import ImageReadMode, decode_image
 
 from ganscale.config import Data
-from ganscale.data.image_set import ImageSet
-from ganscale.data.index import OFFSET, SIZE
-from ganscale.data.loader import BatchDataset, batches
-from ganscale.data.manifest import load_manifest
-from ganscale.data.pack import Packing, pack
-from ganscale.data.ranks import Ranks
-from ganscale.data.resident import open_reader
-from ganscale.data.sources import ArraySource, Source, digits_source, open_source
+from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.sources import ArraySource, Source, digits_source, open_source
+from ganscale.data.reading.image_set import ImageSet
+from ganscale.data.reading.loader import BatchDataset, batches
+from ganscale.data.reading.resident import open_reader
+from ganscale.data.shards.index import OFFSET, SIZE
+from ganscale.data.shards.manifest import load_manifest
+from ganscale.engines.distributed import Ranks
 
 BATCH = 128
 ROUNDS = 3

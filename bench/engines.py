@@ -8,8 +8,8 @@ Plays the cases of tests/system/engine_cases.py on every engine, on four process
 import tempfile
 from pathlib import Path
 
-from ganscale.data.pack import Packing, pack
-from ganscale.data.sources import digits_source
+from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.sources import digits_source
 from tests.system.test_engines import ENGINES, play, rows
 
 

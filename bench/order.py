@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ganscale.data.order import Order, PartitionedOrder, ShuffledOrder
-from ganscale.data.ranks import Ranks
+from ganscale.data.reading.order import Order, PartitionedOrder, ShuffledOrder
+from ganscale.engines.distributed import Ranks
 
 SHARDS, SAMPLES_A_SHARD = 10**6, 10**4
 RANKS, NODES = 1024, 128

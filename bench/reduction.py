@@ -17,9 +17,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ganscale.engines.player import average_over_ranks
 from ganscale.networks.dcgan import DCGANDiscriminator
 from ganscale.networks.mlp import MLPDiscriminator
-from ganscale.training.players import average_over_ranks
 
 ROUNDS, WARM_UP = 40, 5
 GAMES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ganscale.config import Experiment
+from ganscale.config.load import differences, load
 from ganscale.evaluation.scores import read_evaluations
-from ganscale.experiment import differences, load
 from ganscale.monitoring.trackers import read_metrics
-from ganscale.training.run_folder import RunFolder
+from ganscale.runs.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results.md"

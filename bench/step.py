@@ -31,9 +31,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from ganscale.config import Experiment
-from ganscale.data.pack import Packing, pack
-from ganscale.data.sources import ArraySource
-from ganscale.experiment import load
+from ganscale.config.load import load
+from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.sources import ArraySource
 from ganscale.networks import build_discriminator, build_generator
 from ganscale.training.preemption import StopRequest
 from ganscale.training.trainer import Trainer

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ganscale.config import Experiment
-from ganscale.data.pack import Packing, pack
-from ganscale.data.sources import digits_source
-from ganscale.experiment import load
+from ganscale.config.load import load
+from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.sources import digits_source
 
 torch.set_num_threads(1)  # xdist runs a test on each core
 

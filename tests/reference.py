@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from ganscale import randomness
 from ganscale.config import Experiment, Schedule
-from ganscale.data.ranks import Ranks
-from ganscale.data.reader import Batch
-from ganscale.data.source import BatchSource
+from ganscale.data.reading.batch_source import BatchSource
+from ganscale.data.reading.readers import Batch
+from ganscale.engines.distributed import Ranks
+from ganscale.gan.augment import augment
+from ganscale.gan.losses import LOSSES
+from ganscale.gan.penalties import PENALTIES
 from ganscale.networks import build_discriminator, build_generator
-from ganscale.objectives.augment import augment
-from ganscale.objectives.losses import LOSSES
-from ganscale.objectives.penalties import PENALTIES
 
 PLAYERS = ("generator", "discriminator")
 

@@ -49,7 +49,7 @@ def test_scores_hold_no_control_characters(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stranger's set names itself."""
-    from ganscale.training import evaluation
+    from ganscale.runs import scoring as evaluation
 
     of = Scores({"fid": 1.0}, "f", "c", 9, 9, "a set\x1b]0;title\x07", 0.1, ())
     monkeypatch.setattr(evaluation, "evaluate", lambda *_: (Path("step-00000001"), of))

@@ -3,9 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from ganscale.data.manifest import write_atomically
 from ganscale.errors import GanscaleError
-from ganscale.files import append_line, read_inside, read_json_lines, refuse_links, write_output
+from ganscale.files import (
+    append_line,
+    read_inside,
+    read_json_lines,
+    refuse_links,
+    write_atomically,
+    write_output,
+)
 
 
 @pytest.fixture

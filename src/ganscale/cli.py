@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ganscale import __version__
-from ganscale.arguments import location, natural, path, positive
+from ganscale.commands.arguments import location, natural, path, positive
+from ganscale.commands.submit import ENGINES
 from ganscale.errors import GanscaleError
-from ganscale.submit import ENGINES
 from ganscale.system_errors import described, system_error
 from ganscale.terminal import abandon_output, flush_output, prepare_streams, print_text, printable
 
@@ -252,28 +252,28 @@ def _parser() -> argparse.ArgumentParser:
 
 def _pack(options: argparse.Namespace) -> None:
     """Pack images into WebDataset shards."""
-    from ganscale.data.pack_command import run
+    from ganscale.commands.pack import run
 
     run(options)
 
 
 def _index(options: argparse.Namespace) -> None:
     """Make manifest and index for WebDataset shards made elsewhere."""
-    from ganscale.data.index_command import run
+    from ganscale.commands.index import run
 
     run(options)
 
 
 def _inspect(options: argparse.Namespace) -> int:
     """Show what a packed set holds, and check it."""
-    from ganscale.data.inspect_command import run
+    from ganscale.commands.inspect import run
 
     return run(options)
 
 
 def _train(options: argparse.Namespace) -> int:
     """Train an experiment, resuming where its run folder left off."""
-    from ganscale.experiment import load
+    from ganscale.config.load import load
     from ganscale.monitoring.wandb_trial import named_after_trial
 
     _refuse_bad_ranks()
@@ -290,7 +290,7 @@ def _train_unless_finished(experiment: "Experiment") -> int:
 
     Several processes have to agree on it first, which they do once they have met.
     """
-    from ganscale.training.run_folder import RunFolder
+    from ganscale.runs.run_folder import RunFolder
 
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         folder = RunFolder.of(experiment)
@@ -316,14 +316,14 @@ def _refuse_bad_ranks() -> None:
 
 def _submit(options: argparse.Namespace) -> None:
     """Hand a training job to Slurm; it goes on by itself until its steps are done."""
-    from ganscale.submit import run
+    from ganscale.commands.submit import run
 
     run(options)
 
 
 def _sweep(options: argparse.Namespace) -> int:
     """Train one run of a grid, or show how far all of them are."""
-    from ganscale.training.sweep import Sweep
+    from ganscale.runs.sweep import Sweep
 
     sweep = Sweep.load(options.grid)
     if options.task is not None:
@@ -342,8 +342,7 @@ def _sweep(options: argparse.Namespace) -> int:
 
 def _stop(options: argparse.Namespace) -> None:
     """Ask a run, wherever its processes are, to save and end."""
-    from ganscale.training.preemption import STOP
-    from ganscale.training.run_folder import RunFolder
+    from ganscale.runs.run_folder import STOP, RunFolder
 
     RunFolder(options.run).ask(STOP)
     print(f"{options.run}: asked to save and end")
@@ -351,8 +350,7 @@ def _stop(options: argparse.Namespace) -> None:
 
 def _save(options: argparse.Namespace) -> None:
     """Ask a run, wherever its processes are, to write a checkpoint now."""
-    from ganscale.training.preemption import SAVE
-    from ganscale.training.run_folder import RunFolder
+    from ganscale.runs.run_folder import SAVE, RunFolder
 
     RunFolder(options.run).ask(SAVE)
     print(f"{options.run}: asked for a checkpoint")
@@ -360,7 +358,7 @@ def _save(options: argparse.Namespace) -> None:
 
 def _config(options: argparse.Namespace) -> None:
     """Print an experiment with everything that it leaves to defaults."""
-    from ganscale.experiment import json_schema, load, to_yaml
+    from ganscale.config.load import json_schema, load, to_yaml
     from ganscale.monitoring.wandb_trial import named_after_trial
 
     path, overrides = options.experiment, options.overrides
@@ -382,7 +380,7 @@ def _sample(options: argparse.Namespace) -> None:
         raise GanscaleError(
             "say what to write: --out FILE.npz, --grid FILE.png or --interpolate FILE"
         )
-    from ganscale.training.sampling import Sampler
+    from ganscale.runs.sampler import Sampler
 
     sampler = Sampler(
         options.run,
@@ -403,7 +401,7 @@ def _sample(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     """Score a checkpoint: FID, KID, IS, precision, recall, density, coverage."""
-    from ganscale.training.evaluation import evaluate
+    from ganscale.runs.scoring import evaluate
 
     given = {
         "samples": options.num,
@@ -417,7 +415,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _export(options: argparse.Namespace) -> None:
     """Write a run's generator for other programs, with a model card."""
-    from ganscale.training.export import export
+    from ganscale.runs.export import export
 
     folder = options.out or options.run / "exports" / options.format
     print(export(options.run, options.checkpoint, options.format, folder, options.trust_code))
@@ -426,8 +424,8 @@ def _export(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     """Write a run's report.html anew."""
     from ganscale.monitoring.environment import environment
-    from ganscale.monitoring.report import write_report
-    from ganscale.training.run_folder import RunFolder
+    from ganscale.runs.report import write_report
+    from ganscale.runs.run_folder import RunFolder
 
     folder = RunFolder(options.run)
     experiment = folder.experiment()
@@ -437,6 +435,6 @@ def _report(options: argparse.Namespace) -> None:
 
 def _doctor(options: argparse.Namespace) -> int:
     """Say what this machine has, what would not work, and how to mend it."""
-    from ganscale.monitoring.doctor import run
+    from ganscale.commands.doctor import run
 
     return run()

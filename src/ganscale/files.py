@@ -5,6 +5,7 @@ block who opens it, and `/dev/zero` has no end.
 """
 
 import errno
+import hashlib
 import json
 import os
 import stat
@@ -12,11 +13,61 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ganscale.data.manifest import write_atomically
 from ganscale.errors import GanscaleError
 
 MOST_BYTES = 1 << 28
 MOST_BYTES_OF_A_LINE = 1 << 24
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a regular file, in hexadecimal."""
+    with regular_file(path) as file:
+        return sha256_of(file)
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """The SHA-256 of what is left to read of an open file, in hexadecimal."""
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is either the old one or the new one, also after a crash."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # x: a link that someone has put there is not followed
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def open_regular(path: Path) -> int:
+    """A descriptor to read a regular file by; `OSError` for a pipe or device, which may hang."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path}: not a regular file")
+    return descriptor
+
+
+def regular_file(path: Path) -> BinaryIO:
+    """A regular file, open to be read; `OSError` for a pipe or device."""
+    return os.fdopen(open_regular(path), "rb")
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """The bytes of a regular file; `OSError` where it is larger than `most` bytes."""
+    with regular_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(f"{path}: larger than {most:,} bytes")
+        return file.read(size)
 
 
 def open_inside(folder: Path, *names: str) -> BinaryIO:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from ganscale.data.manifest import load_manifest, sha256
+from ganscale.data.shards.manifest import load_manifest
+from ganscale.files import sha256
 
 
 def forge(folder: Path) -> None:

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganscale.commands.index import index_shards
+from ganscale.commands.inspect import verify
 from ganscale.config import Data
-from ganscale.data.image_set import ImageSet
 from ganscale.data.images import open_image
-from ganscale.data.index_command import index_shards
-from ganscale.data.inspect_command import verify
-from ganscale.data.manifest import load_manifest
-from ganscale.data.pack import Packing, pack
-from ganscale.data.sources import open_source
+from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.sources import open_source
+from ganscale.data.reading.image_set import ImageSet
+from ganscale.data.shards.manifest import load_manifest
 from ganscale.errors import GanscaleError
-from tests.data.test_pack import quiet
+from tests.data.packing.test_pack import quiet
 from tests.data.test_safety import tar
 
 SIDE = 16

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganscale.commands.index import _expanded, index_shards
+from ganscale.commands.inspect import verify
 from ganscale.config import Data
-from ganscale.data.image_set import ImageSet
-from ganscale.data.index import index_path
-from ganscale.data.index_command import _expanded, index_shards
-from ganscale.data.inspect_command import verify
-from ganscale.data.manifest import load_manifest
-from ganscale.data.streaming import shard_urls, stream
+from ganscale.config.load import load
+from ganscale.data.reading.image_set import ImageSet
+from ganscale.data.reading.streaming import shard_urls, stream
+from ganscale.data.shards.index import index_path
+from ganscale.data.shards.manifest import load_manifest
 from ganscale.errors import GanscaleError
-from ganscale.experiment import load
 from tests.data.forging import forge
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from ganscale.data.manifest import load_manifest
-from ganscale.data.pack import Packing, pack
-from ganscale.data.sources import ArraySource
+from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.sources import ArraySource
+from ganscale.data.shards.manifest import load_manifest
 
 
 def part_of(digits: Path, folder: Path, shards: list[int]) -> Path:

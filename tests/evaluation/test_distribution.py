@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ganscale.data.image_set import ImageSet
-from ganscale.data.mixture import Stratum
+from ganscale.data.reading.image_set import ImageSet
+from ganscale.data.reading.mixture import Stratum
 from ganscale.evaluation import metrics
 from ganscale.evaluation.distribution import Distribution
-from ganscale.evaluation.features import Features
+from ganscale.evaluation.features.network import Features
 from tests.conftest import tiny
 from tests.evaluation.sets import part_of, uneven
 

@@ -10,7 +10,7 @@ from torchmetrics.image.inception import InceptionScore
 
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import metrics
-from ganscale.evaluation.features import Features
+from ganscale.evaluation.features.network import Features
 from ganscale.randomness import permutation
 
 WIDTH, CLASSES = 12, 4

@@ -10,10 +10,10 @@ import numpy as np
 import yaml
 
 from ganscale.cli import main
-from ganscale.data.pack import Packing, pack
-from ganscale.data.sources import ArraySource
+from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.sources import ArraySource
 from ganscale.errors import GanscaleError
-from ganscale.training import checkpoint
+from ganscale.runs import checkpoint
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 from tests.fuzz.mutations import mutated, mutated_json

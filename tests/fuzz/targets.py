@@ -21,18 +21,18 @@ from random import Random
 import numpy as np
 from PIL import Image
 
+from ganscale.commands.index import index_shards
+from ganscale.commands.inspect import summary, verify, write_sheet
 from ganscale.config import Data
-from ganscale.data.decode import decode_bytes
-from ganscale.data.image_set import ImageSet
 from ganscale.data.images import JPEG_SIGNATURE, converted, open_image
-from ganscale.data.index_command import index_shards
-from ganscale.data.inspect_command import summary, verify, write_sheet
-from ganscale.data.labels import read_labels
-from ganscale.data.manifest import Manifest, load_manifest
-from ganscale.data.pack import Packing, pack
-from ganscale.data.png import encode
-from ganscale.data.sources import ArraySource, open_source
-from ganscale.data.streaming import stream
+from ganscale.data.packing.labels import read_labels
+from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.sources import ArraySource, open_source
+from ganscale.data.reading.decode import decode_bytes
+from ganscale.data.reading.image_set import ImageSet
+from ganscale.data.reading.png import encode
+from ganscale.data.reading.streaming import stream
+from ganscale.data.shards.manifest import Manifest, load_manifest
 from ganscale.errors import GanscaleError
 from tests.data.forging import forge
 from tests.fuzz.mutations import deflated_anew, mutated, mutated_json, with_checksums

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ganscale.data.decode import decode_bytes
-from ganscale.data.files import read_regular
-from ganscale.data.index import MOST_CLASSES, parse_index, parse_label
+from ganscale.data.reading.decode import decode_bytes
+from ganscale.data.shards.index import MOST_CLASSES, parse_index, parse_label
+from ganscale.files import read_regular
 from tests.fuzz.campaign import FAULTS, Victim, campaign, table
 from tests.fuzz.mutations import with_checksums
 from tests.fuzz.targets import IMAGES, TRIALS, decode_every_way

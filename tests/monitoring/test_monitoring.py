@@ -15,8 +15,8 @@ from PIL import Image
 
 from ganscale.evaluation.scores import EVALUATIONS
 from ganscale.monitoring.pictures import grid, save_grid
-from ganscale.monitoring.report import write_report
 from ganscale.monitoring.trackers import JsonLinesTracker, Trackers, read_metrics
+from ganscale.runs.report import write_report
 from tests.conftest import tiny
 
 

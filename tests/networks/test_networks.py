@@ -10,11 +10,12 @@ from torch import nn
 
 from ganscale.config import CustomNetworkOptions
 from ganscale.errors import GanscaleError
+from ganscale.gan.ema import standing_statistics
 from ganscale.networks import build_discriminator, build_generator
 from ganscale.networks.attention import SelfAttention
 from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
 from ganscale.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from ganscale.networks.layers import has_batch_norm, has_sync_batch_norm, standing_statistics
+from ganscale.networks.layers import has_batch_norm, has_sync_batch_norm
 from ganscale.networks.mlp import MLPDiscriminator, MLPGenerator
 from ganscale.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from ganscale.networks.resnet import ResNetDiscriminator, ResNetGenerator

@@ -11,12 +11,12 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from ganscale.config import Experiment
+from ganscale.engines.player import Player
 from ganscale.errors import GanscaleError
-from ganscale.training import checkpoint
+from ganscale.runs import checkpoint
 from ganscale.training.divergence import refuse_differing_ranks
-from ganscale.training.game import Game
-from ganscale.training.players import Player
-from ganscale.training.step import GANStep, Statistics
+from ganscale.training.model import Game
+from ganscale.training.update import GANStep, Statistics
 from tests.conftest import tiny
 from tests.reference import real_batches
 

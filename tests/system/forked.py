@@ -23,7 +23,7 @@ from tests.system.processes import LONGEST_S, ROOT, environment
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["torch._dynamo", "ganscale.training.trainer", "ganscale.monitoring.report", "tests.conftest"]
+    ["torch._dynamo", "ganscale.training.trainer", "ganscale.runs.report", "tests.conftest"]
 )
 TIMED_OUT = 124
 LAUNCHED_FROM = ROOT / "launch" / "accelerate"

@@ -3,7 +3,7 @@
 import os
 
 from ganscale.cli import run
-from ganscale.training.run_folder import RunFolder
+from ganscale.runs.run_folder import RunFolder
 
 if os.environ["RANK"] == "1":
     RunFolder.is_finished = lambda *_: False  # type: ignore[method-assign]

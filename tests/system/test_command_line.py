@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 
 from ganscale.cli import main
+from ganscale.config.load import to_yaml
 from ganscale.errors import GanscaleError
-from ganscale.experiment import to_yaml
-from ganscale.training import checkpoint
-from ganscale.training.run_folder import RunFolder
+from ganscale.runs import checkpoint
+from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 from tests.system.processes import ROOT, environment, launched, run

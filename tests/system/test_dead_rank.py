@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ganscale.training import checkpoint
+from ganscale.runs import checkpoint
 from tests.system.processes import environment, kill_all, launched
 from tests.system.test_resume import experiment_file, wait_for_checkpoint
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ganscale.experiment import to_yaml
+from ganscale.config.load import to_yaml
 from tests.conftest import tiny
 from tests.system.forked import forked
 

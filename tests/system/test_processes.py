@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ganscale.config import Experiment
+from ganscale.config.load import to_yaml
 from ganscale.evaluation.scores import read_evaluations
-from ganscale.experiment import to_yaml
-from ganscale.training.run_folder import RunFolder
+from ganscale.runs.run_folder import RunFolder
 from tests.conftest import tiny
 from tests.system.forked import forked
 from tests.system.processes import ROOT, launched, on_machines, run

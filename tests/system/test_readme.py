@@ -23,7 +23,7 @@ from accelerate.state import AcceleratorState
 from PIL import Image
 
 from ganscale.cli import EPILOG, _parser, main
-from ganscale.experiment import load
+from ganscale.config.load import load
 from tests.system.processes import ROOT, environment
 
 pytestmark = pytest.mark.system

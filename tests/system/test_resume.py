@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from ganscale.config import Experiment
-from ganscale.experiment import load, to_yaml
-from ganscale.training import checkpoint
-from ganscale.training.run_folder import RunFolder
+from ganscale.config.load import load, to_yaml
+from ganscale.runs import checkpoint
+from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 from tests.system.forked import Forked, forked

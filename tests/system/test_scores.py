@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ganscale.config import Experiment
+from ganscale.config.load import to_yaml
 from ganscale.evaluation.scores import read_evaluations
-from ganscale.experiment import to_yaml
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 from tests.system.processes import on_machines

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ganscale.experiment import to_yaml
-from ganscale.training import checkpoint
-from ganscale.training.run_folder import RunFolder
+from ganscale.config.load import to_yaml
+from ganscale.runs import checkpoint
+from ganscale.runs.run_folder import RunFolder
 from tests.conftest import tiny
 from tests.system.processes import command, environment, run
 

@@ -13,10 +13,10 @@ import psutil
 import pytest
 
 from ganscale.config import Experiment
-from ganscale.data.manifest import load_manifest
-from ganscale.experiment import load
-from ganscale.training import checkpoint
-from ganscale.training.run_folder import RunFolder
+from ganscale.config.load import load
+from ganscale.data.shards.manifest import load_manifest
+from ganscale.runs import checkpoint
+from ganscale.runs.run_folder import RunFolder
 from tests.data.faulty_server import serving
 from tests.system.processes import ROOT
 from tests.system.slurm_cluster import Cluster, is_installed

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from ganscale.cli import main
-from ganscale.training import checkpoint
+from ganscale.runs import checkpoint
 from tests.conftest import tiny
 
 NETWORK = """\

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ganscale.experiment import load, to_yaml
-from ganscale.training import checkpoint
+from ganscale.config.load import load, to_yaml
+from ganscale.runs import checkpoint
 from tests.conftest import tiny
 from tests.system.processes import ROOT, run
 from tests.system.wandb_server import serving_sweep

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ganscale.config import Experiment
 from ganscale.training.augmentation import Augmentation
-from ganscale.training.game import Game
+from ganscale.training.model import Game
 from tests.conftest import tiny
 
 

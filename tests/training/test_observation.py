@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ganscale.config import Experiment
-from ganscale.training.run_folder import RunFolder
+from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 from tests.training.test_trainer import same_checkpoint

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from ganscale.config import Experiment
-from ganscale.data.ranks import Ranks
+from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 from ganscale.training.balance import HeldOut
-from ganscale.training.game import Game
+from ganscale.training.model import Game
 from tests.conftest import tiny
 
 COSINE = "generator.schedules=[{name: CosineAnnealingLR, options: {T_max: 10}}]"

@@ -10,8 +10,8 @@ from PIL import Image
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.scores import read_evaluations
 from ganscale.monitoring.trackers import read_metrics
-from ganscale.training import checkpoint
-from ganscale.training.sampling import Sampler
+from ganscale.runs import checkpoint
+from ganscale.runs.sampler import Sampler
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from ganscale.config import Experiment
-from ganscale.data.pack import Packing, pack
-from ganscale.data.sources import digits_source
-from ganscale.experiment import load
+from ganscale.config.load import load
+from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.sources import digits_source
 from ganscale.monitoring.trackers import read_metrics
-from ganscale.training import checkpoint
-from ganscale.training.run_folder import RunFolder
+from ganscale.runs import checkpoint
+from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.reference import PLAYERS, by_hand
 from tests.system.processes import ROOT

@@ -12,8 +12,8 @@ from torch import nn
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
 from ganscale.monitoring.trackers import read_metrics
-from ganscale.training import checkpoint
-from ganscale.training.run_folder import RunFolder
+from ganscale.runs import checkpoint
+from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ganscale.data.mixture import Stratum
-from ganscale.data.order import Indices
+from ganscale.data.reading.mixture import Stratum
+from ganscale.data.reading.order import Indices
 from ganscale.randomness import philox
 
 

@@ -12,7 +12,7 @@ from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.features import Features
+from ganscale.evaluation.features.network import Features
 from ganscale.randomness import permutation
 
 KID_SUBSET = 1000  # images of one estimate (Bińkowski et al. 2018)

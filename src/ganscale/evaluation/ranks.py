@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganscale.data.ranks import gather_objects
+from ganscale.engines.distributed import gather_objects
 from ganscale.errors import GanscaleError
 
 Tensors = dict[str, Tensor]

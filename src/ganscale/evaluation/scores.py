@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ganscale.config import Evaluation
-from ganscale.data.manifest import write_atomically
-from ganscale.files import append_line, read_json_lines
+from ganscale.files import append_line, read_json_lines, write_atomically
 
 Evaluated = Mapping[str, Any]
 """A line of `evaluations.jsonl`."""

@@ -15,8 +15,7 @@ from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 from PIL import Image
 
 from ganscale.config import Experiment
-from ganscale.data.manifest import write_atomically
-from ganscale.files import read_json_lines
+from ganscale.files import read_json_lines, write_atomically
 from ganscale.monitoring.wandb_trial import trial_id
 
 METRICS = "metrics.jsonl"

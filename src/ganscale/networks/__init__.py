@@ -1,5 +1,10 @@
-"""Generators and discriminators: plain `nn.Module`s, and the two functions that build them."""
+"""Generators and discriminators: plain `nn.Module`s, and the functions that build them."""
 
-from ganscale.networks.build import build_discriminator, build_generator
+from ganscale.networks.build import (
+    build_discriminator,
+    build_generator,
+    first_discriminator,
+    first_generator,
+)
 
-__all__ = ["build_discriminator", "build_generator"]
+__all__ = ["build_discriminator", "build_generator", "first_discriminator", "first_generator"]

@@ -6,9 +6,11 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from ganscale.config import CustomNetworkOptions, Section
+from ganscale import randomness
+from ganscale.config import CustomNetworkOptions, Experiment, Section
 from ganscale.errors import GanscaleError
 from ganscale.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ganscale.networks.mlp import MLPDiscriminator, MLPGenerator
@@ -51,6 +53,27 @@ def build_discriminator(
     With `classes` it is also given labels (N,), int64.
     """
     return _build(options, DISCRIMINATORS, {"image_shape": image_shape} | _conditions(classes))
+
+
+def first_generator(experiment: Experiment) -> nn.Module:
+    """The generator with its first weights: the same at every call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(randomness.torch_seed(experiment.seed, "weights/generator"))
+        return build_generator(
+            experiment.generator.network,
+            experiment.latent.dim,
+            experiment.image_shape,
+            experiment.data.classes,
+        )
+
+
+def first_discriminator(experiment: Experiment) -> nn.Module:
+    """The discriminator with its first weights: the same at every call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(randomness.torch_seed(experiment.seed, "weights/discriminator"))
+        return build_discriminator(
+            experiment.discriminator.network, experiment.image_shape, experiment.data.classes
+        )
 
 
 def _conditions(classes: int | None) -> dict[str, Any]:

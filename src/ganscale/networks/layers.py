@@ -1,8 +1,6 @@
 """What several networks share: activations, normalisation, initialisation."""
 
-from collections.abc import Sequence
-
-from torch import Tensor, nn
+from torch import nn
 
 from ganscale.networks.conditioning import ClassBatchNorm
 
@@ -94,26 +92,3 @@ class Discriminator(nn.Module):
         Only then may real and generated images be judged in one batch.
         """
         return not has_batch_norm(self)
-
-
-def standing_statistics(network: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> None:
-    """Set BatchNorm's running statistics to their plain average over `batches`, in place.
-
-    A batch is what the network is called with: latents, and labels if it is conditional.
-
-    The weights of an average of networks have no running statistics of their own; these are
-    what sampling with fixed statistics needs (BigGAN, appendix C.1). Leaves the network in
-    evaluation mode.
-    """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    if norms:
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # cumulative average
-        network.train()
-        for batch in batches:
-            network(*batch)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-    network.eval()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Experiment
-from ganscale.objectives.augment import augment
+from ganscale.gan.augment import augment
 
 
 class Augmentation:

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Balance, Experiment
-from ganscale.data.image_set import ImageSet
-from ganscale.data.ranks import Ranks
-from ganscale.data.reader import Batch
+from ganscale.data.reading.image_set import ImageSet
+from ganscale.data.reading.readers import Batch
+from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
-from ganscale.training.game import Game
-from ganscale.training.step import REAL_SCALE
+from ganscale.training.model import Game
+from ganscale.training.update import REAL_SCALE
 
 CHUNK = 250  # images judged at once
 

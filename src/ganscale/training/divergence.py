@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ganscale.errors import GanscaleError
-from ganscale.training.game import Game
+from ganscale.training.model import Game
 
 
 def refuse_differing_ranks(game: Game, step: int) -> None:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from ganscale.runs.run_folder import SAVE, STOP
+
 if TYPE_CHECKING:
     from accelerate import Accelerator  # takes seconds, and `ganscale stop` wants only two names
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 AGREE_EVERY = 10  # steps; asking all ranks costs a reduction and a wait for the device
 LOOK_EVERY_S = 1.0  # a shared file system is slow to ask
-STOP, SAVE = "stop", "save"
 STANDARD_ERROR = 2
 HEARD = "\nganscale: saving and ending as soon as this step is done; Ctrl-C again ends at once\n"
 

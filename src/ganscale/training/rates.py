@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from ganscale.config import Experiment, Schedule
+from ganscale.engines.player import Player
 from ganscale.errors import GanscaleError
-from ganscale.training.players import Player
 
 log = logging.getLogger("ganscale")
 

@@ -13,16 +13,16 @@ from ganscale.evaluation.scores import Scores, forget_after
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.health import Health
 from ganscale.monitoring.pictures import save_grid
-from ganscale.monitoring.report import write_report
 from ganscale.monitoring.trackers import Trackers
-from ganscale.training import checkpoint
-from ganscale.training.gallery import draw_gallery
-from ganscale.training.run_folder import RunFolder
-from ganscale.training.sampling import Sampler
-from ganscale.training.trust import note_own_wandb
+from ganscale.runs import checkpoint
+from ganscale.runs.gallery import draw_gallery
+from ganscale.runs.report import write_report
+from ganscale.runs.run_folder import RunFolder
+from ganscale.runs.sampler import Sampler
+from ganscale.runs.trust import note_own_wandb
 
 if TYPE_CHECKING:
-    from ganscale.evaluation.evaluate import Evaluator
+    from ganscale.evaluation.evaluator import Evaluator
 
 log = logging.getLogger("ganscale")
 

@@ -11,23 +11,23 @@ from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Experiment
-from ganscale.data.ranks import Ranks, gather_objects
-from ganscale.data.reader import Batch
-from ganscale.data.source import BatchSource
+from ganscale.data.reading.batch_source import BatchSource
+from ganscale.data.reading.readers import Batch
+from ganscale.engines.arithmetic import Arithmetic, set_up_arithmetic
+from ganscale.engines.distributed import Ranks, gather_objects
 from ganscale.errors import GanscaleError
 from ganscale.monitoring.progress import PhaseTimer, TrainingProgress, set_up_logging
-from ganscale.training import checkpoint
-from ganscale.training.arithmetic import Arithmetic, set_up_arithmetic
+from ganscale.runs import checkpoint
+from ganscale.runs.run_folder import RunFolder
 from ganscale.training.balance import HeldOut
 from ganscale.training.divergence import refuse_differing_ranks
-from ganscale.training.game import Game
+from ganscale.training.model import Game
 from ganscale.training.preemption import StopRequest
 from ganscale.training.recorder import Recorder
-from ganscale.training.run_folder import RunFolder
-from ganscale.training.step import GANStep, Statistics
+from ganscale.training.update import GANStep, Statistics
 
 if TYPE_CHECKING:
-    from ganscale.evaluation.evaluate import Evaluator
+    from ganscale.evaluation.evaluator import Evaluator
 
 LEAST_LOSS_SCALE = 1.0  # it begins at 65,536 and is halved at each step that overflows
 
@@ -174,7 +174,7 @@ class Trainer:
     def _make_evaluator(self) -> "Evaluator | None":
         if self.experiment.evaluation.every is None:
             return None
-        from ganscale.evaluation.evaluate import Evaluator  # torchmetrics takes seconds to import
+        from ganscale.evaluation.evaluator import Evaluator  # torchmetrics takes seconds to import
 
         return Evaluator(
             self.experiment,

@@ -1,0 +1,159 @@
+"""`ganscale submit`: a training job handed to Slurm, once nothing is known that would end it."""
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganscale.errors import GanscaleError
+
+if TYPE_CHECKING:
+    from ganscale.config import Data, Experiment
+
+SCRIPT = Path("slurm") / "train.sbatch"
+ENGINES = ("ddp", "fsdp2", "zero0", "zero1", "zero2", "zero2_offload", "zero3")
+MEMORY_PER_GPU = "16G"
+CPUS_BESIDE_WORKERS = 2  # a rank's own, and one for what it writes and fetches meanwhile
+
+
+def run(options: argparse.Namespace) -> None:
+    """Submit `slurm/train.sbatch` for an experiment, or print what would be submitted."""
+    from ganscale.config.load import load  # slow to import; the command line asks us for ENGINES
+
+    experiment = load(options.experiment, options.overrides)
+    if not SCRIPT.is_file():
+        raise GanscaleError(f"{Path.cwd()} has no {SCRIPT}; run this in the clone's folder")
+    _refuse_what_ends_in_the_queue(options, experiment)
+    line = command(options, experiment)
+    print(f"# GANSCALE_ENGINE={options.engine} {shlex.join(line)}")
+    print(f"# {_world(options, experiment)}")
+    if options.dry_run:
+        print(SCRIPT.read_text(), end="")
+        return
+    if shutil.which("sbatch") is None:
+        raise GanscaleError("sbatch is not on PATH: submit from a login node of the cluster")
+    environment = {**os.environ, "GANSCALE_ENGINE": options.engine}
+    done = subprocess.run(line, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise GanscaleError(f"sbatch refused the job: {done.stderr.strip()}")
+    job = done.stdout.strip().partition(";")[0]
+    print(f"job {job}")
+    print(f"watch it:  tail -F slurm-{experiment.name}-{job}.log    squeue --job {job}")
+    print(
+        f"its run:   {experiment.folder}    (ganscale stop {experiment.folder} saves and ends it)"
+    )
+
+
+def command(options: argparse.Namespace, experiment: "Experiment") -> list[str]:
+    """The line that submits."""
+    asked = {
+        "job-name": experiment.name,
+        "nodes": options.nodes,
+        "gpus-per-node": options.gpus_per_node,
+        "cpus-per-gpu": options.cpus_per_gpu,
+        "mem-per-gpu": options.mem_per_gpu,
+        "time": options.time,
+        "partition": options.partition,
+        "account": options.account,
+        "qos": options.qos,
+    }
+    if options.gpus_per_node:
+        # Slurm's own defaults are one CPU a node, for all ranks together, and often no memory.
+        if not _asks(options, "--cpus-per-gpu", "--cpus-per-task", "-c"):
+            asked["cpus-per-gpu"] = CPUS_BESIDE_WORKERS + experiment.data.workers
+        if not _asks(options, "--mem-per-gpu", "--mem", "--mem-per-cpu"):
+            asked["mem-per-gpu"] = MEMORY_PER_GPU
+    given = [f"--{key}={value}" for key, value in asked.items() if value is not None]
+    # The batch script must see paths as they are here: it starts in this folder.
+    arguments = [str(SCRIPT), str(options.experiment), *options.overrides]
+    return ["sbatch", "--parsable", *given, *options.sbatch, *arguments]
+
+
+def _asks(options: argparse.Namespace, own: str, *others: str) -> bool:
+    """Whether the user has asked for it, by our option or by one of Slurm's."""
+    if getattr(options, own.removeprefix("--").replace("-", "_")) is not None:
+        return True
+    given = [option.partition("=")[0] for option in options.sbatch]
+    return any(name in given for name in (own, *others))
+
+
+def _processes(options: argparse.Namespace) -> int:
+    """The world size: a process a GPU, without GPUs a process a node."""
+    return int(options.nodes * (options.gpus_per_node or 1))
+
+
+def _world(options: argparse.Namespace, experiment: "Experiment") -> str:
+    """How many processes the job has, and what each of them does of a batch."""
+    processes, batch = _processes(options), experiment.train.batch_size
+    nodes = f"{options.nodes} node{'s' if options.nodes > 1 else ''}"
+    gpus = f" × {options.gpus_per_node} GPUs" if options.gpus_per_node else ", no GPUs"
+    return f"world size {processes}: {nodes}{gpus}; {batch // processes} of {batch} images each"
+
+
+def _refuse_what_ends_in_the_queue(options: argparse.Namespace, experiment: "Experiment") -> None:
+    """Raise `GanscaleError` for what would end the job as soon as it has started."""
+    from ganscale.engines.distributed import Ranks
+    from ganscale.engines.rules import refuse_unfit_engine
+    from ganscale.runs.run_folder import RunFolder
+
+    processes = _processes(options)
+    Ranks(world_size=processes).rows(experiment.train.batch_size, experiment.train.accumulation)
+    refuse_unfit_engine(
+        experiment,
+        gpus=options.gpus_per_node is not None,
+        fsdp=options.engine == "fsdp2" and processes > 1,
+        zero_stage=_zero_stage(options.engine),
+    )
+    RunFolder.of(experiment).refuse_another(experiment)
+    _check_players(experiment)
+    _check_set(experiment.data)
+    if experiment.held_out is not None:
+        _check_set(experiment.held_out)
+
+
+def _check_players(experiment: "Experiment") -> None:
+    """Build both networks once and read their schedules: each may be the user's own code."""
+    from ganscale.networks import first_discriminator, first_generator
+    from ganscale.training.penalty_rules import refuse_unfit_penalties
+    from ganscale.training.rates import Scheduled
+
+    for player in ("generator", "discriminator"):
+        Scheduled(f"{player}.schedules", getattr(experiment, player).schedules)
+    first_generator(experiment)
+    refuse_unfit_penalties(experiment, first_discriminator(experiment))
+
+
+def _zero_stage(engine: str) -> int | None:
+    """The stage of a DeepSpeed engine."""
+    if engine in ("ddp", "fsdp2"):
+        return None
+    path = Path("configs") / "deepspeed" / f"{engine}.json"
+    try:
+        return int(json.loads(path.read_text())["zero_optimization"]["stage"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GanscaleError(f"--engine {engine}: {path} cannot be used ({error!r})") from None
+
+
+def _check_set(data: "Data") -> None:
+    """Raise `GanscaleError` if a dataset that this machine can see does not fit the experiment."""
+    paths = [part.path for part in data.mixture] or [data.path]
+    if data.reader == "streaming" or any("://" in path for path in paths):
+        return
+    missing = [path for path in paths if not Path(path).exists()]
+    if missing:
+        print(
+            f"ganscale: warning: {missing[0]} is not there on this machine; the job looks for it "
+            "on its nodes",
+            file=sys.stderr,
+        )
+        return
+    from ganscale.data.reading.image_set import ImageSet  # imports torch
+
+    images = ImageSet(data)
+    if data.partitions > 1:
+        images.order(0)

@@ -1,0 +1,221 @@
+"""Reading, checking, comparing and writing experiment files."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ValidationError
+from yaml import YAMLError, safe_dump
+
+from ganscale.config import Experiment
+from ganscale.config.mistakes import explain, flatten, key_of, shown
+from ganscale.errors import GanscaleError
+
+BASE = "base"
+MOST_DEPTH = 32
+MOST_BITS = 64  # of a whole number: thousands of digits could not even be shown
+PLAIN = (str, int, float, bool, type(None))
+
+
+def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file, put `key=value` overrides over it and check the result.
+
+    A file may say `base: other.yaml` and give only what differs from that one. Without a path the
+    defaults are what is overridden. Raises `GanscaleError` with one message
+    that names every key at fault, its value and what is allowed.
+    """
+    tree = _read(Path(path)) if path is not None else OmegaConf.create({})
+    for override in overrides:
+        _put_over(tree, override)
+    source = str(path) if path is not None else "the defaults"
+    values = _resolved(tree, " with ".join([source, *map(_shortened, overrides)]))
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        mistakes = error.errors()
+    heading, keys_of_file = f"{source}: not a valid experiment", set[str]()
+    if path is None:
+        heading = "not a valid experiment"
+    elif overrides and (found := _keys_if_valid(Path(path))):
+        heading, keys_of_file = f"{path} is valid, but not with these overrides", found
+    lines = [f"{heading}:"]
+    for mistake in mistakes:
+        lines.append(f"  {explain(mistake)}")
+        if mistake["type"] == "extra_forbidden" and key_of(mistake) in keys_of_file:
+            lines.append(f"    {path} sets it: leave it out in a copy of that file")
+    raise GanscaleError("\n".join(lines))
+
+
+def load_recorded(content: bytes, path: Path) -> Experiment:
+    """The experiment in the `experiment.yaml` of a run, which lies at `path`.
+
+    The run may be a stranger's: no interpolation is resolved (`${oc.env:…}` would read this
+    machine's environment into a report), no `base` is read. `to_yaml` writes plain values only.
+    """
+    try:
+        _refuse_costly_yaml(content, path)
+        values = yaml.safe_load(content)
+    except GanscaleError:
+        raise
+    except Exception as error:  # PyYAML has many, and RecursionError
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise GanscaleError(f"{path}: not valid YAML: {what}") from None
+    if not isinstance(values, dict):
+        raise GanscaleError(f"{path}: an experiment file holds `key: value` pairs")
+    for key, mistake in _not_plain(values, ""):
+        raise GanscaleError(f"{path}: {key} {mistake}")
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        lines = [f"  {explain(mistake)}" for mistake in error.errors()]
+        raise GanscaleError("\n".join([f"{path}: not a valid experiment:", *lines])) from None
+
+
+def _not_plain(tree: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Yield the key and the mistake of each value that `to_yaml` would not have written."""
+    if isinstance(tree, dict):
+        for name, value in tree.items():
+            if not isinstance(name, str) or not _is_text(name):
+                yield key or "it", f"has the key {shown(name)}, which is not text"
+            else:
+                yield from _not_plain(value, f"{key}.{name}" if key else name)
+    elif isinstance(tree, list):
+        for number, value in enumerate(tree):
+            yield from _not_plain(value, f"{key}.{number}")
+    elif type(tree) not in PLAIN:
+        kinds = ", ".join(kind.__name__ for kind in PLAIN[:-1])
+        yield key, f"is of the kind {type(tree).__name__}; it may be {kinds}, null, a list or a map"
+    elif isinstance(tree, int) and tree.bit_length() > MOST_BITS:
+        yield key, f"is a whole number of more than {MOST_BITS} bits; write a smaller one"
+    elif isinstance(tree, str) and not _is_text(tree):
+        yield key, f"is {shown(tree)}, which is not text: half of a pair of characters"
+    elif isinstance(tree, str) and "${" in tree:
+        yield (
+            key,
+            f"is {shown(tree)}: a run's experiment holds values, and nothing in it is looked up; "
+            "write the value itself",
+        )
+
+
+def _is_text(value: str) -> bool:
+    """Return whether UTF-8 can encode the text: YAML's escapes also make lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refuse_costly_yaml(content: bytes, path: Path) -> None:
+    """Aliases of aliases grow without bound, and PyYAML takes quadratic time in depth."""
+    depth = 0
+    for event in yaml.parse(content, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or depth > MOST_DEPTH:
+            raise GanscaleError(
+                f"{path}: holds YAML aliases, or more than {MOST_DEPTH} levels; a run's experiment "
+                "has neither"
+            )
+
+
+def _keys_if_valid(path: Path) -> set[str]:
+    """The keys that a file sets, if it is a valid experiment by itself."""
+    try:
+        values = _resolved(_read(path), str(path))
+        Experiment.model_validate(values)
+    except (GanscaleError, ValidationError):
+        return set()
+    return {key for key, _ in flatten(values)}
+
+
+def _put_over(tree: DictConfig, override: str) -> None:
+    """Set one key, as `objective.penalties.0.weight=2` says it."""
+    if "=" not in override:
+        raise GanscaleError(
+            f"override '{_shortened(override)}': write key=value, e.g. train.steps=2000"
+        )
+    with _one_message(f"override '{_shortened(override)}'"):
+        tree.merge_with_dotlist([override])
+
+
+def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
+    """The values of a file, over those of the file that it names as its base."""
+    if path in readers:
+        raise GanscaleError(f"{path}: `base` leads round in a circle")
+    with _one_message(str(path)):
+        values = OmegaConf.load(path)
+    if not isinstance(values, DictConfig):
+        raise GanscaleError(f"{path}: an experiment file holds `key: value` pairs")
+    with _one_message(f"{path}: {BASE}"):
+        base = values.pop(BASE, None)
+    if base is None:
+        return values
+    below = _read(path.parent / str(base), (*readers, path))
+    with _one_message(f"{path} over its base {base}"):
+        merged = OmegaConf.merge(below, values)
+    assert isinstance(merged, DictConfig)
+    return merged
+
+
+def _shortened(override: str) -> str:
+    return shown(override, str)
+
+
+def _resolved(tree: DictConfig, source: str) -> Any:
+    """Plain values, with every `${key}` replaced by what it stands for."""
+    with _one_message(source):
+        return OmegaConf.to_container(tree, resolve=True)
+
+
+@contextmanager
+def _one_message(source: str) -> Iterator[None]:
+    """Turn whatever a parser raises into one message: it has met input that it does not expect.
+
+    Besides their own exceptions OmegaConf and yaml let IndexError, ValueError, TypeError and
+    RecursionError through.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise GanscaleError(f"{error.filename}: no such experiment file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise GanscaleError(f"{source}: cannot be read ({error})") from None
+    except RecursionError:
+        raise GanscaleError(f"{source}: nested too deeply") from None
+    except Exception as error:
+        problem = "not valid YAML" if isinstance(error, YAMLError) else "cannot be used"
+        reason = shown(" ".join(str(error).split()) or type(error).__name__, str)
+        raise GanscaleError(f"{source}: {problem}: {reason}") from None
+
+
+def to_yaml(experiment: Experiment) -> str:
+    """The whole experiment, defaults included, as YAML that `load` reads back."""
+    return safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+
+
+def json_schema() -> str:
+    """The JSON schema from which editors complete and check experiment files."""
+    schema = Experiment.model_json_schema()
+    description = "Another experiment file, beside this one, that this one differs from."
+    schema["properties"][BASE] = {"type": "string", "description": description}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def differences(ours: Experiment, theirs: Experiment) -> list[tuple[str, Any, Any]]:
+    """Key, our value and their value, for each key that changes what a step computes."""
+    ours_flat = dict(flatten(ours.model_dump(mode="json")))
+    theirs_flat = dict(flatten(theirs.model_dump(mode="json")))
+
+    def decides(key: str) -> bool:
+        return not any(key == m or key.startswith(m + ".") for m in (*Experiment.MACHINERY, "name"))
+
+    return [
+        (key, ours_flat.get(key), theirs_flat.get(key))
+        for key in dict.fromkeys([*ours_flat, *theirs_flat])
+        if decides(key) and ours_flat.get(key) != theirs_flat.get(key)
+    ]

@@ -1,0 +1,1 @@
+"""From images of any kind to shards."""

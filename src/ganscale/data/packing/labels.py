@@ -1,0 +1,44 @@
+"""Labels from a file beside the images: CSV or JSON, by file name."""
+
+import csv
+import io
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ganscale.errors import GanscaleError
+from ganscale.files import read_regular
+
+MOST_BYTES = 1 << 31
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    """File name to class name.
+
+    A CSV has a header and the file name in its first column, the class in its second. A JSON is
+    `{"name": class}`, `[["name", class], …]`, or `{"labels": [["name", class], …]}` as StyleGAN's
+    `dataset.json` has it. Raises `GanscaleError` naming the file where it is neither.
+    """
+    try:
+        text = read_regular(path, MOST_BYTES).decode()
+        if path.suffix.lower() == ".csv":
+            rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
+            return {row[0]: row[1] for row in rows if row}
+        content: Any = json.loads(text)
+        if isinstance(content, dict) and isinstance(content.get("labels"), list):
+            content = content["labels"]
+        pairs = content.items() if isinstance(content, dict) else content
+        return {str(name): str(label) for name, label in pairs}
+    except (OSError, ValueError, IndexError, TypeError, RecursionError, csv.Error) as error:
+        raise GanscaleError(
+            f"{path}: not a label file ({error}); a CSV of `name,class` with a header, or a JSON "
+            'object {"name": class}'
+        ) from None
+
+
+def class_of(name: str, labels: dict[str, str], source: Path) -> str:
+    """The class of a file, looked up by its path in the source and then by its bare name."""
+    for key in (name, PurePosixPath(name).name):
+        if key in labels:
+            return labels[key]
+    raise GanscaleError(f"{source}: '{name}' has no label in the label file")

@@ -1,0 +1,220 @@
+"""Where images come from before they are packed.
+
+A source is a list of images that any process may read in any order: `len(source)`,
+`source.label(i)` (-1 for none), `source.image(i)`. Sources are pickled into packing processes
+and open their files there.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from ganscale.data.packing.file_sources import (
+    ShardSource,
+    folder_source,
+    load_image,
+    natural,
+    shard_paths,
+    tar_source,
+    zip_source,
+)
+from ganscale.errors import GanscaleError
+
+TORCHVISION_SETS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+
+
+class Source(Protocol):
+    """Images with labels, in a fixed order."""
+
+    description: str
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def label(self, i: int) -> int:
+        """Index into `classes`, or -1."""
+
+    def image(self, i: int) -> Image.Image:
+        """The image; `GanscaleError` naming it where it cannot be read."""
+
+
+class ArraySource:
+    """Grey or RGB images in memory: uint8, (N, H, W) or (N, H, W, 3)."""
+
+    def __init__(
+        self,
+        description: str,
+        images: np.ndarray,
+        labels: np.ndarray,
+        classes: tuple[str, ...] | None = None,
+    ):
+        self.description = description
+        self.classes = classes or tuple(str(c) for c in range(int(labels.max()) + 1))
+        self._images = images
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def label(self, i: int) -> int:
+        """Index into `classes`."""
+        return int(self._labels[i])
+
+    def image(self, i: int) -> Image.Image:
+        """The image."""
+        return Image.fromarray(self._images[i])
+
+
+class DatasetSource:
+    """A Hugging Face dataset: saved to disk, or parquet files, with an image column."""
+
+    def __init__(self, path: Path, split: str):
+        import datasets
+
+        self.description = path.name
+        with _readable(path):
+            table = _opened_table(path)
+            if isinstance(table, datasets.DatasetDict):
+                if split not in table:
+                    raise GanscaleError(f"{path}: no split '{split}'; it has {', '.join(table)}")
+                table = table[split]
+            self._image = self._column(table, path, ("image", "img", "pixel_values"))
+            self._table = table.cast_column(self._image, datasets.Image(decode=False))
+            labels = [name for name in ("label", "labels", "fine_label") if name in table.features]
+            self._labels: list[Any] = list(table[labels[0]]) if labels else []
+        names = getattr(table.features[labels[0]], "names", None) if labels else ()
+        self._named = bool(names)
+        known = {str(label) for label in self._labels if label is not None}
+        self.classes = tuple(names or sorted(known, key=natural))
+        self._numbers = {name: i for i, name in enumerate(self.classes)}
+
+    @staticmethod
+    def _column(table: Any, path: Path, names: tuple[str, ...]) -> str:
+        for name in names:
+            if name in table.features:
+                return name
+        raise GanscaleError(f"{path}: no image column ({', '.join(names)}) among {table.features}")
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def label(self, i: int) -> int:
+        """Index into `classes`, or -1."""
+        label = self._labels[i] if self._labels else None
+        if label is None:
+            return -1
+        return label if self._named and isinstance(label, int) else self._numbers[str(label)]
+
+    def image(self, i: int) -> Image.Image:
+        """The decoded image."""
+        where = f"{self.description}: row {i}"
+        return load_image(lambda: self._content(i), where)
+
+    def _content(self, i: int) -> bytes:
+        """The file of an image, which stands in the table or beside it."""
+        row = self._table[i][self._image] or {}
+        if row.get("bytes") is not None:
+            return bytes(row["bytes"])
+        raise ValueError("it names a file and does not hold it")
+
+
+def _opened_table(path: Path) -> Any:
+    import datasets
+
+    if path.suffix == ".parquet" or any(path.glob("*.parquet")):
+        files = [str(path)] if path.is_file() else sorted(map(str, path.glob("*.parquet")))
+        return datasets.Dataset.from_parquet(files)
+    return datasets.load_from_disk(str(path))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """One message for whatever Arrow and its readers meet in a damaged or unfit file."""
+    try:
+        yield
+    except GanscaleError:
+        raise
+    except Exception as error:
+        raise GanscaleError(
+            f"{path}: not a readable dataset ({type(error).__name__}: {str(error)[:200]})"
+        ) from None
+
+
+def torchvision_source(name: str, root: Path | None, split: str, download: bool) -> ArraySource:
+    """A set in torchvision's own layout under `root`, fetched by torchvision where asked."""
+    import torchvision.datasets
+
+    root = root or Path("data/torchvision")
+    kind = TORCHVISION_SETS[name]
+    try:
+        dataset = getattr(torchvision.datasets, kind)(
+            str(root), train=split == "train", download=download
+        )
+    except (RuntimeError, OSError) as error:
+        hint = "" if download else "; --download fetches it, --data-root says where it is"
+        first = str(error).splitlines()[0]
+        raise GanscaleError(f"{kind} is not in {root} ({first}){hint}") from None
+    classes = tuple(str(c).split(" - ")[0] for c in dataset.classes)
+    return ArraySource(
+        f"{kind} {split}", np.asarray(dataset.data), np.asarray(dataset.targets), classes
+    )
+
+
+def digits_source() -> ArraySource:
+    """scikit-learn's 1,797 handwritten digits of 8×8 pixels, brightness 0 to 16 made 0 to 255."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    return ArraySource("scikit-learn digits", images, digits.target)
+
+
+def open_source(
+    name: str,
+    data_root: Path | None = None,
+    split: str = "train",
+    download: bool = False,
+    labels: Path | None = None,
+) -> Source:
+    """The source that a user names: a known set, or a path to any of the kinds above."""
+    if name in TORCHVISION_SETS:
+        return torchvision_source(name, data_root, split, download)
+    if name == "digits":
+        return digits_source()
+    path = Path(name)
+    shards = shard_paths(name)
+    if shards:
+        return ShardSource(name, shards)
+    if (
+        path.suffix == ".parquet"
+        or (path / "dataset_info.json").is_file()
+        or (
+            path.is_dir()
+            and ((path / "dataset_dict.json").is_file() or any(path.glob("*.parquet")))
+        )
+    ):
+        return _dataset_source(path, split)
+    if path.is_dir():
+        return folder_source(path, labels)
+    if not path.is_file():
+        raise GanscaleError(
+            f"{name}: no such source; give {', '.join(TORCHVISION_SETS)}, digits, or a folder, "
+            "zip or tar of images, WebDataset shards, parquet or a saved dataset"
+        )
+    return zip_source(path, labels) if zipfile.is_zipfile(path) else tar_source(path, labels)
+
+
+def _dataset_source(path: Path, split: str) -> DatasetSource:
+    try:
+        return DatasetSource(path, split)
+    except ImportError:
+        raise GanscaleError(
+            f"{path}: reading it needs the package datasets: "
+            "in the clone, pip install -e '.[datasets]'"
+        ) from None

@@ -1,0 +1,63 @@
+"""What the trainer reads from: exact batches of an indexed set, or a stream of shards."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ganscale.config import Experiment
+from ganscale.data.reading.image_set import ImageSet
+from ganscale.data.reading.loader import BatchDataset, ahead, batches
+from ganscale.data.reading.readers import Batch, Reader
+from ganscale.data.reading.resident import open_reader
+from ganscale.engines.distributed import Ranks
+
+
+class BatchSource:
+    """This rank's part of every batch of a run."""
+
+    def __init__(self, experiment: Experiment, ranks: Ranks, rows: range, device: torch.device):
+        self._experiment = experiment
+        self._ranks = ranks
+        self._rows = rows
+        data = experiment.data
+        self._dataset: BatchDataset | None = None
+        if data.reader == "streaming":
+            self.description = f"streaming reader: {data.path}, shards drawn with replacement"
+            self.fingerprint = "streaming"
+            return
+        ranks.together(self._open)
+        self.fingerprint = self._images.fingerprint
+        reader, self.description = open_reader(data, self._images, ranks, device)
+        order = self._images.order(experiment.seed)
+        size = experiment.train.batch_size
+        self._dataset = BatchDataset(reader, order, size, rows, ahead(data, self._images))
+
+    def _open(self) -> None:
+        self._images = ImageSet(self._experiment.data)
+
+    def batches(self, first: int, last: int) -> Iterator[Batch]:
+        """Batches number first … last - 1."""
+        data = self._experiment.data
+        if self._dataset is not None:
+            return batches(self._dataset, first, last, data)
+        from ganscale.data.reading.streaming import stream
+
+        shape, seed = self._experiment.image_shape, self._experiment.seed
+        return stream(data, shape, len(self._rows), seed, self._ranks.rank, first)
+
+    def class_shares(self) -> Tensor | None:
+        """How often each class is drawn, (classes,); None where that is not known or not asked.
+
+        Every rank calls it; rank 0 looks and tells the others.
+        """
+        classes = self._experiment.data.classes
+        if classes is None or self._dataset is None:
+            return None
+        first = self._ranks.rank == 0
+        return self._ranks.together(lambda: self._images.class_shares() if first else None)[0]
+
+    def whole_set(self) -> tuple[ImageSet, Reader]:
+        """The dataset and its reader, for a caller that needs all of it."""
+        assert self._dataset is not None, "the config refuses to evaluate a streaming run"
+        return self._images, self._dataset.reader

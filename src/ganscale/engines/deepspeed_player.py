@@ -1,0 +1,162 @@
+"""A player on a DeepSpeed engine, ZeRO stage 0 to 3.
+
+Its checkpoints are those of every other player: weights and optimizer states are put together from
+the ranks' parts, parameter by parameter, and taken apart again. So a run may go on with another
+stage, another number of processes, or without DeepSpeed.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganscale.config import Train
+from ganscale.engines.player import Player
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class DeepSpeedPlayer(Player):
+    """`network` is the DeepSpeed engine, `raw` the module inside."""
+
+    def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
+        # DeepSpeed lays weights out in flat buffers; channels_last stays the images' order.
+        self.raw.to(memory_format=torch.contiguous_format)
+        self.accelerator.state.select_deepspeed_plugin(self.name)
+        self.network, _ = self.accelerator.prepare(self.raw, optimizer)
+        self.optimizer = self.network.optimizer
+        self.stage: int = self.network.zero_optimization_stage()
+        self._accumulation = ExitStack()
+        self._accumulating = False
+
+    @property
+    def replicated(self) -> bool:
+        """Whether every rank holds all of the weights: not under stage 3."""
+        return self.stage < 3
+
+    @contextmanager
+    def micro_batch(self, last: bool) -> Iterator[None]:
+        """Around the forward and backward of a micro-batch: gradients are reduced in the last.
+
+        Left alone, stages 2 and 3 would reduce in each.
+        """
+        if self.stage > 0 and not last and not self._accumulating:
+            self._accumulation.enter_context(self.network.coalesce_grad_reduction())
+            self._accumulating = True
+        self.network.set_gradient_accumulation_boundary(last)
+        yield
+        if last:
+            self._accumulation.close()
+            self._accumulating = False
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the loss's gradient, scaled under fp16."""
+        self.network.backward(loss)
+
+    def step(self, measure: bool = False) -> Tensor | None:
+        """Update the weights and clear the gradients; returns the gradient's norm if measured."""
+        norm = self._gradient_norm() if measure and self.stage == 0 else None
+        self.network.step()
+        if measure and self.stage > 0:
+            norm = torch.as_tensor(self.network.get_global_grad_norm(), device=self.device)
+        return norm
+
+    def _gradient_norm(self) -> Tensor:
+        """L2 norm of the reduced gradients; DeepSpeed keeps it from stage 1 on only."""
+        gradients = [p.grad for p in self.raw.parameters() if p.grad is not None]
+        scaler = self._scaler()
+        return torch.nn.utils.get_total_norm(gradients) / (scaler.get_scale() if scaler else 1.0)
+
+    def _scaler(self) -> Any:
+        """The loss scaler, where there is one."""
+        if self.stage == 0:
+            return self.network.torch_autocast_z0_gradscaler
+        return self.optimizer.torch_autocast_gradscaler
+
+    # -- state ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Around anything that reads the raw network's weights; every rank enters it."""
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters(
+            list(self.raw.parameters()), enabled=self.stage == 3
+        ):
+            yield
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Take these weights, also for the float32 copies that ZeRO updates."""
+        import deepspeed
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
+
+        # Modified under a rank's name, the values are broadcast and divided again.
+        with deepspeed.zero.GatheredParameters(
+            list(self.raw.parameters()), modifier_rank=0, enabled=self.stage == 3
+        ):
+            self.raw.load_state_dict(state)
+        for name, parameter in self.raw.named_parameters():
+            value = state[name].to(self.device)
+            if self.stage == 3:
+                safe_set_local_fp32_param(parameter, self._own_part(parameter, value))
+            elif self.stage > 0:
+                safe_set_full_fp32_param(parameter, value)
+
+    def _own_part(self, parameter: Any, value: Tensor) -> Tensor:
+        """This rank's part of a value under stage 3, which pads the last rank's."""
+        size = parameter.ds_tensor.numel()
+        flat = torch.zeros(size * self.accelerator.num_processes, device=value.device)
+        flat[: value.numel()] = value.flatten()
+        return flat.view(-1, size)[self.accelerator.process_index]
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        """As torch's Adam would give it: number of the parameter → step and moments."""
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        if self.stage == 0:
+            return super()._optimizer_state()
+        inner = self.optimizer.optimizer
+        steps = [float(s["step"]) for s in inner.state.values()]
+        states: dict[int, dict[str, Tensor]] = {}
+        for i, parameter in enumerate(self.raw.parameters()):
+            if not steps:
+                break
+            moments = {
+                key: safe_get_full_optimizer_state(parameter, key).cpu().clone() for key in MOMENTS
+            }
+            states[i] = {"step": torch.tensor(steps[0]), **moments}
+        return {"state": states}
+
+    def _load_optimizer_state(self, state: dict[str, Any]) -> None:
+        from deepspeed.utils import safe_set_full_optimizer_state, safe_set_local_optimizer_state
+
+        if not state["state"]:
+            return
+        if self.stage == 0:
+            super()._load_optimizer_state(state)
+            return
+        self._make_empty_moments(state["state"][0]["step"])
+        for i, parameter in enumerate(self.raw.parameters()):
+            for key in MOMENTS:
+                value = state["state"][i][key].to(self.device)
+                if self.stage == 3:
+                    part = self._own_part(parameter, value)
+                    safe_set_local_optimizer_state(parameter, part, key)
+                else:
+                    safe_set_full_optimizer_state(parameter, value, key)
+
+    def _make_empty_moments(self, step: Tensor) -> None:
+        """What Adam makes at its first step, over the flat parts that ZeRO gives it."""
+        zero = self.optimizer
+        parts = (
+            zero.fp32_partitioned_groups_flat
+            if self.stage == 3
+            else zero.single_partition_of_fp32_groups
+        )
+        for part in parts:
+            moments = {key: torch.zeros_like(part) for key in MOMENTS}
+            zero.optimizer.state[part] = {"step": step.to(part.device).clone(), **moments}
+        if self.stage < 3:
+            zero._lazy_init_hp_params_optimizer_state()  # links parameters to their parts

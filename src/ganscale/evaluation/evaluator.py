@@ -1,0 +1,132 @@
+"""Scores of a generator, by all ranks together."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ganscale.config import Experiment
+from ganscale.data.reading.image_set import ImageSet
+from ganscale.data.reading.readers import Reader
+from ganscale.engines.distributed import Ranks, gather_objects
+from ganscale.evaluation import metrics
+from ganscale.evaluation.feature_cache import Cache
+from ganscale.evaluation.features.network import Features, measure, open_features
+from ganscale.evaluation.ranks import gathered
+from ganscale.evaluation.real_set import COMPARED, RealSet
+from ganscale.evaluation.samples import NotFiniteError, drawn_labels, generate
+from ganscale.evaluation.scores import Scores
+from ganscale.monitoring.progress import tracked
+
+
+class Evaluator:
+    """Holds the feature network and what it says of the real set; `scores` judges a generator."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        images: ImageSet,
+        reader: Reader,
+        device: torch.device,
+        ranks: Ranks,
+        fallback: Path,
+    ):
+        self._experiment = experiment
+        self._device = device
+        self._ranks = ranks
+        self._reader = reader
+        cache = Cache(experiment.data, images, fallback)
+        self.network = open_features(experiment, images, reader, device, cache)
+        real_set = RealSet(self.network, images, reader, device, ranks, cache)
+        self.real = real_set.statistics
+        self.perfect_fid = real_set.perfect_fid(experiment.evaluation.samples)
+        self._real_samples = real_set.samples
+        self._real_set = images.description
+
+    @torch.no_grad()
+    def scores(self, generator: nn.Module) -> Scores:
+        """All scores of `evaluation.samples` images; every rank calls it.
+
+        Raises `GanscaleError` where the images or a score are not finite numbers.
+        """
+        fake, compared = self._measure_generated(generator)
+        real = self.real.sums
+        mean, deviation = metrics.kid(self.real.compared, compared)
+        values = {
+            "fid": metrics.fid(real, fake),
+            "kid": mean,
+            "kid_deviation": deviation,
+            "inception_score": metrics.inception_score(fake),
+            **metrics.neighbourhoods(
+                self.real.compared.to(self._device), compared.to(self._device)
+            ),
+            "diversity": metrics.diversity(real, fake),
+        }
+        shares: list[float] = []
+        if self.network.knows_the_set:
+            values["class_entropy"] = metrics.class_entropy(fake)
+            shares = (fake.histogram / fake.count).tolist()
+        return Scores(
+            values,
+            self.network.description,
+            self.network.checksum,
+            self._experiment.evaluation.samples,
+            self._real_samples,
+            self._real_set,
+            self.perfect_fid,
+            tuple(shares),
+        )
+
+    def _measure_generated(self, generator: nn.Module) -> tuple[metrics.Sums, Tensor]:
+        """Sums over all generated images, and the features of the first of them, on the host."""
+        experiment, ranks = self._experiment, self._ranks
+        options = experiment.evaluation
+        share = -(-options.samples // ranks.world_size)
+        first = min(ranks.rank * share, options.samples)
+        rows = range(first, min(first + share, options.samples))
+        nothing = Features(
+            torch.zeros(0, self.real.compared.shape[1], device=self._device),
+            torch.zeros(0, len(self.real.sums.histogram), device=self._device),
+        )
+        sums, compared = metrics.Sums.zero(nothing), [nothing.features]
+        problem: NotFiniteError | None = None
+        generated = generate(
+            generator,
+            experiment.latent,
+            experiment.seed,
+            "evaluation",
+            rows,
+            options.batch_size,
+            self._device,
+            self._labels,
+        )
+        try:
+            for images in tracked(generated, len(rows), "scoring generated images", len):
+                measured = measure(self.network, images, self._device)
+                sums.add(measured)
+                compared.append(measured.features[: max(0, COMPARED - first)])
+                first += len(images)
+        except NotFiniteError as error:
+            problem = error
+        if any(gather_objects(problem is not None)):
+            raise problem or NotFiniteError()
+        sums.add_up_over_ranks()
+        return sums.on_host(), gathered(torch.cat(compared)).cpu()
+
+    def _labels(self, rows: range) -> tuple[Tensor, ...]:
+        """Classes of some samples, as often as training draws them from the real set."""
+        if self._experiment.data.classes is None:
+            return ()
+        seed = self._experiment.seed
+        return (drawn_labels(self.real.class_weights, seed, "evaluation labels", 0, rows),)
+
+    def nearest(self, images: Tensor, number: int) -> Tensor:
+        """For each of some uint8 images (N, C, H, W) its nearest real ones: (N, number, C, H, W).
+
+        Among the real images whose features are kept: up to 10,000 spread over the set.
+        """
+        features = measure(self.network, images, self._device).features.cpu()
+        distances = torch.cdist(features.double(), self.real.compared.double())
+        places = distances.topk(number, dim=1, largest=False).indices
+        found = self._reader.read(self.real.indices[places.flatten()].numpy())
+        return found.images.view(len(images), number, *images.shape[1:])

@@ -1,0 +1,191 @@
+"""What is known of the real set: feature sums, some features, and how often each class occurs.
+
+Computed once by all ranks and cached by what it depends on: the set, its distribution, the
+resolution, and the network that gives the features.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganscale.data.reading.image_set import ImageSet
+from ganscale.data.reading.order import Indices
+from ganscale.data.reading.readers import Reader
+from ganscale.engines.distributed import Ranks
+from ganscale.errors import GanscaleError
+from ganscale.evaluation.distribution import Distribution
+from ganscale.evaluation.feature_cache import Cache
+from ganscale.evaluation.features.network import FeatureNetwork, Features, measure
+from ganscale.evaluation.metrics import Sums, fid
+from ganscale.evaluation.ranks import Tensors, from_rank_0, gathered
+from ganscale.monitoring.progress import tracked
+
+COMPARED = 10_000  # most images whose features are compared one with another
+BATCH_SIZE = 500
+SUMS = ("sums", "resampled")
+OTHERS = ("compared", "indices", "class_weights")
+
+
+@dataclass
+class RealStatistics:
+    """Of a set, on the host."""
+
+    sums: Sums
+    """Of the whole set, each image with its weight."""
+    resampled: Sums
+    """Of a set of the same size drawn from this one with replacement (a bootstrap)."""
+    compared: Tensor
+    """(up to 10,000, width) features of samples spread evenly over the set."""
+    indices: Tensor
+    """(up to 10,000,) which samples those are."""
+    class_weights: Tensor
+    """(classes,) float64, how much each class counts; (0,) where the set has none."""
+
+
+class RealSet:
+    """Measures the real set, or finds in the cache what was measured before."""
+
+    def __init__(
+        self,
+        network: FeatureNetwork,
+        images: ImageSet,
+        reader: Reader,
+        device: torch.device,
+        ranks: Ranks,
+        cache: Cache,
+    ):
+        """Raises `GanscaleError` where the set has fewer than two images."""
+        self._network = network
+        self._images = images
+        self._reader = reader
+        self._device = device
+        self._ranks = ranks
+        self._cache = cache
+        self._distribution = Distribution(images.strata())
+        self._depends_on = {
+            "features": network.checksum,
+            "distribution": str(self._distribution),
+        }
+        if self._distribution.samples < 2:
+            raise GanscaleError(
+                f"{images.description}: scores need at least two real images", every_rank=True
+            )
+
+    @property
+    def samples(self) -> int:
+        """Images that a generator is compared with."""
+        return self._distribution.samples
+
+    @cached_property
+    def statistics(self) -> RealStatistics:
+        """Rank 0's, from its cache or measured by all ranks together; every rank asks for it."""
+        name = f"statistics-{self._network.key}"
+        found = from_rank_0(lambda: self._cache.read(name, **self._depends_on), self._device)
+        if found is None:
+            measured = _to_tensors(self._measure())
+            found = from_rank_0(
+                lambda: self._cache.write(name, measured, **self._depends_on), self._device
+            )
+            assert found is not None
+        return _from_tensors(found)
+
+    def perfect_fid(self, number: int) -> float:
+        """FID that so many perfect samples would get: what is left to chance; every rank calls it.
+
+        Both sides are drawn from the set with replacement: as many real images as it has, and
+        `number` generated ones. A generator that repeats the set itself may get a little less.
+        """
+        name = f"perfect-{self._network.key}-{number}"
+        found = from_rank_0(lambda: self._cache.read(name, **self._depends_on), self._device)
+        if found is None:
+            drawn = self._sums_of(self._distribution.draw(number, "perfect/generated"))
+            value = fid(self.statistics.resampled, drawn)
+            found = from_rank_0(
+                lambda: self._cache.write(
+                    name, {"fid": torch.tensor(value, dtype=torch.float64)}, **self._depends_on
+                ),
+                self._device,
+            )
+            assert found is not None
+        return float(found["fid"])
+
+    def _measure(self) -> RealStatistics:
+        """All ranks together, each a part of the set."""
+        samples, classes = self._images.samples, len(self._images.classes)
+        again = np.bincount(self._distribution.resample("perfect/real"), minlength=samples)
+        indices = self._distribution.spread(COMPARED)
+        nothing = self._nothing()
+        sums, resampled = Sums.zero(nothing), Sums.zero(nothing)
+        class_weights = torch.zeros(classes, dtype=torch.float64, device=self._device)
+        compared = [nothing.features]
+        parts = self._my_part(np.arange(samples))
+        for numbers in tracked(parts, sum(map(len, parts)), "measuring the real set", len):
+            batch = self._reader.read(numbers)
+            measured = measure(self._network, batch.images, self._device)
+            weights = self._distribution.weights(numbers).to(self._device)
+            sums.add(measured, weights)
+            resampled.add(*_repeated(measured, weights, again[numbers]))
+            wanted = torch.from_numpy(np.isin(numbers, indices)).to(self._device)
+            compared.append(measured.features[wanted])
+            if classes:
+                labels = batch.labels.to(self._device)
+                has_class = labels >= 0
+                class_weights.index_add_(0, labels[has_class], weights[has_class])
+        for part in (sums, resampled):
+            part.add_up_over_ranks()
+        if torch.distributed.is_initialized() and classes:
+            torch.distributed.all_reduce(class_weights)
+        kept = gathered(torch.cat(compared))
+        return RealStatistics(sums, resampled, kept, torch.from_numpy(indices), class_weights)
+
+    def _sums_of(self, drawn: Indices) -> Sums:
+        """Of some samples, some of which come several times, on the host."""
+        numbers, times = np.unique(drawn, return_counts=True)
+        sums = Sums.zero(self._nothing())
+        parts = self._my_part(np.arange(len(numbers)))
+        for places in tracked(parts, sum(map(len, parts)), "measuring real samples", len):
+            measured = measure(
+                self._network, self._reader.read(numbers[places]).images, self._device
+            )
+            ones = torch.ones(len(places), dtype=torch.float64, device=self._device)
+            sums.add(*_repeated(measured, ones, times[places]))
+        sums.add_up_over_ranks()
+        return sums.on_host()
+
+    def _my_part(self, numbers: Indices) -> list[Indices]:
+        """This rank's share of some numbers, in batches."""
+        share = -(-len(numbers) // self._ranks.world_size)
+        mine = numbers[self._ranks.rank * share :][:share]
+        return [mine[start : start + BATCH_SIZE] for start in range(0, len(mine), BATCH_SIZE)]
+
+    def _nothing(self) -> Features:
+        """Features of no images, which have the right widths."""
+        one = measure(self._network, self._reader.read(np.array([0])).images, self._device)
+        return Features(one.features[:0], one.logits[:0])
+
+
+def _repeated(measured: Features, weights: Tensor, times: Indices) -> tuple[Features, Tensor]:
+    """Each image and its weight so many times."""
+    counts = torch.from_numpy(times).to(weights.device)
+    rows = torch.repeat_interleave(torch.arange(len(times), device=weights.device), counts)
+    return Features(measured.features[rows], measured.logits[rows]), weights[rows]
+
+
+def _to_tensors(statistics: RealStatistics) -> Tensors:
+    tensors = {
+        f"{name}.{key}": value.cpu()
+        for name in SUMS
+        for key, value in getattr(statistics, name).tensors().items()
+    }
+    return tensors | {key: getattr(statistics, key).cpu() for key in OTHERS}
+
+
+def _from_tensors(tensors: Tensors) -> RealStatistics:
+    def sums(name: str) -> Sums:
+        return Sums(**{f.name: tensors[f"{name}.{f.name}"] for f in fields(Sums)})
+
+    others = {key: tensors[key] for key in OTHERS}
+    return RealStatistics(sums("sums"), sums("resampled"), **others)

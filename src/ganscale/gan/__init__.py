@@ -1,0 +1,1 @@
+"""The algorithm: callables and tensors in, losses and measurements out."""

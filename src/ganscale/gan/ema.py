@@ -1,0 +1,77 @@
+"""The exponential moving average of the generator's weights."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ganscale.config import EMA
+
+
+class MovingAverage:
+    """A float32 network that follows another's weights with a half-life in images.
+
+    Early on the half-life is `ramp_up` times the images seen, so that the first weights are soon
+    forgotten (StyleGAN2-ADA's rule). `average` begins with the weights of `followed`.
+    """
+
+    def __init__(self, average: nn.Module, followed: nn.Module, ema: EMA, batch_size: int):
+        self.network = average.requires_grad_(False).eval()
+        self._followed = followed
+        self._ema = ema
+        self._batch_size = batch_size
+        self._ours = [p.detach() for p in average.parameters()]
+        self._snapshot_is_current = False
+
+    def decay(self, images_seen: int) -> float:
+        """The weight of the old average in the update that follows `images_seen` images."""
+        half_life = self._ema.half_life
+        if self._ema.ramp_up is not None:
+            half_life = min(half_life, images_seen * self._ema.ramp_up)
+        return float(0.5 ** (self._batch_size / half_life))
+
+    @torch.no_grad()
+    def update(self, images_seen: int) -> None:
+        """Move towards the followed weights by one step."""
+        self._snapshot_is_current = False
+        theirs: list[Tensor] = list(self._followed.parameters())  # an engine may exchange them
+        torch._foreach_lerp_(self._ours, theirs, 1 - self.decay(images_seen))
+
+    @torch.no_grad()
+    def snapshot(self, batches: Sequence[tuple[Tensor, ...]]) -> nn.Module:
+        """The network to sample from: buffers copied, BatchNorm's from these calls of it.
+
+        Running statistics belong to the weights that they were gathered with, so those of the
+        average are computed anew, once for all who ask between two updates.
+        """
+        if self._snapshot_is_current:
+            return self.network
+        pairs = zip(self.network.buffers(), self._followed.buffers(), strict=True)
+        for ours, theirs in pairs:
+            ours.copy_(theirs)
+        standing_statistics(self.network, batches)
+        self._snapshot_is_current = True
+        return self.network
+
+
+def standing_statistics(network: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> None:
+    """Set BatchNorm's running statistics to their plain average over `batches`, in place.
+
+    A batch is what the network is called with: latents, and labels if it is conditional.
+
+    The weights of an average of networks have no running statistics of their own; these are
+    what sampling with fixed statistics needs (BigGAN, appendix C.1). Leaves the network in
+    evaluation mode.
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if norms:
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # cumulative average
+        network.train()
+        for batch in batches:
+            network(*batch)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+    network.eval()

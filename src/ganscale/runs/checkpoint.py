@@ -1,0 +1,318 @@
+"""Checkpoints: whole or absent, checked before they are trusted, read without pickle.
+
+`checkpoints/step-00012000/` holds safetensors of the weights, the optimizers' state, `state.json`
+and `SHA256SUMS`. It is written under another name, synced to disk and renamed; it is renamed
+again before it is removed. So a folder called `step-…` is whole, whenever the process is killed.
+"""
+
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ganscale.config import Evaluation
+from ganscale.files import (sha256, sha256_of)
+from ganscale.errors import GanscaleError
+from ganscale.evaluation import scores
+from ganscale.files import open_inside, read_inside
+from ganscale.system_errors import system_error
+from ganscale.engines.arithmetic import Arithmetic
+
+STATE = "state.json"
+TRAINING = "training.pt"
+SUMS = "SHA256SUMS"
+PARTS = ("generator", "discriminator", "ema")
+REQUIRED = {STATE, TRAINING, *(f"{part}.safetensors" for part in PARTS)}
+PARTIAL = ".partial-"
+REMOVED = ".removed-"
+BROKEN = "broken-"
+DEFAULT = Evaluation()
+NAME = re.compile(r"step-[0-9]{8,18}")
+_SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*)")  # a bare name: no folder
+Weights = dict[str, Tensor]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+log = logging.getLogger("ganscale")
+
+
+class State(BaseModel):
+    """What a checkpoint says of itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    step: Count
+    images: Count
+    data_fingerprint: str
+    arithmetic: Arithmetic | None = None
+    """What computed it."""
+    wandb_id: str | None = None
+    metrics: dict[str, float] = {}
+
+
+def write(
+    folder: Path, state: State, weights: dict[str, Weights], training: dict[str, Any]
+) -> Path:
+    """Write a checkpoint into `folder`: a safetensors file for each entry of `weights`.
+
+    `training` is what only training needs. Raises `GanscaleError` where the disk refuses, with
+    every older checkpoint as it was.
+    """
+    name = f"step-{state.step:08d}"
+    temporary = folder / (PARTIAL + name)
+    final = folder / name
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for part, tensors in weights.items():
+            host = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+            save_file(host, temporary / f"{part}.safetensors")
+        torch.save(_canonical(training), temporary / TRAINING)
+        (temporary / STATE).write_text(state.model_dump_json(indent=2) + "\n")
+        sums = [f"{sha256(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
+        (temporary / SUMS).write_text("".join(sums))
+        for path in temporary.iterdir():
+            _sync(path)
+        _sync(temporary)
+        replaced = _hide(final) if final.exists() else None
+        temporary.rename(final)
+        _sync(folder)
+        if replaced is not None:
+            shutil.rmtree(replaced, ignore_errors=True)
+    except Exception as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if system_error(error) is None:
+            raise
+        kept = ", ".join(path.name for path in listed(folder)) or "none"
+        raise GanscaleError(
+            f"{final}: the checkpoint could not be written ({error}); older ones are intact "
+            f"({kept}). Make room and start again: the run goes on from the newest."
+        ) from error
+    return final
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _canonical(tree: Any) -> Any:
+    """The same state with nothing shared inside, so that equal states are the same bytes.
+
+    Pickle writes what it has met before as a reference: two equal strings that are one object are
+    other bytes than two that are not. A view of a large tensor would bring all of it along.
+    """
+    if isinstance(tree, dict):
+        return type(tree)((_canonical(key), _canonical(value)) for key, value in tree.items())
+    if type(tree) in (list, tuple):
+        return type(tree)(_canonical(value) for value in tree)
+    if isinstance(tree, str):
+        return sys.intern(tree)
+    if isinstance(tree, Tensor):
+        return tree.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return tree
+
+
+def listed(folder: Path) -> list[Path]:
+    """Finished checkpoints, oldest first. A link is none."""
+    found = [p for p in folder.glob("step-*") if NAME.fullmatch(p.name) and not p.is_symlink()]
+    return sorted((p for p in found if p.is_dir()), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint's name gives."""
+    return int(path.name.removeprefix("step-"))
+
+
+def is_sound(path: Path) -> bool:
+    """Whether every part is there, a regular file, with the sum it was written with."""
+    try:
+        found = [_SUM.fullmatch(line) for line in read_inside(path, SUMS).decode().splitlines()]
+        sums = {line[2]: line[1] for line in found if line}
+        return (
+            all(found)
+            and len(sums) == len(found)
+            and sums.keys() >= REQUIRED
+            and all(_sum(path, name) == total for name, total in sums.items())
+        )
+    except (OSError, UnicodeDecodeError, GanscaleError):
+        return False
+
+
+def _sum(path: Path, name: str) -> str:
+    with open_inside(path, name) as file:
+        return sha256_of(file)
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest sound checkpoint; broken newer ones are set aside with a warning.
+
+    A checkpoint with valid checksums is broken too if its state cannot be read.
+    """
+    for path in reversed(listed(folder)):
+        if not is_sound(path):
+            _set_aside(path, "its checksums do not hold")
+            continue
+        try:
+            read_state(path)
+        except GanscaleError as error:
+            _set_aside(path, str(error))
+        else:
+            return path
+    return None
+
+
+def _set_aside(path: Path, why: str) -> None:
+    aside = path.with_name(BROKEN + path.name)
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    log.warning("%s is damaged (%s): set aside as %s", path, why, aside.name)
+
+
+def best(folder: Path, wanted: Evaluation = DEFAULT) -> Path | None:
+    """The best checkpoint as `evaluation.scores.best` has it; None where none was evaluated.
+
+    One whose state cannot be read is left out, with a warning.
+    """
+    states: dict[Path, State] = {}
+    for path in listed(folder):
+        try:
+            states[path] = read_state(path)
+        except GanscaleError as error:
+            log.warning("%s: this checkpoint is left out", error)
+    return _best(states, wanted)
+
+
+def _best(states: dict[Path, State], wanted: Evaluation) -> Path | None:
+    """The best of a folder's checkpoints.
+
+    An evaluation that the run's `evaluations.jsonl` has lost is still in its checkpoint's state.
+    """
+    if not states:
+        return None
+    paths = {state.step: path for path, state in states.items()}
+    run = next(iter(states)).parents[1]
+    recorded = [e for e in scores.read_evaluations(run) if e["step"] in paths]
+    lost = paths.keys() - {e["step"] for e in recorded}
+    kept = [
+        {"step": state.step, "values": state.metrics}
+        for state in states.values()
+        if state.step in lost
+    ]
+    found = scores.best([*kept, *recorded], wanted)
+    return paths[found["step"]] if found else None
+
+
+def find(folder: Path, name: str, wanted: Evaluation = DEFAULT) -> Path:
+    """The checkpoint called `latest`, `best`, or by its own name (`step-00012000` or `12000`).
+
+    `best` is meant as `wanted` says.
+    """
+    known = listed(folder)
+    if not known:
+        raise GanscaleError(f"{folder}: no checkpoints in it")
+    found: Path | None
+    if name == "latest":
+        found = next((p for p in reversed(known) if is_sound(p)), None)
+    elif name == "best":
+        found = best(folder, wanted)
+    else:
+        folder_name = f"step-{name.zfill(8)}" if name.isdecimal() and name.isascii() else name
+        found = next((p for p in known if p.name == folder_name), None)
+    if found is None or not is_sound(found):
+        problem = "is damaged" if found else "is not there"
+        raise GanscaleError(
+            f"checkpoint '{name}' {problem} in {folder}; it holds "
+            f"{', '.join(p.name for p in known)}; `latest` and, if evaluated, `best` are names too"
+        )
+    return found
+
+
+def prune(folder: Path, keep: int, wanted: Evaluation = DEFAULT) -> None:
+    """Remove all but the newest `keep` and the best, and what a kill has left half done.
+
+    One whose state cannot be read may have been the best: it is set aside, not removed.
+    """
+    for leftover in (*folder.glob(PARTIAL + "*"), *folder.glob(REMOVED + "*")):
+        shutil.rmtree(leftover, ignore_errors=True)
+    states: dict[Path, State] = {}
+    for path in listed(folder):
+        try:
+            states[path] = read_state(path)
+        except GanscaleError as error:
+            _set_aside(path, str(error))
+    kept = {*list(states)[-keep:], _best(states, wanted)}
+    for path in states:
+        if path not in kept:
+            # Where something holds a file (NFS keeps it as .nfs…), the next pruning ends this.
+            shutil.rmtree(_hide(path), ignore_errors=True)
+
+
+def _hide(path: Path) -> Path:
+    """Rename a checkpoint that is to be removed: no kill leaves half of one under its name."""
+    hidden = path.with_name(REMOVED + path.name)
+    shutil.rmtree(hidden, ignore_errors=True)
+    return path.rename(hidden)
+
+
+def read_state(path: Path) -> State:
+    """`state.json` of a checkpoint."""
+    try:
+        state = State.model_validate_json(read_inside(path, STATE))
+    except OSError as error:
+        raise GanscaleError(f"{path / STATE}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        why = ": ".join([*map(str, first["loc"]), first["msg"]])
+        raise GanscaleError(f"{path / STATE}: cannot be read ({why})") from None
+    if step_of(path) != state.step:
+        raise GanscaleError(f"{path / STATE}: it is the state of step {state.step:,}")
+    return state
+
+
+def read_weights(path: Path, part: str) -> Weights:
+    """One network's weights, on the host."""
+    try:
+        weights: Weights = load_file(path / f"{part}.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise GanscaleError(f"{path / part}.safetensors: cannot be read ({error})") from None
+    return weights
+
+
+def read_training(path: Path) -> Any:
+    """What only training needs, on the host."""
+    return torch.load(path / TRAINING, map_location="cpu", weights_only=True)
+
+
+@contextmanager
+def explain_misfit(path: Path) -> Iterator[None]:
+    """Around the use of a checkpoint's content: whatever does not fit becomes one message.
+
+    Its checksums hold, so no accident has damaged it: another experiment, another version of this
+    program or someone else's hand has written it.
+    """
+    try:
+        yield
+    except (GanscaleError, OSError, torch.OutOfMemoryError, torch.distributed.DistError):
+        raise
+    except Exception as error:
+        if "/gloo/" in str(error):  # another process is gone
+            raise
+        what = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise GanscaleError(
+            f"{path}: its checksums hold, but its content does not fit this experiment "
+            f"({type(error).__name__}: {what}). Remove it to go on from the checkpoint before it.",
+            every_rank=True,
+        ) from error

@@ -1,0 +1,220 @@
+"""`ganscale export`: a generator for programs that know nothing of ganscale, with a model card."""
+
+import html
+import io
+import json
+import logging
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ganscale import __version__
+from ganscale.errors import GanscaleError
+from ganscale.evaluation.scores import described, read_evaluations
+from ganscale.config.load import to_yaml
+from ganscale.files import refuse_links, write_output
+from ganscale.terminal import printable
+from ganscale.runs import checkpoint
+from ganscale.runs.sampler import Sampler
+
+SAMPLES = 64
+EXAMPLE_BATCH = 2  # what a tracer sees; an exported generator takes any number
+
+log = logging.getLogger("ganscale")
+
+
+class ExportedGenerator(nn.Module):
+    """Latents (N, dim), and labels (N,) int64 if conditional, to images (N, C, H, W) in [-1, 1]."""
+
+    def __init__(self, generator: nn.Module):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Make one image for each latent, clamped to the range of pixels."""
+        told = () if labels is None else (labels,)
+        images: Tensor = self.generator(latents, *told).clamp(-1, 1)
+        return images
+
+
+def export(run: Path, name: str, kind: str, folder: Path, trust_code: bool = False) -> Path:
+    """Write the averaged generator of a checkpoint and its card into `folder`; returns the file."""
+    sampler = Sampler(run, name, trust_code=trust_code)
+    _refuse_links_on_the_way(run.absolute(), folder.absolute())
+    if folder.exists() and any(folder.iterdir()):
+        raise GanscaleError(f"{folder} is not empty; name another folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        path = WRITERS[kind](sampler, folder)
+        (folder / "experiment.yaml").write_text(to_yaml(sampler.experiment))
+        sampler.save_grid(SAMPLES, folder / "samples.png")
+        (folder / "README.md").write_text(_card(sampler, path), encoding="utf-8")
+    except Exception:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return path
+
+
+def _refuse_links_on_the_way(run: Path, folder: Path) -> None:
+    """Raise `GanscaleError` where a link in the run could lead an export into another place.
+
+    The sampler has looked at the run folder itself.
+    """
+    for parent in folder.parents:
+        if parent.is_relative_to(run) and parent.is_dir():
+            refuse_links(parent)
+
+
+def _inputs(sampler: Sampler) -> tuple[Tensor, ...]:
+    latents = torch.zeros(EXAMPLE_BATCH, sampler.experiment.latent.dim)
+    labels = sampler.labels(range(EXAMPLE_BATCH))
+    return (latents, *labels)
+
+
+def _any_number(inputs: tuple[Tensor, ...]) -> tuple[dict[int, torch.export.Dim], ...]:
+    """Says that the first size of each input is free, and the same for all."""
+    batch = torch.export.Dim("batch", min=1)
+    return tuple({0: batch} for _ in inputs)
+
+
+def _module(sampler: Sampler) -> nn.Module:
+    return ExportedGenerator(sampler.generator.cpu()).eval().requires_grad_(False)
+
+
+def _write_safetensors(sampler: Sampler, folder: Path) -> Path:
+    path = folder / "generator.safetensors"
+    weights = {key: value.contiguous() for key, value in sampler.generator.state_dict().items()}
+    about = {"format": "pt", "experiment": json.dumps(sampler.experiment.model_dump(mode="json"))}
+    save_file(weights, path, metadata=about)
+    return path
+
+
+def _write_torch_export(sampler: Sampler, folder: Path) -> Path:
+    path = folder / "generator.pt2"
+    inputs = _inputs(sampler)
+    program = torch.export.export(_module(sampler), inputs, dynamic_shapes=_any_number(inputs))
+    # Written by torch itself, a full disk would abort the process.
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    return write_output(path, buffer.getvalue())
+
+
+def _write_onnx(sampler: Sampler, folder: Path) -> Path:
+    try:
+        import onnxscript  # noqa: F401 - torch's exporter needs it
+    except ImportError:
+        raise GanscaleError(
+            "ONNX export needs onnxscript: in the clone, pip install -e '.[onnx]'"
+        ) from None
+    path = folder / "generator.onnx"
+    inputs = _inputs(sampler)
+    names = ["latents", "labels"][: len(inputs)]
+    torch.onnx.export(
+        _module(sampler),
+        inputs,
+        path,
+        input_names=names,
+        output_names=["images"],
+        dynamic_shapes=_any_number(inputs),
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    return path
+
+
+WRITERS: dict[str, Callable[[Sampler, Path], Path]] = {
+    "safetensors": _write_safetensors,
+    "torch.export": _write_torch_export,
+    "onnx": _write_onnx,
+}
+
+
+def _card(sampler: Sampler, path: Path) -> str:
+    """The model card: what it is, what it scored, what it was made from, how it is called."""
+    experiment = sampler.experiment
+    state = checkpoint.read_state(sampler.checkpoint)
+    evaluations = [
+        line for line in read_evaluations(sampler.folder.path) if line["step"] == state.step
+    ]
+    score = described(evaluations[-1]) if evaluations else "This checkpoint was not evaluated."
+    channels, height, width = experiment.image_shape
+    told = f" and labels (N,) int64, 0 … {sampler.classes - 1}" if sampler.classes else ""
+    noise = (
+        "standard normal" if experiment.latent.distribution == "normal" else "uniform on [-1, 1]"
+    )
+    return f"""---
+library_name: ganscale
+tags: [gan, unconditional-image-generation]
+---
+# {experiment.name}
+
+A {_plain(experiment.generator.network.architecture)} generator trained with ganscale {__version__}:
+{state.step:,} steps, {state.images:,} images seen; the moving average of its weights.
+
+![samples, not picked](samples.png)
+
+## Use
+
+`{path.name}` takes latents (N, {experiment.latent.dim}) float32, {noise}{told}, and returns
+images (N, {channels}, {height}, {width}) float32 in [-1, 1].
+
+```python
+{_USAGE[path.suffix].format(file=path.name, dim=experiment.latent.dim, labels=_labels(sampler))}
+```
+
+## Score
+
+{_plain(score)}
+
+## Data
+
+{_plain(experiment.data.path)} (fingerprint {_plain(state.data_fingerprint)}),
+{height}×{width} pixels, {channels} channel{"s" if channels > 1 else ""}. What the images may be
+used for follows from the licence of that set.
+
+## Experiment
+
+The whole of it is in `experiment.yaml`: `ganscale train experiment.yaml` trains it again.
+"""
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is: a path or a score may hold HTML, or a link."""
+    shown = html.escape(" ".join(printable(text).split()), quote=False)
+    return re.sub(r"([\\`*_\[\]~|])", r"\\\1", shown)
+
+
+def _labels(sampler: Sampler) -> str:
+    return ", torch.arange(16) % " + str(sampler.classes) if sampler.classes else ""
+
+
+_USAGE = {
+    ".safetensors": """\
+import torch
+from safetensors.torch import load_file
+from ganscale.config.load import load
+from ganscale.networks import first_generator
+
+generator = first_generator(load("experiment.yaml"))
+generator.load_state_dict(load_file("{file}"))
+images = generator.eval()(torch.randn(16, {dim}){labels})""",
+    ".pt2": """\
+import torch
+
+generator = torch.export.load("{file}").module()
+images = generator(torch.randn(16, {dim}){labels})""",
+    ".onnx": """\
+import onnxruntime
+import torch
+
+session = onnxruntime.InferenceSession("{file}")
+inputs = [torch.randn(16, {dim}){labels}]
+names = [i.name for i in session.get_inputs()]
+(images,) = session.run(None, dict(zip(names, (i.numpy() for i in inputs))))""",
+}

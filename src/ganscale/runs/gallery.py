@@ -1,0 +1,39 @@
+"""The pictures that say more than a score: samples, a latent walk, nearest real neighbours."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from ganscale.evaluation.samples import pixels
+from ganscale.monitoring.pictures import save_grid
+from ganscale.runs.sampler import Sampler
+
+if TYPE_CHECKING:
+    from ganscale.evaluation.evaluator import Evaluator
+
+GALLERY = "gallery"
+SAMPLES_PER_CLASS = 8
+SAMPLES = 64
+COMPARED, NEIGHBOURS = 12, 7  # rows of the picture of neighbours, and real images in each
+
+
+def draw_gallery(sampler: Sampler, evaluator: "Evaluator | None") -> list[Path]:
+    """Write the pictures of a checkpoint into its run folder.
+
+    Neighbours need an evaluator's features: each row is a generated image, then the real ones that
+    lie nearest to it. A generator that has learnt its set by heart shows there.
+    """
+    folder = sampler.folder.path / GALLERY
+    number = SAMPLES_PER_CLASS * sampler.classes if sampler.classes else SAMPLES
+    pictures = [
+        sampler.save_grid(number, folder / "samples.png"),
+        sampler.save_interpolation(folder / "interpolation.gif"),
+    ]
+    if evaluator is not None:
+        generated = next(sampler.batches(COMPARED))
+        nearest = evaluator.nearest(generated, NEIGHBOURS)
+        rows = torch.cat([generated[:, None], nearest], 1).flatten(0, 1)
+        path = folder / "neighbours.png"
+        pictures.append(save_grid(pixels(rows), path, columns=NEIGHBOURS + 1))
+    return pictures

@@ -1,0 +1,217 @@
+"""`report.html`: a run in one file that needs nothing else, for someone without W&B."""
+
+import base64
+import html
+import io
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from ganscale.config import Experiment
+from ganscale.files import (write_atomically)
+from ganscale.evaluation.scores import NAMES, best, described, read_evaluations
+from ganscale.config.load import to_yaml
+from ganscale.files import read_inside
+from ganscale.monitoring.trackers import read_metrics
+from ganscale.terminal import printable
+
+MOST_PICTURES = 60  # a longer run shows every n-th
+SAMPLES = "samples"
+SAMPLES_OF_STEP = re.compile(r"step-([0-9]{1,18})\.png")
+MOST_DRAWN = 1e300  # matplotlib's axes overflow beyond
+PENALTY_KINDS = ("r1", "r2", "wgan_gp", "dragan")
+GALLERY = {
+    "samples.png": "Samples, not picked; a column a class where the generator is told classes",
+    "interpolation.gif": "A walk between latents",
+    "neighbours.png": "In each row a generated image, then the real ones nearest to it in features",
+}
+CHARTS: dict[str, tuple[str, ...]] = {
+    "Losses": ("loss/discriminator", "loss/generator"),
+    "Judgement: 1 is real": ("D(x)", "D(G(z))"),
+    "What D tells apart": ("D accuracy", "balance/accuracy"),
+    "FID: lower is better": ("fid",),
+    "Precision, recall, coverage: higher is better": ("precision", "recall", "coverage"),
+    "Variety: 1 is that of the real set": ("diversity", "class_entropy"),
+    "Learning rates": ("learning_rate/generator", "learning_rate/discriminator"),
+    "Learning rates left by the balance": ("balance/generator", "balance/discriminator"),
+    "Probability of augmentation": ("augment/probability",),
+    "Gradient norms": ("gradient_norm/discriminator", "gradient_norm/generator"),
+    "Penalties before their weight": tuple(f"penalty/{kind}" for kind in PENALTY_KINDS),
+    "Images a second": ("images/s",),
+}
+
+
+def write_report(run: Path, experiment: Experiment, environment: dict[str, str]) -> Path:
+    """Write the report of a run folder from its metrics and its sample grids."""
+    metrics = read_metrics(run)
+    charts = [_chart(title, keys, metrics) for title, keys in CHARTS.items()]
+    pictures = _sample_pictures(run)
+    stride = -(-len(pictures) // MOST_PICTURES) if pictures else 1
+    shown = [*pictures[:-1:stride], *pictures[-1:]]
+    frames = [
+        {
+            "step": step,
+            "png": base64.b64encode(read_inside(run, SAMPLES, name)).decode(),
+        }
+        for step, name in shown
+    ]
+    last = metrics[-1] if metrics else {}
+    evaluations = read_evaluations(run)
+    scored = best(evaluations, experiment.evaluation)
+    facts = {
+        "steps": f"{last.get('step', 0):,}",
+        "images seen": f"{last.get('images', 0):,}",
+        **_scores(evaluations, scored, experiment),
+    }
+    page = Template(_PAGE).substitute(
+        title=html.escape(experiment.name),
+        facts=_table(facts),
+        frames=json.dumps(frames),
+        charts="\n".join(filter(None, charts)),
+        pictured="The last checkpoint" if scored is None else "The best checkpoint",
+        gallery=_gallery(run),
+        experiment=html.escape(to_yaml(experiment)),
+        environment=_table(environment),
+    )
+    path = run / "report.html"
+    write_atomically(path, page.encode())
+    return path
+
+
+def _scores(
+    evaluations: list[dict[str, Any]], found: Mapping[str, Any] | None, experiment: Experiment
+) -> dict[str, str]:
+    """Describe the best evaluation, and the newest one if that is another."""
+    if found is None:
+        return {"scores": "not evaluated"}
+    chosen = {f"best {NAMES[experiment.evaluation.best]}": found}
+    if evaluations[-1] is not found:
+        chosen["newest evaluation"] = evaluations[-1]
+    return {name: f"step {e['step']:,}: {described(e)}" for name, e in chosen.items()}
+
+
+def _sample_pictures(run: Path) -> list[tuple[int, str]]:
+    """Step and file name of each grid of samples, in order."""
+    names = [path.name for path in (run / SAMPLES).glob("step-*.png")]
+    return sorted(
+        (int(found[1]), found[0]) for found in map(SAMPLES_OF_STEP.fullmatch, names) if found
+    )
+
+
+def _gallery(run: Path) -> str:
+    """The pictures drawn of a checkpoint: the best, or the last where none was evaluated."""
+    figures = []
+    for name, caption in GALLERY.items():
+        try:
+            data = base64.b64encode(read_inside(run, "gallery", name)).decode()
+        except FileNotFoundError:
+            continue
+        kind = name.rpartition(".")[2]
+        figures.append(
+            f'<figure><img alt="{caption}" src="data:image/{kind};base64,{data}">'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
+    return "\n".join(figures)
+
+
+def _table(facts: dict[str, str]) -> str:
+    rows = (
+        f"<tr><th>{html.escape(k)}</th><td>{html.escape(printable(v))}</td></tr>"
+        for k, v in facts.items()
+    )
+    return f"<table>{''.join(rows)}</table>"
+
+
+def _is_drawn(value: Any) -> bool:
+    """Whether a curve can have it: a finite number."""
+    return type(value) in (int, float) and abs(value) < MOST_DRAWN
+
+
+def _chart(title: str, keys: tuple[str, ...], metrics: list[dict[str, Any]]) -> str:
+    """An inline SVG of some numbers over images seen; empty where none was logged."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.add_subplot()
+    drawn = False
+    for key in keys:
+        pairs = [(line.get("images"), line.get(key)) for line in metrics]
+        points = [pair for pair in pairs if all(map(_is_drawn, pair))]
+        if points:
+            axes.plot(
+                *zip(*points, strict=True),
+                label=key,
+                linewidth=1.2,
+                marker="." if len(points) < 20 else "",
+            )
+            drawn = True
+    if not drawn:
+        return ""
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("images seen")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>$title</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1280px; margin: 2rem auto; padding: 0 1rem;
+       color: #222; background: #fff }
+h1 { font-size: 1.5rem; overflow-wrap: anywhere } h2 { font-size: 1.1rem; margin-top: 2rem }
+.charts { display: grid; gap: 1rem;
+          grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)) }
+figure { margin: 0 } figcaption { color: #666; font-size: 13px }
+.charts svg { width: 100%; height: auto }
+img { image-rendering: pixelated; width: min(100%, 640px) }
+table { border-collapse: collapse } th { text-align: left; font-weight: 500; color: #666 }
+th, td { overflow-wrap: anywhere; padding: .1rem 1rem .1rem 0; vertical-align: top }
+pre { background: #f5f5f5; padding: 1rem; overflow: auto; font-size: 13px }
+input[type=range] { width: min(100%, 640px); display: block }
+</style></head><body>
+<h1>$title</h1>
+$facts
+<section id="pictures"><h2>Samples from the same noise, over training</h2>
+<img id="grid" alt="grid of samples"><input id="time" type="range" min="0" aria-label="step">
+<button id="play">play</button> <span id="step"></span></section>
+<h2>$pictured</h2><div class="charts gallery">
+$gallery
+</div>
+<h2>Curves</h2><div class="charts">
+$charts
+</div>
+<h2>Experiment</h2><pre>$experiment</pre>
+<h2>Environment</h2>
+$environment
+<script>
+const frames = $frames;
+const at = (id) => document.getElementById(id);
+if (!frames.length) at("pictures").remove();
+else {
+  const slider = at("time");
+  const show = () => {
+    const frame = frames[slider.value];
+    at("grid").src = "data:image/png;base64," + frame.png;
+    at("step").textContent = "step " + frame.step.toLocaleString("en");
+  };
+  slider.max = frames.length - 1;
+  slider.value = frames.length - 1;
+  slider.oninput = show;
+  let timer = null;
+  at("play").onclick = () => {
+    if (timer) { clearInterval(timer); timer = null; at("play").textContent = "play"; return; }
+    at("play").textContent = "stop";
+    timer = setInterval(() => { slider.value = (+slider.value + 1) % frames.length; show(); }, 400);
+  };
+  show();
+}
+</script></body></html>
+"""

@@ -1,0 +1,137 @@
+"""`ganscale sample`: images from a run's checkpoint, without the machinery that trained it."""
+
+import io
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganscale import randomness
+from ganscale.config import Experiment
+from ganscale.errors import GanscaleError
+from ganscale.evaluation.samples import cycled_labels, generate, images_of, pixels
+from ganscale.files import refuse_special, write_output
+from ganscale.monitoring.pictures import grid, save_grid
+from ganscale.runs import checkpoint
+from ganscale.networks import first_generator
+from ganscale.runs.run_folder import RunFolder
+from ganscale.runs.trust import refuse_foreign_code
+
+INTERPOLATION_STEPS = 12
+INTERPOLATION_PATHS = 6
+GIF_FRAME_MS = 80
+
+Between = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class Sampler:
+    """A generator out of a checkpoint, in evaluation mode.
+
+    A conditional one makes all its classes in turn, or only `label`. `trust_code` lets a run
+    that is not one's own run the code of its networks.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        name: str,
+        network: str = "ema",
+        seed: int = 0,
+        label: int | None = None,
+        trust_code: bool = False,
+    ):
+        self.folder = RunFolder(run)
+        self.experiment: Experiment = self.folder.experiment()
+        self.folder.refuse_links()
+        self.checkpoint = checkpoint.find(self.folder.checkpoints, name, self.experiment.evaluation)
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.seed = seed
+        self.classes = self.experiment.data.classes
+        if label is not None and not (self.classes and 0 <= label < self.classes):
+            known = f"classes 0 … {self.classes - 1}" if self.classes else "no classes"
+            raise GanscaleError(f"{run}: cannot make class {label}; its generator knows {known}")
+        self._label = label
+        if not trust_code:
+            refuse_foreign_code(self.folder.path, self.experiment)
+        self.generator = first_generator(self.experiment)
+        with checkpoint.explain_misfit(self.checkpoint):
+            weights = checkpoint.read_weights(self.checkpoint, network)
+            self.generator.load_state_dict(weights)
+        self.generator.to(self.device).eval()
+
+    def batches(self, number: int, batch_size: int = 500) -> Iterator[Tensor]:
+        """Samples 0 … number - 1 of the seed, in uint8 batches (N, C, H, W)."""
+        return generate(
+            self.generator,
+            self.experiment.latent,
+            self.seed,
+            "sample",
+            range(number),
+            batch_size,
+            self.device,
+            self.labels,
+        )
+
+    def labels(self, rows: range) -> tuple[Tensor, ...]:
+        """The classes of these samples, if the generator is told one."""
+        if self._label is not None:
+            return (torch.full((len(rows),), self._label),)
+        return cycled_labels(self.classes, rows)
+
+    def save_npz(self, number: int, path: Path) -> Path:
+        """Write samples as `images`: uint8, N×H×W×C."""
+        refuse_special(path)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, images=pixels(torch.cat(list(self.batches(number)))))
+        return write_output(path, buffer.getvalue())
+
+    def save_grid(self, number: int, path: Path) -> Path:
+        """Write a grid of the first samples."""
+        columns = self.classes if self._label is None else None  # a column a class
+        return save_grid(pixels(torch.cat(list(self.batches(number)))), path, columns)
+
+    def save_interpolation(self, path: Path) -> Path:
+        """Paths between latents: a strip of rows as PNG, or a loop as GIF."""
+        refuse_special(path)
+        frames = torch.stack(
+            [
+                images_of(self.generator, z, self.labels(range(len(z))), self.device)
+                for z in self._latent_path(path)
+            ]
+        )
+        if path.suffix.lower() == ".gif":
+            pictures = [grid(pixels(frame)) for frame in frames]
+            buffer = io.BytesIO()
+            options: dict[str, Any] = {"duration": GIF_FRAME_MS, "loop": 0, "save_all": True}
+            pictures[0].save(buffer, "GIF", append_images=pictures[1:], **options)
+            return write_output(path, buffer.getvalue())
+        if path.suffix.lower() != ".png":
+            raise GanscaleError(f"{path}: an interpolation is written as .png or .gif")
+        rows = pixels(frames.transpose(0, 1).flatten(0, 1))
+        return save_grid(rows, path, columns=len(frames))
+
+    def _latent_path(self, path: Path) -> list[Tensor]:
+        """Latents (paths, dim) at each point between two ends; a GIF comes back to its start."""
+        ends = 4 if path.suffix.lower() == ".gif" else 2
+        number = ends * INTERPOLATION_PATHS
+        rows = randomness.latents(
+            self.experiment.latent, self.seed, "interpolation", 0, range(number)
+        ).view(ends, INTERPOLATION_PATHS, -1)
+        if ends > 2:
+            rows = torch.cat([rows, rows[:1]])
+        fractions = torch.linspace(0, 1, INTERPOLATION_STEPS)
+        between: Between = (
+            torch.lerp if self.experiment.latent.distribution == "uniform" else _slerp
+        )
+        return [between(a, b, t) for a, b in itertools.pairwise(rows) for t in fractions]
+
+
+def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Along the sphere: a line would leave the shell that normal latents lie on (White 2016)."""
+    cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-0.9999, 0.9999)
+    angle = torch.arccos(cosine)[:, None]
+    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)

@@ -1,0 +1,26 @@
+from argparse import ArgumentTypeError
+
+import pytest
+
+from ganscale.commands.arguments import natural, path, positive
+
+
+@pytest.mark.parametrize("text", ["-5", "²", "1" * 5000, "1_0", " 1", "x", "", "1.0", "٣"])
+def test_what_is_no_number_is_named(text: str) -> None:
+    for kind in (natural, positive):
+        with pytest.raises(ArgumentTypeError, match="whole number") as error:
+            kind(text)
+        assert len(str(error.value)) < 120
+
+
+def test_numbers() -> None:
+    assert (natural("0"), natural("007"), positive("12")) == (0, 7, 12)
+    with pytest.raises(ArgumentTypeError, match="from 1, not '0'"):
+        positive("0")
+
+
+def test_an_empty_path_is_not_the_current_folder() -> None:
+    with pytest.raises(ArgumentTypeError, match="must be a path"):
+        path("")
+    with pytest.raises(ArgumentTypeError, match="must be a path"):
+        path("a\0b")

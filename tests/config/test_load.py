@@ -1,0 +1,191 @@
+from pathlib import Path
+
+import pytest
+
+from ganscale.config.load import differences, json_schema, load, to_yaml
+from ganscale.errors import GanscaleError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)
+def test_each_shipped_file_is_valid_and_completes_in_editors(path: Path) -> None:
+    assert load(path).name == path.stem
+    assert path.read_text().startswith("# yaml-language-server: $schema=schema.json\n")
+
+
+def test_the_shipped_schema_is_the_current_one() -> None:
+    assert (CONFIGS / "schema.json").read_text() == json_schema(), (
+        "renew it: ganscale config --schema > configs/schema.json"
+    )
+
+
+def test_overrides_win_over_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("train: {steps: 5, batch_size: 32}\ngenerator: {optimizer: {lr: 1e-3}}\n")
+    experiment = load(path, ["train.steps=7", "objective.penalties=[{kind: r1, weight: 2}]"])
+    assert (experiment.train.steps, experiment.train.batch_size) == (7, 32)
+    assert experiment.generator.optimizer.lr == 1e-3
+    assert experiment.objective.penalties[0].weight == 2
+
+
+def test_the_resolved_file_reads_back_the_same(tmp_path: Path) -> None:
+    experiment = load(CONFIGS / "cifar10_dcgan.yaml", ["seed=3"])
+    path = tmp_path / "resolved.yaml"
+    path.write_text(to_yaml(experiment))
+    assert load(path) == experiment
+
+
+def test_a_file_may_differ_from_another(tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text("name: first\ntrain: {steps: 5, batch_size: 32}\n")
+    (tmp_path / "second.yaml").write_text("base: first.yaml\nname: second\ntrain: {steps: 7}\n")
+    (tmp_path / "third.yaml").write_text("base: second.yaml\nseed: 4\n")
+    third = load(tmp_path / "third.yaml", ["train.batch_size=64"])
+    assert (third.name, third.seed, third.train.steps, third.train.batch_size) == (
+        "second",
+        4,
+        7,
+        64,
+    )
+    (tmp_path / "lost.yaml").write_text("base: nowhere.yaml\n")
+    with pytest.raises(GanscaleError, match=r"nowhere\.yaml: no such"):
+        load(tmp_path / "lost.yaml")
+    (tmp_path / "first.yaml").write_text("base: third.yaml\n")
+    with pytest.raises(GanscaleError, match="circle"):
+        load(tmp_path / "third.yaml")
+
+
+def test_label_smoothing_needs_a_target_and_r3gan_a_stage_for_each_doubling() -> None:
+    with pytest.raises(GanscaleError, match="has no target to smooth"):
+        load(None, ["objective.loss=hinge", "objective.label_smoothing=0.1"])
+    r3gan = "generator.network={architecture: r3gan, widths: [16, 16, 16], group: 8}"
+    with pytest.raises(GanscaleError, match="give 4 widths"):
+        load(None, [r3gan, "data.resolution=32"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.stepz=3", "train.stepz: unknown key; did you mean train.steps?"),
+        ("batch_size=3", "did you mean train.batch_size or evaluation.batch_size?"),
+        ("train.steps=abc", "train.steps='abc'"),
+        ("train.steps=0", "greater than 0"),
+        ("train=3", "train=3"),
+        ("generator.network=3", "generator.network=3"),
+        ("generator.network.wdth=3", "unknown key"),
+        ("generator.network.architecture=foo", "generator.network.architecture=foo: use mlp"),
+        ("objective.loss=hing", "'hinge'"),
+        ("objective.penalties=[{kind: r1}]", "objective.penalties.0.weight: required"),
+        ("train.accumulation=3", "not divisible by train.accumulation=3"),
+        ("name=../x", "name="),
+        ("data.classes=1", "greater than or equal to 2"),
+        ("augment.policy=[flip,blur]", "augment.policy.1='blur'"),
+        ("augment.adaptive={}", "augment.policy, which is empty"),
+        ("balance={held_out: x, band: [0.9, 0.1]}", "the lower end comes first"),
+        ("generator.schedules=[{name: Cosine}]", "generator.schedules.0.name='Cosine'"),
+        ("evaluation.best=fidd", "evaluation.best='fidd'"),
+        ("steps", "write key=value"),
+        ("seed=${nothing}", "nothing"),
+        ("objective.penalties={0: {'a': {}}}", "objective.penalties="),
+        ("objective.penalties.0.weight=1", "objective.penalties={'0': {'weight': 1}}"),
+        ("[=null", "override '[=null': cannot be used"),
+        ("name=a\0b", "override 'name=a\0b': not valid YAML"),
+        ("seed=" + "[" * 3000 + "]" * 3000, "nested too deeply"),
+        ("seed=" + "9" * 5000, "override 'seed=999"),
+        ("seed=0x" + "f" * 5000, "less than 2 to the power of 63"),
+        ("train.timeout=.inf", "finite number"),
+        ("seed=${seed}", "Recursive interpolation"),
+        ("train.init_from=x", "train.init_from: unknown key; known here: train.accumulation"),
+        ("lr=1", "did you mean generator.optimizer.lr or discriminator.optimizer.lr?"),
+        (
+            "generator.network.norm=batch",
+            "generator.network.norm: the architecture mlp has no such option; "
+            "dcgan and resnet have it. mlp takes activation, hidden",
+        ),
+        (
+            "discriminator.network={architecture: r3gan, width: 3}",
+            "the architecture r3gan has no such option; dcgan and resnet have it. "
+            "r3gan takes blocks, group, widths",
+        ),
+        (
+            "discriminator.network={architecture: dcgan, wdth: 3}",
+            "did you mean discriminator.network.width?",
+        ),
+        (
+            "discriminator.network={architecture: 'a.py:B', depth: 3}",
+            "stands under options: discriminator.network.options.depth",
+        ),
+    ],
+)
+def test_a_mistake_gets_one_message_that_names_it(override: str, message: str) -> None:
+    with pytest.raises(GanscaleError) as error:
+        load(None, [override])
+    assert message in str(error.value)
+    assert "Traceback" not in str(error.value)
+
+
+def test_an_override_that_does_not_fit_the_file_says_so(tmp_path: Path) -> None:
+    file = CONFIGS / "mnist_mlp.yaml"
+    with pytest.raises(GanscaleError) as error:
+        load(file, ["generator.network.architecture=dcgan"])
+    assert str(error.value) == (
+        f"{file} is valid, but not with these overrides:\n"
+        "  generator.network.hidden: the architecture dcgan has no such option; mlp has it. "
+        "dcgan takes attention, norm, width\n"
+        f"    {file} sets it: leave it out in a copy of that file"
+    )
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("seed: -1\n")
+    with pytest.raises(GanscaleError, match=r"broken\.yaml: not a valid experiment"):
+        load(broken, ["train.steps=3"])
+
+
+def test_an_override_reaches_into_a_list() -> None:
+    file = CONFIGS / "mnist_dcgan.yaml"
+    changed = load(file, ["objective.penalties.0.weight=2", "train.steps=7"])
+    assert [p.weight for p in changed.objective.penalties] == [2, 0.5]
+    assert changed.generator.schedules[0].options["T_max"] == 7
+    with pytest.raises(GanscaleError, match=r"override 'objective.penalties.5.weight=1'"):
+        load(file, ["objective.penalties.5.weight=1"])
+    with pytest.raises(GanscaleError, match=r"objective.penalties.0.weight=\{'a': \{\}\}"):
+        load(file, ["objective.penalties.0.weight={'a': {}}"])
+
+
+def test_a_path_that_no_file_can_have() -> None:
+    with pytest.raises(GanscaleError, match="null byte"):
+        load("a\0.yaml")
+
+
+def test_resolution_is_checked_against_the_architecture() -> None:
+    with pytest.raises(GanscaleError, match=r"data.resolution=30.*28, 32, 64, 128, 256"):
+        load(None, ["data.resolution=30", "generator.network.architecture=dcgan"])
+
+
+def test_batch_norm_is_refused_under_a_penalty_for_each_image() -> None:
+    overrides = [
+        "discriminator.network.architecture=dcgan",
+        "objective.penalties=[{kind: wgan_gp, weight: 10}]",
+    ]
+    with pytest.raises(GanscaleError, match="norm=none"):
+        load(None, overrides)
+    load(None, [*overrides, "discriminator.network.norm=none"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such"), ("a: [1\n", "not valid YAML"), ("- 1\n", "key: value")],
+)
+def test_a_file_that_is_none(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "x.yaml"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(GanscaleError, match=message):
+        load(path)
+
+
+def test_differences_pass_over_the_machinery() -> None:
+    ours = load(None)
+    theirs = load(None, ["train.steps=5", "data.workers=0", "monitoring.log_every=3", "name=b"])
+    assert differences(ours, theirs) == []
+    other = load(None, ["seed=4", "generator.network.hidden=[3]"])
+    assert [key for key, *_ in differences(ours, other)] == ["seed", "generator.network.hidden"]

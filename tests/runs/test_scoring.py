@@ -1,0 +1,185 @@
+"""All that call a checkpoint the best mean the same one, and `ganscale evaluate` tells them all."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from ganscale.config import Data, Experiment
+from ganscale.data.reading.image_set import ImageSet
+from ganscale.errors import GanscaleError
+from ganscale.evaluation.scores import read_evaluations
+from ganscale.config.load import to_yaml
+from ganscale.runs import checkpoint
+from ganscale.runs.scoring import evaluate
+from ganscale.runs.run_folder import RunFolder
+from ganscale.runs.sampler import Sampler
+from ganscale.runs.sweep import Sweep
+from ganscale.training.trainer import train
+from tests.conftest import tiny
+
+
+@pytest.fixture(scope="module")
+def finished(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """A run of three evaluations that W&B keeps offline, the only one of a sweep."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    experiment = tiny(
+        digits,
+        folder,
+        "name=lr-000",
+        "train.steps=6",
+        "evaluation.every=2",
+        "evaluation.samples=150",
+        "evaluation.best=kid",
+        "ema={half_life: 100, ramp_up: null}",
+        "generator.optimizer.lr=0.01",  # so that scores differ in their first digits
+        "monitoring.wandb=offline",
+    )
+    train(experiment)
+    return experiment
+
+
+def shown_best(experiment: Experiment, kids: dict[int, float]) -> dict[str, int]:
+    """The step that each of them calls the best; `kids` of each step."""
+    run = experiment.folder
+    grid = run.parent / "grid.yaml"
+    (run.parent / "base.yaml").write_text(to_yaml(experiment))
+    grid.write_text(f"experiment: {run.parent / 'base.yaml'}\nname: lr\ngrid: {{seed: [0]}}\n")
+    console = Console(width=250, record=True)
+    console.print(Sweep.load(grid).table([]))
+    score = re.search(r"KID (\S+)", console.export_text())
+    assert score is not None
+    (of_sweep,) = (step for step, kid in kids.items() if f"{kid:.4g}" == score[1])
+    report = re.search(r"<th>best KID</th><td>step (\d+):", (run / "report.html").read_text())
+    assert report is not None
+    found = checkpoint.find(run / "checkpoints", "best", experiment.evaluation)
+    return {
+        "sweep": of_sweep,
+        "report": int(report[1]),
+        "checkpoint": int(found.name.removeprefix("step-")),
+        "sampler": int(Sampler(run, "best").checkpoint.name.removeprefix("step-")),
+    }
+
+
+def test_all_mean_the_same_checkpoint_by_the_best(finished: Experiment) -> None:
+    run, path = finished.folder, finished.folder / "evaluations.jsonl"
+    lines = read_evaluations(run)
+    kids = {line["step"]: line["values"]["kid"] for line in lines}
+    step = min(kids, key=lambda s: kids[s])
+    assert set(shown_best(finished, kids).values()) == {step}
+
+    # Of another version, with other features, of more images: all look better.
+    worst = max(kids, key=lambda s: kids[s])
+    (of_worst,) = (line for line in lines if line["step"] == worst)
+    better = of_worst | {"values": dict.fromkeys(of_worst["values"], -1.0)}
+    others = [
+        {**better, "features": "Inception v3 features", "features_checksum": "i"},
+        {**better, "samples": 50_000},
+        {**{k: v for k, v in better.items() if k != "features_checksum"}, "floor": 0.1},
+        {**better, "values": {"fid": 0.0}},
+        {**better, "values": {"fid": 0.0, "kid": float("nan")}},
+    ]
+    before = path.read_text()
+    path.write_text("".join(json.dumps(line) + "\n" for line in [*others, *lines, *others[:2]]))
+    RunFolder(run).report.unlink()
+    from ganscale.cli import main
+
+    assert main(["report", str(run)]) == 0
+    assert set(shown_best(finished, kids).values()) == {step}
+    path.write_text(before)
+
+
+def test_an_evaluation_by_hand_is_in_the_report_the_gallery_and_wandb(
+    finished: Experiment,
+) -> None:
+    run = finished.folder
+    for name in ("gallery/neighbours.png", "report.html"):
+        (run / name).unlink()
+    earlier = set(run.glob("wandb/offline-run-*/*.wandb"))
+    in_training = read_evaluations(run)[-1]
+    path, scores = evaluate(run, "latest", {})
+    assert path.name == "step-00000006"
+    # Training has scored the moving average that the checkpoint keeps.
+    assert scores.values == pytest.approx(in_training["values"], rel=1e-6)
+    raw = Sampler(run, "latest", network="generator").generator.state_dict()
+    averaged = Sampler(run, "latest").generator.state_dict()
+    assert not any(torch.allclose(raw[key], averaged[key], rtol=1e-3) for key in raw)
+    page = (run / "report.html").read_text()
+    # Either is the best of the run.
+    rows = re.findall(r"<th>(newest evaluation|best KID)</th><td>step (\d+): ", page)
+    assert rows[-1][1] == "6"
+    assert page.count("150 generated against 1,797 real images") == len(rows)
+    assert (run / "gallery" / "neighbours.png").is_file()
+    (file,) = set(run.glob("wandb/offline-run-*/*.wandb")) - earlier
+    read = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file)]
+    kept = json.loads(subprocess.run(read, capture_output=True, check=True).stdout)
+    assert kept["run_id"] == checkpoint.read_state(path).wandb_id
+    assert kept["summary"]["evaluation/fid"] == pytest.approx(scores.values["fid"])
+    assert kept["summary"]["evaluation/step"] == 6
+    assert kept["summary"]["evaluation/samples"] == 150
+
+
+def test_an_evaluation_by_hand_can_make_another_checkpoint_the_best(
+    digits: Path, tmp_path: Path
+) -> None:
+    experiment = tiny(digits, tmp_path, "train.steps=6", "checkpoint.every=3")
+    train(experiment)
+    run = experiment.folder
+    assert checkpoint.best(run / "checkpoints", experiment.evaluation) is None
+    evaluate(run, "latest", {"samples": 60})
+    assert Sampler(run, "best").checkpoint.name == "step-00000006"
+    evaluate(run, "3", {"samples": 60})
+    values = {e["step"]: e["values"]["fid"] for e in read_evaluations(run)}
+    better = min(values, key=lambda s: values[s])
+    assert Sampler(run, "best").checkpoint.name == f"step-{better:08d}"
+
+
+def test_evaluations_of_steps_that_are_run_again_are_dropped(digits: Path, tmp_path: Path) -> None:
+    overrides = ("evaluation.every=2", "evaluation.samples=60", "checkpoint.keep=9")
+    train(tiny(digits, tmp_path, *overrides, "train.steps=4"))
+    longer = tiny(digits, tmp_path, *overrides, "train.steps=6")
+    run = longer.folder
+    line = read_evaluations(run)[-1]
+    with (run / "evaluations.jsonl").open("a") as file:  # of a run that was here before
+        file.write(json.dumps({**line, "step": 6}) + "\n")
+    train(longer)
+    evaluations = read_evaluations(run)
+    assert [e["step"] for e in evaluations] == [2, 4, 6]
+    assert evaluations[2]["values"] != line["values"]
+
+
+def test_a_score_of_one_sample_is_refused(finished: Experiment) -> None:
+    with pytest.raises(GanscaleError, match=r"evaluation\.samples=1: .*greater than or equal to 2"):
+        evaluate(finished.folder, "latest", {"samples": 1})
+
+
+def test_a_run_does_not_say_where_this_machine_keeps_files(
+    finished: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's would name a folder to fill, or one whose files are to make room."""
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    data = finished.data.model_copy(update={"cache": str(tmp_path), "cache_gib": 1e-9})
+    (run / "experiment.yaml").write_text(to_yaml(finished.model_copy(update={"data": data})))
+    used: list[Data] = []
+
+    def note(data: Data) -> ImageSet:
+        used.append(data)
+        return ImageSet(data)
+
+    def end(experiment: Experiment, *_: object) -> None:
+        used.append(experiment.data)
+        raise GanscaleError("seen")
+
+    monkeypatch.setattr("ganscale.runs.scoring.ImageSet", note)
+    monkeypatch.setattr("ganscale.runs.scoring.Evaluator", end)
+    with pytest.raises(GanscaleError, match="seen"):
+        evaluate(run, "latest", {})
+    assert Sampler(run, "latest").experiment.data == data
+    usual = {"cache": Data().cache, "cache_gib": Data().cache_gib}
+    assert used == [finished.data.model_copy(update=usual)] * 2
