@@ -5,7 +5,7 @@ import pytest
 from ganscale.config.load import differences, json_schema, load, to_yaml
 from ganscale.errors import GanscaleError
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.name)

@@ -11,7 +11,7 @@ from ganscale.config.load import load, to_yaml
 from ganscale.config.mistakes import flatten
 from ganscale.errors import GanscaleError
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 TEXTS = {path.name: path.read_text() for path in sorted(CONFIGS.glob("*.yaml"))}
 KEYS = [
     *[key for key, _ in flatten(Experiment.model_validate({}).model_dump(mode="json"))],
