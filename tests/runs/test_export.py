@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ganscale.config import Experiment
-from ganscale.errors import GanscaleError
 from ganscale.config.load import load
-from ganscale.runs.export import export
+from ganscale.errors import GanscaleError
 from ganscale.networks import first_generator
+from ganscale.runs.export import export
 from ganscale.runs.sampler import Sampler
 from ganscale.training.trainer import train
 from tests.conftest import tiny

@@ -12,14 +12,14 @@ import torch
 from rich.console import Console
 
 from ganscale.config import Data, Experiment
+from ganscale.config.load import to_yaml
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.scores import read_evaluations
-from ganscale.config.load import to_yaml
 from ganscale.runs import checkpoint
-from ganscale.runs.scoring import evaluate
 from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.sampler import Sampler
+from ganscale.runs.scoring import evaluate
 from ganscale.runs.sweep import Sweep
 from ganscale.training.trainer import train
 from tests.conftest import tiny

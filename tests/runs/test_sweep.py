@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ganscale.errors import GanscaleError
 from ganscale.config.load import to_yaml
+from ganscale.errors import GanscaleError
 from ganscale.runs.sweep import Sweep
 from ganscale.training.trainer import train
 from tests.conftest import tiny

@@ -22,12 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ganscale.config import Evaluation
-from ganscale.files import (sha256, sha256_of)
+from ganscale.engines.arithmetic import Arithmetic
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
-from ganscale.files import open_inside, read_inside
+from ganscale.files import open_inside, read_inside, sha256, sha256_of
 from ganscale.system_errors import system_error
-from ganscale.engines.arithmetic import Arithmetic
 
 STATE = "state.json"
 TRAINING = "training.pt"

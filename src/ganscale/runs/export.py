@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ganscale import __version__
+from ganscale.config.load import to_yaml
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.scores import described, read_evaluations
-from ganscale.config.load import to_yaml
 from ganscale.files import refuse_links, write_output
-from ganscale.terminal import printable
 from ganscale.runs import checkpoint
 from ganscale.runs.sampler import Sampler
+from ganscale.terminal import printable
 
 SAMPLES = 64
 EXAMPLE_BATCH = 2  # what a tracer sees; an exported generator takes any number

@@ -11,10 +11,9 @@ from string import Template
 from typing import Any
 
 from ganscale.config import Experiment
-from ganscale.files import (write_atomically)
-from ganscale.evaluation.scores import NAMES, best, described, read_evaluations
 from ganscale.config.load import to_yaml
-from ganscale.files import read_inside
+from ganscale.evaluation.scores import NAMES, best, described, read_evaluations
+from ganscale.files import read_inside, write_atomically
 from ganscale.monitoring.trackers import read_metrics
 from ganscale.terminal import printable
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ganscale.config import load as experiment_file
 from ganscale.config import Experiment
-from ganscale.files import (write_atomically)
+from ganscale.config import load as experiment_file
 from ganscale.data.shards.storage import fingerprint
 from ganscale.errors import GanscaleError
-from ganscale.files import read_inside, refuse_links
+from ganscale.files import read_inside, refuse_links, write_atomically
 from ganscale.runs import checkpoint
 from ganscale.runs.trust import note_own
 

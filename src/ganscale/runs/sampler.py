@@ -16,8 +16,8 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import cycled_labels, generate, images_of, pixels
 from ganscale.files import refuse_special, write_output
 from ganscale.monitoring.pictures import grid, save_grid
-from ganscale.runs import checkpoint
 from ganscale.networks import first_generator
+from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.trust import refuse_foreign_code
 

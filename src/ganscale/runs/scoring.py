@@ -8,17 +8,17 @@ from pydantic import ValidationError
 
 from ganscale.config import Data, Evaluation, Experiment
 from ganscale.data.reading.image_set import ImageSet
-from ganscale.engines.distributed import Ranks
 from ganscale.data.reading.resident import open_reader
+from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluator import Evaluator
 from ganscale.evaluation.scores import Scores
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.progress import set_up_logging
-from ganscale.runs.report import write_report
 from ganscale.monitoring.trackers import summarize_in_wandb, uses_wandb
 from ganscale.runs import checkpoint
 from ganscale.runs.gallery import draw_gallery
+from ganscale.runs.report import write_report
 from ganscale.runs.sampler import Sampler
 from ganscale.runs.trust import is_own_wandb
 

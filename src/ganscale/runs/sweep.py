@@ -8,8 +8,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.table import Table
 
-from ganscale.config import load as experiment_file
 from ganscale.config import Experiment
+from ganscale.config import load as experiment_file
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.runs import checkpoint

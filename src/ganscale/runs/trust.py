@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ganscale.config import CustomNetworkOptions, Experiment
-from ganscale.files import (write_atomically)
 from ganscale.errors import GanscaleError
+from ganscale.files import write_atomically
 
 
 def note_own(run: Path, experiment: Experiment) -> None:
