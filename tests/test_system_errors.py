@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ganscale.system_errors import described, system_error
+from ganscale.system_errors import describe_error, find_system_error
 
 
 def raised_by_safetensors() -> None:
@@ -30,21 +30,21 @@ def raised_while_another_was_handled() -> None:
 def test_an_error_of_the_system_is_found_in_whatever_wraps_it(work) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(Exception) as caught:  # noqa: PT011 - each library has its own
         work()
-    found = system_error(caught.value)
+    found = find_system_error(caught.value)
     assert found is not None
-    assert described(found)
+    assert describe_error(found)
 
 
 def test_a_fault_of_the_program_is_none() -> None:
-    assert system_error(ValueError("no space left on my mind")) is None
+    assert find_system_error(ValueError("no space left on my mind")) is None
     bug = KeyError("a bug while a missing file was handled")
     bug.__context__ = FileNotFoundError(errno.ENOENT, "No such file or directory", "x")
-    assert system_error(bug) is None
+    assert find_system_error(bug) is None
 
 
 def test_the_sentence_says_where_what_and_what_to_do() -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "/a/b")
-    assert described(full) == (
+    assert describe_error(full) == (
         "/a/b: No space left on device; make room, or name another folder, and start again"
     )
-    assert described(OSError("encoder error -2")) == "encoder error -2"
+    assert describe_error(OSError("encoder error -2")) == "encoder error -2"

@@ -15,7 +15,7 @@ from ganscale import __version__
 from ganscale.commands.arguments import location, natural, path, positive
 from ganscale.commands.submit import ENGINES
 from ganscale.errors import GanscaleError
-from ganscale.system_errors import described, system_error
+from ganscale.system_errors import describe_error, find_system_error
 from ganscale.terminal import abandon_output, flush_output, prepare_streams, print_text, printable
 
 if TYPE_CHECKING:
@@ -88,14 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         abandon_output()
         return 1
     except Exception as error:
-        cause = system_error(error)
+        cause = find_system_error(error)
         if cause is None:
             raise
         try:
             flush_output()
         except OSError as of_output:  # printing has failed, not a file
             cause = of_output
-        _complain(described(cause))
+        _complain(describe_error(cause))
         return 1
 
 

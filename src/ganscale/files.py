@@ -15,17 +15,17 @@ from typing import Any, BinaryIO
 
 from ganscale.errors import GanscaleError
 
-MOST_BYTES = 1 << 28
-MOST_BYTES_OF_A_LINE = 1 << 24
+MAX_BYTES = 1 << 28
+MAX_LINE_BYTES = 1 << 24
 
 
-def sha256(path: Path) -> str:
+def sha256_of_file(path: Path) -> str:
     """The SHA-256 of a regular file, in hexadecimal."""
-    with regular_file(path) as file:
-        return sha256_of(file)
+    with open_regular_file(path) as file:
+        return sha256_of_stream(file)
 
 
-def sha256_of(file: BinaryIO) -> str:
+def sha256_of_stream(file: BinaryIO) -> str:
     """The SHA-256 of what is left to read of an open file, in hexadecimal."""
     digest = hashlib.sha256()
     while chunk := file.read(1 << 20):
@@ -47,7 +47,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def open_regular(path: Path) -> int:
+def open_regular_descriptor(path: Path) -> int:
     """A descriptor to read a regular file by; `OSError` for a pipe or device, which may hang."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -56,14 +56,14 @@ def open_regular(path: Path) -> int:
     return descriptor
 
 
-def regular_file(path: Path) -> BinaryIO:
+def open_regular_file(path: Path) -> BinaryIO:
     """A regular file, open to be read; `OSError` for a pipe or device."""
-    return os.fdopen(open_regular(path), "rb")
+    return os.fdopen(open_regular_descriptor(path), "rb")
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_regular_file(path: Path, most: int) -> bytes:
     """The bytes of a regular file; `OSError` where it is larger than `most` bytes."""
-    with regular_file(path) as file:
+    with open_regular_file(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
             raise OSError(f"{path}: larger than {most:,} bytes")
@@ -89,11 +89,11 @@ def open_inside(folder: Path, *names: str) -> BinaryIO:
 
 
 def read_inside(folder: Path, *names: str) -> bytes:
-    """The content of `folder/names…`, opened as `open_inside` does; at most `MOST_BYTES`."""
+    """The content of `folder/names…`, opened as `open_inside` does; at most `MAX_BYTES`."""
     with open_inside(folder, *names) as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise GanscaleError(f"{folder.joinpath(*names)}: larger than {MOST_BYTES >> 20} MiB")
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise GanscaleError(f"{folder.joinpath(*names)}: larger than {MAX_BYTES >> 20} MiB")
     return content
 
 
@@ -104,7 +104,7 @@ def read_json_lines(folder: Path, name: str) -> list[dict[str, Any]]:
     """
     objects = []
     with suppress(FileNotFoundError), open_inside(folder, name) as file:
-        while line := file.readline(MOST_BYTES_OF_A_LINE):
+        while line := file.readline(MAX_LINE_BYTES):
             try:
                 value = json.loads(line)
             except (ValueError, RecursionError):

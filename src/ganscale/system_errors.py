@@ -24,7 +24,7 @@ _RUST = re.compile(r"\(os error (\d+)\)")  # safetensors, tokenizers
 _TORCH = ("iostream error", "PytorchStreamWriter failed", "inline_container.cc")
 
 
-def system_error(error: BaseException) -> OSError | None:
+def find_system_error(error: BaseException) -> OSError | None:
     """The operating system's error that `error` is, that it wraps, or that has led to it."""
     if isinstance(error, OSError):
         return error
@@ -42,7 +42,7 @@ def system_error(error: BaseException) -> OSError | None:
     return None
 
 
-def described(error: OSError) -> str:
+def describe_error(error: OSError) -> str:
     """One sentence: where, what, and what to do."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     what = error.strerror or str(error) or type(error).__name__

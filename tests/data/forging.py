@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ganscale.data.shards.manifest import load_manifest
-from ganscale.files import sha256
+from ganscale.files import sha256_of_file
 
 
 def forge(folder: Path) -> None:
@@ -13,8 +13,8 @@ def forge(folder: Path) -> None:
         shard.model_copy(
             update={
                 "bytes": (folder / shard.name).stat().st_size,
-                "sha256": sha256(folder / shard.name),
-                "index_sha256": sha256(folder / shard.index_name),
+                "sha256": sha256_of_file(folder / shard.name),
+                "index_sha256": sha256_of_file(folder / shard.index_name),
             }
         )
         for shard in manifest.shards

@@ -24,7 +24,7 @@ from PIL import Image
 from ganscale.commands.index import index_shards
 from ganscale.commands.inspect import summary, verify, write_sheet
 from ganscale.config import Data
-from ganscale.data.images import JPEG_SIGNATURE, converted, open_image
+from ganscale.data.images import JPEG_SIGNATURE, convert, open_image
 from ganscale.data.packing.labels import read_labels
 from ganscale.data.packing.pack import Packing, pack
 from ganscale.data.packing.sources import ArraySource, open_source
@@ -39,7 +39,7 @@ from tests.fuzz.mutations import deflated_anew, mutated, mutated_json, with_chec
 from tests.fuzz.run_folders import hostile_run
 
 SIDE = 16
-MOST_PIXELS = 10**6
+MAX_PIXELS = 10**6
 Trial = Callable[[Random, Path], str]
 
 _rng = np.random.default_rng(0)
@@ -90,7 +90,7 @@ def decode_every_way(content: bytes) -> str:
         found: list[np.ndarray] = []
         for resize in (True, False):
             try:
-                image = decode_bytes(content, (channels, SIDE, SIDE), MOST_PIXELS, resize)
+                image = decode_bytes(content, (channels, SIDE, SIDE), MAX_PIXELS, resize)
             except ValueError:
                 continue
             assert image.shape == (channels, SIDE, SIDE)
@@ -99,7 +99,7 @@ def decode_every_way(content: bytes) -> str:
             if not resize:
                 found.append(np.moveaxis(image, 0, 2))
         try:
-            shown = converted(open_image(content, max_pixels=MOST_PIXELS), channels)
+            shown = convert(open_image(content, max_pixels=MAX_PIXELS), channels)
         except ValueError:
             continue
         pixels = np.asarray(shown).reshape(shown.height, shown.width, channels)

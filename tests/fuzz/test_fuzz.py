@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ganscale.data.reading.decode import decode_bytes
-from ganscale.data.shards.index import MOST_CLASSES, parse_index, parse_label
-from ganscale.files import read_regular
+from ganscale.data.shards.index import MAX_CLASSES, parse_index, parse_label
+from ganscale.files import read_regular_file
 from tests.fuzz.campaign import FAULTS, Victim, campaign, table
 from tests.fuzz.mutations import with_checksums
 from tests.fuzz.targets import IMAGES, TRIALS, decode_every_way
@@ -112,7 +112,7 @@ def test_a_label_is_a_class_number_or_an_error(value: object) -> None:
         label = parse_label(value)
     except ValueError:
         return
-    assert -1 <= label < MOST_CLASSES
+    assert -1 <= label < MAX_CLASSES
     assert float(value) == label  # type: ignore[arg-type]
 
 
@@ -136,6 +136,6 @@ def test_an_index_is_a_table_or_an_error(rows: bytes, samples: int, columns: int
 def test_a_limit_is_not_allocated(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("files") / "small"
     path.write_bytes(b"x")
-    assert read_regular(path, 1 << 50) == b"x"
+    assert read_regular_file(path, 1 << 50) == b"x"
     with pytest.raises(OSError, match="larger than 0 bytes"):
-        read_regular(path, 0)
+        read_regular_file(path, 0)

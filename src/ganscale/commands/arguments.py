@@ -3,7 +3,7 @@
 from argparse import ArgumentTypeError
 from pathlib import Path
 
-MOST_DIGITS = 18
+MAX_DIGITS = 18
 
 
 def natural(text: str) -> int:
@@ -17,7 +17,7 @@ def positive(text: str) -> int:
 
 
 def _whole(text: str, least: int) -> int:
-    digits = text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS
+    digits = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
     if not digits or int(text) < least:
         raise ArgumentTypeError(f"must be a whole number from {least}, not {_shown(text)}")
     return int(text)

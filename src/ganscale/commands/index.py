@@ -8,19 +8,19 @@ from pydantic import ValidationError
 
 from ganscale.commands.inspect import summary
 from ganscale.config import Data
-from ganscale.data.images import header_of
+from ganscale.data.images import read_header
 from ganscale.data.shards.index import LABEL, OFFSET, SIZE, Table, index_tar, save_index
 from ganscale.data.shards.manifest import (
     FETCHED_FROM,
-    MOST_SIDE,
+    MAX_SIDE,
     Manifest,
     Shard,
     check_name,
     first_mistake,
 )
-from ganscale.data.shards.storage import expand, is_remote, open_cache
+from ganscale.data.shards.storage import expand_braces, is_remote, open_cache
 from ganscale.errors import GanscaleError
-from ganscale.files import regular_file, sha256
+from ganscale.files import open_regular_file, sha256_of_file
 
 SIZES_READ = 1000  # images of a shard whose headers say whether sizes differ
 
@@ -41,7 +41,7 @@ def _expanded(patterns: Sequence[str]) -> list[str]:
         if not is_remote(pattern) and Path(pattern).is_dir():
             shards += sorted(map(str, Path(pattern).glob("*.tar")))
         else:
-            shards += expand(pattern)
+            shards += expand_braces(pattern)
     if not shards:
         raise GanscaleError(f"{' '.join(patterns)}: no shards (*.tar)")
     return shards
@@ -96,16 +96,15 @@ def _indexed(shards: Sequence[str], folder: Path, label: str | None) -> Manifest
                 name=path.name if inside else _absolute(address),
                 samples=len(table),
                 bytes=path.stat().st_size,
-                sha256=sha256(path),
-                index_sha256=sha256(folder / index),
+                sha256=sha256_of_file(path),
+                index_sha256=sha256_of_file(folder / index),
                 index=index,
             )
         )
     alike = sizes.pop() if len(sizes) == 1 else (None, None)
-    if max(side or 0 for side in alike) > MOST_SIDE:
+    if max(side or 0 for side in alike) > MAX_SIDE:
         raise GanscaleError(
-            f"{shards[0]}: images of {alike[1]}×{alike[0]} pixels; "
-            f"no side may be over {MOST_SIDE:,}"
+            f"{shards[0]}: images of {alike[1]}×{alike[0]} pixels; no side may be over {MAX_SIDE:,}"
         )
     return Manifest(
         source="shards made elsewhere",
@@ -124,11 +123,11 @@ def _absolute(address: str) -> str:
 def _read_headers(path: Path, table: Table, sizes: set[tuple[int, int]]) -> bool:
     """Note sizes, and return whether any is in colour; the reader names what is unreadable."""
     colour = False
-    with regular_file(path) as file:
+    with open_regular_file(path) as file:
         for offset, size in table[:SIZES_READ, [OFFSET, SIZE]].tolist():
             file.seek(offset)
             try:
-                height, width, channels = header_of(file.read(size))
+                height, width, channels = read_header(file.read(size))
             except ValueError:
                 continue
             sizes.add((height, width))

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from ganscale.config import Data
-from ganscale.data.images import SHARD_FORMATS, converted, header_of, open_image
+from ganscale.data.images import SHARD_FORMATS, convert, open_image, read_header
 from ganscale.data.packing.process_pool import process_pool
 from ganscale.data.reading.decode import decode_bytes
 from ganscale.data.shards.index import CHECKSUM, LABEL, NO_CHECKSUM, OFFSET, SIZE, index_tar
 from ganscale.data.shards.manifest import SHEET, Manifest
 from ganscale.data.shards.storage import open_storage
 from ganscale.errors import GanscaleError
-from ganscale.files import regular_file, sha256
+from ganscale.files import open_regular_file, sha256_of_file
 from ganscale.monitoring.pictures import save_grid
 from ganscale.terminal import printable
 
 SHEET_IMAGES = 100
 SHEET_SIDE = 64  # pixels of an image where they differ in size
-MOST_CLASSES_SHOWN = 20
+MAX_CLASSES_SHOWN = 20
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,8 +59,8 @@ def summary(location: str, manifest: Manifest, folder: Path) -> list[str]:
     if manifest.classes and folder.is_dir():
         counts = _label_counts(location, manifest)
         shown = [f"{name} {counts[i]:,}" for i, name in enumerate(manifest.classes)]
-        more = ", …" if len(shown) > MOST_CLASSES_SHOWN else ""
-        lines.append(f"classes: {', '.join(shown[:MOST_CLASSES_SHOWN])}{more}")
+        more = ", …" if len(shown) > MAX_CLASSES_SHOWN else ""
+        lines.append(f"classes: {', '.join(shown[:MAX_CLASSES_SHOWN])}{more}")
         if counts[-1]:
             lines.append(f"without a label: {counts[-1]:,}")
     return [printable(line) for line in lines]
@@ -82,7 +82,7 @@ def write_sheet(location: str, manifest: Manifest, target: Path) -> Path:
     table = storage.index(shard, len(manifest.classes))
     side = SHEET_SIDE if manifest.varied else None
     images = []
-    with regular_file(storage.tar(shard)) as file:
+    with open_regular_file(storage.tar(shard)) as file:
         # What the index says of sizes was compared with the manifest's, and both may be forged.
         if (found := os.fstat(file.fileno()).st_size) != shard.bytes:
             raise GanscaleError(
@@ -93,7 +93,7 @@ def write_sheet(location: str, manifest: Manifest, target: Path) -> Path:
             file.seek(offset)
             try:
                 image = open_image(file.read(size), SHARD_FORMATS, data.max_pixels)
-                shown = converted(image, manifest.channels)
+                shown = convert(image, manifest.channels)
             except ValueError as error:
                 raise GanscaleError(
                     f"{location}: shard {shard.name}, sample {row} cannot be shown ({error})"
@@ -127,7 +127,7 @@ def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
         storage = open_storage(location, data)
         table = storage.index(shard, len(manifest.classes))
         tar = storage.tar(shard)
-        if sha256(tar) != shard.sha256:
+        if sha256_of_file(tar) != shard.sha256:
             return [f"{shard.name}: its SHA-256 is not the manifest's"]
         found = index_tar(tar)
     except (GanscaleError, OSError) as error:
@@ -141,12 +141,12 @@ def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
     if not np.array_equal(table, found):
         return [f"{shard.index_name}: does not describe {shard.name}"]
     faults = []
-    with regular_file(tar) as file:
+    with open_regular_file(tar) as file:
         for row, (offset, size) in enumerate(table[:, [OFFSET, SIZE]].tolist()):
             file.seek(offset)
             content = file.read(size)
             try:
-                height, width, _ = header_of(content)
+                height, width, _ = read_header(content)
                 shape = (
                     manifest.channels,
                     manifest.height or height,

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.progress import Progress
 
 from ganscale.commands.inspect import summary, write_sheet
-from ganscale.data.packing.pack import Account, Packing, pack
+from ganscale.data.packing.pack import Packing, PackingSummary, pack
 from ganscale.data.packing.sources import open_source
 from ganscale.errors import GanscaleError
 from ganscale.terminal import printable
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
     console = Console(stderr=True)
     with Progress(console=console, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(_task(source.description), total=len(source))
-        manifest, account = pack(
+        manifest, packed = pack(
             source,
             folder,
             packing,
@@ -48,9 +48,9 @@ def run(options: argparse.Namespace) -> None:
             _part(options.part),
         )
     if manifest is None:
-        print("\n".join([f"part {options.part} of {folder} is packed", *_met(account)]))
+        print("\n".join([f"part {options.part} of {folder} is packed", *_met(packed)]))
         return
-    print("\n".join([*summary(str(folder), manifest, folder), *_met(account)]))
+    print("\n".join([*summary(str(folder), manifest, folder), *_met(packed)]))
     print(f"contact sheet: {write_sheet(str(folder), manifest, folder)}")
 
 
@@ -70,11 +70,11 @@ def _part(text: str | None) -> tuple[int, int]:
     return int(number), int(parts)
 
 
-def _met(account: Account) -> list[str]:
+def _met(packed: PackingSummary) -> list[str]:
     """Lines on what was converted and what was skipped, in which a stranger's names stand."""
     lines = []
-    if account.kinds:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in account.kinds.most_common())
+    if packed.conversions:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in packed.conversions.most_common())
         lines.append(f"converted: {kinds}")
-    lines += [f"skipped: {message}" for message in account.skipped]
+    lines += [f"skipped: {message}" for message in packed.skipped]
     return [printable(line) for line in lines]

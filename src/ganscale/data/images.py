@@ -18,7 +18,7 @@ SHARD_FORMATS = ("PNG", "JPEG", "WEBP")
 FILE_FORMATS = (*SHARD_FORMATS, "BMP", "GIF", "TIFF")  # never EPS, which starts Ghostscript
 JPEG_SIGNATURE = b"\xff\xd8"
 SCAN_MARKER = b"\xff\xda"
-MOST_SCANS = 100  # encoders write about ten
+MAX_SCANS = 100  # encoders write about ten
 DEEP_TO_BYTE = 257  # 65535 / 255
 # A damaged file is an error or none: Pillow's warnings would only fill the log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -53,8 +53,8 @@ def open_image(
 def refuse_scan_bomb(content: bytes) -> None:
     """`ValueError` for a JPEG of very many scans: each costs as much time as an image."""
     # Compressed data never hold the marker, an embedded thumbnail or colour profile rarely.
-    if content.startswith(JPEG_SIGNATURE) and (scans := content.count(SCAN_MARKER)) > MOST_SCANS:
-        raise ValueError(f"a JPEG of {scans:,} scans; {MOST_SCANS} are the most")
+    if content.startswith(JPEG_SIGNATURE) and (scans := content.count(SCAN_MARKER)) > MAX_SCANS:
+        raise ValueError(f"a JPEG of {scans:,} scans; {MAX_SCANS} are the most")
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
@@ -63,12 +63,12 @@ def check_pixels(height: int, width: int, max_pixels: int) -> None:
         raise ValueError(f"{width}×{height} pixels are over data.max_pixels={max_pixels}")
 
 
-def channels_of(image: Image.Image) -> Literal[1, 3]:
+def count_channels(image: Image.Image) -> Literal[1, 3]:
     """1 for grey images, 3 for colour."""
     return 1 if image.mode in GREY_MODES or image.mode.startswith("I;16") else 3
 
 
-def upright(image: Image.Image) -> Image.Image:
+def turn_upright(image: Image.Image) -> Image.Image:
     """The image turned as its EXIF says; `ValueError` where that cannot be read."""
     try:
         return ImageOps.exif_transpose(image)
@@ -76,7 +76,7 @@ def upright(image: Image.Image) -> Image.Image:
         raise ValueError(f"its EXIF cannot be read ({_reason(error)})") from None
 
 
-def header_of(content: bytes) -> tuple[int, int, Literal[1, 3]]:
+def read_header(content: bytes) -> tuple[int, int, Literal[1, 3]]:
     """Height and width as the image stands upright, and channels, without decoding it.
 
     Raises `ValueError` where it has no such header.
@@ -90,16 +90,16 @@ def header_of(content: bytes) -> tuple[int, int, Literal[1, 3]]:
     except Exception as error:
         raise ValueError(_reason(error)) from None
     height, width = (image.width, image.height) if turned else (image.height, image.width)
-    return height, width, channels_of(image)
+    return height, width, count_channels(image)
 
 
-def converted(image: Image.Image, channels: int) -> Image.Image:
+def convert(image: Image.Image, channels: int) -> Image.Image:
     """The image upright, in 8 bits of grey (1 channel) or RGB (3), on white where it is clear.
 
     16 bits become 8 by scaling. Raises `ValueError` for pixels of 32 bits, integer or float,
     whose range no file says.
     """
-    image = upright(image)
+    image = turn_upright(image)
     mode = "L" if channels == 1 else "RGB"
     if image.mode == mode and "transparency" not in image.info:
         return image
@@ -145,7 +145,7 @@ def _mend_transparency(image: Image.Image, stored: str) -> None:
         image.info["transparency"] = (clear & most) * (255 // most)
 
 
-def resized(image: Image.Image, size: tuple[int, int], crop: bool = True) -> Image.Image:
+def resize(image: Image.Image, size: tuple[int, int], crop: bool = True) -> Image.Image:
     """The image in this (height, width), by Lanczos: its middle, or all of it on black."""
     height, width = size
     if image.size == (width, height):
@@ -154,7 +154,7 @@ def resized(image: Image.Image, size: tuple[int, int], crop: bool = True) -> Ima
     return fit(image, (width, height), Image.Resampling.LANCZOS)
 
 
-def kind_of(image: Image.Image) -> str:
+def describe_conversion(image: Image.Image) -> str:
     """What is special about an image, for a summary; empty where nothing is."""
     if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
         return "rotated by EXIF"

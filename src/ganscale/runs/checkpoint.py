@@ -25,8 +25,8 @@ from ganscale.config import Evaluation
 from ganscale.engines.arithmetic import Arithmetic
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
-from ganscale.files import open_inside, read_inside, sha256, sha256_of
-from ganscale.system_errors import system_error
+from ganscale.files import open_inside, read_inside, sha256_of_file, sha256_of_stream
+from ganscale.system_errors import find_system_error
 
 STATE = "state.json"
 TRAINING = "training.pt"
@@ -77,7 +77,7 @@ def write(
             save_file(host, temporary / f"{part}.safetensors")
         torch.save(_canonical(training), temporary / TRAINING)
         (temporary / STATE).write_text(state.model_dump_json(indent=2) + "\n")
-        sums = [f"{sha256(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
+        sums = [f"{sha256_of_file(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
         (temporary / SUMS).write_text("".join(sums))
         for path in temporary.iterdir():
             _sync(path)
@@ -89,7 +89,7 @@ def write(
             shutil.rmtree(replaced, ignore_errors=True)
     except Exception as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if system_error(error) is None:
+        if find_system_error(error) is None:
             raise
         kept = ", ".join(path.name for path in listed(folder)) or "none"
         raise GanscaleError(
@@ -152,7 +152,7 @@ def is_sound(path: Path) -> bool:
 
 def _sum(path: Path, name: str) -> str:
     with open_inside(path, name) as file:
-        return sha256_of(file)
+        return sha256_of_stream(file)
 
 
 def latest(folder: Path) -> Path | None:

@@ -17,10 +17,10 @@ from ganscale.files import read_inside, write_atomically
 from ganscale.monitoring.trackers import read_metrics
 from ganscale.terminal import printable
 
-MOST_PICTURES = 60  # a longer run shows every n-th
+MAX_PICTURES = 60  # a longer run shows every n-th
 SAMPLES = "samples"
 SAMPLES_OF_STEP = re.compile(r"step-([0-9]{1,18})\.png")
-MOST_DRAWN = 1e300  # matplotlib's axes overflow beyond
+MAX_DRAWN = 1e300  # matplotlib's axes overflow beyond
 PENALTY_KINDS = ("r1", "r2", "wgan_gp", "dragan")
 GALLERY = {
     "samples.png": "Samples, not picked; a column a class where the generator is told classes",
@@ -48,7 +48,7 @@ def write_report(run: Path, experiment: Experiment, environment: dict[str, str])
     metrics = read_metrics(run)
     charts = [_chart(title, keys, metrics) for title, keys in CHARTS.items()]
     pictures = _sample_pictures(run)
-    stride = -(-len(pictures) // MOST_PICTURES) if pictures else 1
+    stride = -(-len(pictures) // MAX_PICTURES) if pictures else 1
     shown = [*pictures[:-1:stride], *pictures[-1:]]
     frames = [
         {
@@ -126,7 +126,7 @@ def _table(facts: dict[str, str]) -> str:
 
 def _is_drawn(value: Any) -> bool:
     """Whether a curve can have it: a finite number."""
-    return type(value) in (int, float) and abs(value) < MOST_DRAWN
+    return type(value) in (int, float) and abs(value) < MAX_DRAWN
 
 
 def _chart(title: str, keys: tuple[str, ...], metrics: list[dict[str, Any]]) -> str:

@@ -119,10 +119,10 @@ def test_an_unreadable_image_is_named_or_skipped(tmp_path: Path) -> None:
     with pytest.raises(GanscaleError, match=r"red/9\.png"):
         pack(source, tmp_path / "a", Packing(size=8), 1, quiet)
     skip = Packing(size=8, on_error="skip")
-    manifest, account = pack(source, tmp_path / "b", skip, 1, quiet)
+    manifest, packed = pack(source, tmp_path / "b", skip, 1, quiet)
     assert manifest.samples == 6
-    assert len(account.skipped) == 1
-    assert "red/9.png" in account.skipped[0]
+    assert len(packed.skipped) == 1
+    assert "red/9.png" in packed.skipped[0]
 
 
 def test_sizes_must_be_alike_without_a_size(tmp_path: Path) -> None:
@@ -158,8 +158,8 @@ def test_colour_modes_become_grey_or_rgb(tmp_path: Path) -> None:
     deep.save(tmp_path / "images" / "c.png")
     Image.new("P", (8, 8), 0).save(tmp_path / "images" / "d.png")
     source = open_source(str(tmp_path / "images"))
-    manifest, account = pack(source, tmp_path / "set", Packing(channels=3), 1, quiet)
-    assert account.kinds == {"with transparency": 1, "CMYK": 1, "16-bit": 1, "palette": 1}
+    manifest, packed = pack(source, tmp_path / "set", Packing(channels=3), 1, quiet)
+    assert packed.conversions == {"with transparency": 1, "CMYK": 1, "16-bit": 1, "palette": 1}
     shards = [str(tmp_path / "set" / manifest.shards[0].name)]
     dataset = wds.WebDataset(shards, shardshuffle=False, empty_check=False)
     brightness = {s["__key__"]: s["png"].mean() for s in dataset.decode("rgb8")}

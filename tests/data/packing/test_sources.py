@@ -94,8 +94,8 @@ def test_an_image_is_turned_as_exif_says(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter clockwise
     picture.save(images / "a.jpg", exif=exif, quality=100)
-    _, account = pack(open_source(str(images)), tmp_path / "set", Packing(), 1, quiet)
-    assert account.kinds == {"rotated by EXIF": 1}
+    _, packed = pack(open_source(str(images)), tmp_path / "set", Packing(), 1, quiet)
+    assert packed.conversions == {"rotated by EXIF": 1}
     turned = ImageSet(data(tmp_path / "set", resolution=8, channels=3)).reader()
     pixels = turned.read(np.array([0])).images[0, 0].float()
     assert pixels[:, 4:].mean() > 250
@@ -254,15 +254,15 @@ def test_a_zip_whose_first_image_cannot_be_read(tmp_path: Path, damage: Any) -> 
         with pytest.raises(GanscaleError, match="not one image could be read"):
             pack(source, tmp_path / "skip", skip, 1, quiet)
         return
-    manifest, account = pack(source, tmp_path / "skip", skip, 1, quiet)
+    manifest, packed = pack(source, tmp_path / "skip", skip, 1, quiet)
     assert manifest is not None
-    assert (manifest.samples, len(account.skipped)) == (1, 1)
+    assert (manifest.samples, len(packed.skipped)) == (1, 1)
 
 
 def test_an_archive_whose_image_is_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ganscale.data.packing.file_sources.MOST_IMAGE_BYTES", 10**6)
+    monkeypatch.setattr("ganscale.data.packing.file_sources.MAX_IMAGE_BYTES", 10**6)
     bomb = {"a.png": bytes(10**6 + 1)}
     tar(tmp_path / "x.tar", bomb)
     with gzip.open(tmp_path / "y.tar.gz", "wb") as file:

@@ -14,7 +14,7 @@ import torch
 
 from ganscale.config import Data
 from ganscale.data.reading.image_set import ImageSet
-from ganscale.data.reading.loader import BatchDataset, ahead, batches
+from ganscale.data.reading.loader import BatchDataset, batches, shard_prefetcher
 from ganscale.data.reading.streaming import stream
 from ganscale.data.shards import download
 from ganscale.data.shards import shard_cache as cache_module
@@ -76,7 +76,7 @@ def test_a_server_that_never_ends_is_given_up(
 ) -> None:
     monkeypatch.setattr(cache_module, "TRIES", 1)
     monkeypatch.setattr(download, "GRACE_S", 0.5)
-    monkeypatch.setattr("ganscale.data.shards.storage.MOST_MANIFEST_BYTES", 10**5)
+    monkeypatch.setattr("ganscale.data.shards.storage.MAX_MANIFEST_BYTES", 10**5)
     started = time.monotonic()
     with serving(digits) as server:
         server.faults_of[name] = fault
@@ -123,7 +123,9 @@ def test_the_limit_holds_all_the_time(digits: Path, tmp_path: Path) -> None:
         images = ImageSet(data)
         watcher = threading.Thread(target=watch)
         watcher.start()
-        dataset = BatchDataset(images.reader(), images.order(0), 50, range(50), ahead(data, images))
+        dataset = BatchDataset(
+            images.reader(), images.order(0), 50, range(50), shard_prefetcher(data, images)
+        )
         got = np.concatenate([b.labels.numpy() for b in batches(dataset, 0, 80, data)])
         stop.set()
         watcher.join()
@@ -196,7 +198,9 @@ def test_a_run_reads_a_cached_file_once_to_check_it(
         path = ShardCache(tmp_path, 10**9).fetch(*fetch)
         record = path.with_suffix(".verified")
         os.utime(record, (0, 0))  # a run of long ago
-        monkeypatch.setattr(cache_module, "sha256", lambda p: (read.append(p), about.sha256)[1])
+        monkeypatch.setattr(
+            cache_module, "sha256_of_file", lambda p: (read.append(p), about.sha256)[1]
+        )
         for _ in range(3):  # processes of this run
             cache = ShardCache(tmp_path, 10**9)
             cache.fetch(*fetch)
@@ -271,7 +275,9 @@ def test_the_next_block_is_fetched_ahead(digits: Path, tmp_path: Path) -> None:
     with serving(digits) as server:
         data = remote(server.url, tmp_path / "cache", workers=0)
         images = ImageSet(data)
-        dataset = BatchDataset(images.reader(), images.order(0), 8, range(8), ahead(data, images))
+        dataset = BatchDataset(
+            images.reader(), images.order(0), 8, range(8), shard_prefetcher(data, images)
+        )
         dataset[0]
         (upcoming,) = images.order(0).next_shards(0, 8, range(8))
         wanted = f"/shard-{upcoming:06d}.tar"

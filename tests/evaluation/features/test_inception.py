@@ -10,7 +10,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.features.inception import open_inception
-from ganscale.files import sha256
+from ganscale.files import sha256_of_file
 
 HOST = torch.device("cpu")
 
@@ -34,7 +34,7 @@ def test_features_are_torch_fidelitys(weights: Path) -> None:
     assert measured.logits.shape == (2, 1008)
     theirs = FeatureExtractorInceptionV3("theirs", ["2048"], str(weights))
     assert torch.equal(measured.features, theirs(images)[0])
-    assert network.checksum == sha256(weights)
+    assert network.checksum == sha256_of_file(weights)
 
 
 def test_grey_images_become_three_equal_channels(weights: Path) -> None:

@@ -13,12 +13,12 @@ from ganscale.data.images import open_image
 from ganscale.data.packing.labels import class_of, read_labels
 from ganscale.data.shards.index import LABEL, OFFSET, SIZE, index_tar
 from ganscale.data.shards.manifest import MANIFEST, SHEET, load_manifest
-from ganscale.data.shards.storage import expand
+from ganscale.data.shards.storage import expand_braces
 from ganscale.errors import GanscaleError
-from ganscale.files import read_regular, regular_file
+from ganscale.files import open_regular_file, read_regular_file
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-MOST_IMAGE_BYTES = 1 << 30  # of a file, and of what an archive makes of it
+MAX_IMAGE_BYTES = 1 << 30  # of a file, and of what an archive makes of it
 
 
 class FileSource:
@@ -100,7 +100,7 @@ class ShardSource:
         offset, size = map(int, self._table[i, [OFFSET, SIZE]])
 
         def read() -> bytes:
-            with regular_file(path) as file:
+            with open_regular_file(path) as file:
                 file.seek(offset)
                 return file.read(size)
 
@@ -115,7 +115,7 @@ def shard_paths(name: str) -> list[Path]:
         others = any(p.is_dir() or _is_image(p.name) for p in folder.iterdir() if p.name != SHEET)
         return [] if others else tars
     if "{" in name:
-        return [Path(url) for url in expand(name)]
+        return [Path(url) for url in expand_braces(name)]
     return []
 
 
@@ -144,7 +144,7 @@ def _is_image(name: str) -> bool:
 
 
 def _folder_reader(folder: Path) -> Reader:
-    return lambda name: read_regular(folder / name, MOST_IMAGE_BYTES)
+    return lambda name: read_regular_file(folder / name, MAX_IMAGE_BYTES)
 
 
 def _zip_reader(path: Path) -> Reader:
@@ -173,7 +173,7 @@ def _tar_reader(path: Path) -> Reader:
 
 def _refuse_large(size: int) -> None:
     """An archive of some kilobytes may hold a file of many gigabytes."""
-    if size > MOST_IMAGE_BYTES:
+    if size > MAX_IMAGE_BYTES:
         raise ValueError(f"{size:,} bytes are too many for an image")
 
 

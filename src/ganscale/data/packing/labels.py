@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ganscale.errors import GanscaleError
-from ganscale.files import read_regular
+from ganscale.files import read_regular_file
 
-MOST_BYTES = 1 << 31
+MAX_BYTES = 1 << 31
 
 
 def read_labels(path: Path) -> dict[str, str]:
@@ -20,7 +20,7 @@ def read_labels(path: Path) -> dict[str, str]:
     `dataset.json` has it. Raises `GanscaleError` naming the file where it is neither.
     """
     try:
-        text = read_regular(path, MOST_BYTES).decode()
+        text = read_regular_file(path, MAX_BYTES).decode()
         if path.suffix.lower() == ".csv":
             rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
             return {row[0]: row[1] for row in rows if row}

@@ -19,7 +19,7 @@ import webdataset as wds
 from filelock import FileLock
 from PIL import Image
 
-from ganscale.data.images import channels_of, converted, kind_of, resized, upright
+from ganscale.data.images import convert, count_channels, describe_conversion, resize, turn_upright
 from ganscale.data.packing.process_pool import process_pool
 from ganscale.data.packing.sources import Source
 from ganscale.data.reading import png
@@ -30,9 +30,9 @@ from ganscale.data.shards.index import (
     parse_index,
     save_index,
 )
-from ganscale.data.shards.manifest import MOST_SAMPLES, MOST_SIDE, Manifest, Shard, load_manifest
+from ganscale.data.shards.manifest import MAX_SAMPLES, MAX_SIDE, Manifest, Shard, load_manifest
 from ganscale.errors import GanscaleError
-from ganscale.files import read_regular, sha256, write_atomically
+from ganscale.files import read_regular_file, sha256_of_file, write_atomically
 from ganscale.randomness import permutation
 from ganscale.terminal import printable
 
@@ -58,18 +58,18 @@ class Packing:
 
 
 @dataclass
-class Account:
+class PackingSummary:
     """What was met while packing."""
 
     skipped: list[str] = field(default_factory=list)
     """A message for each image that could not be read."""
-    kinds: Counter[str] = field(default_factory=Counter)
+    conversions: Counter[str] = field(default_factory=Counter)
     """How many images were of a kind that had to be converted."""
 
-    def add(self, other: "Account") -> None:
+    def add(self, other: "PackingSummary") -> None:
         """Take over what another process met."""
         self.skipped += other.skipped
-        self.kinds += other.kinds
+        self.conversions += other.conversions
 
 
 def pack(
@@ -79,7 +79,7 @@ def pack(
     processes: int,
     progress: Progress,
     part: tuple[int, int] = (0, 1),
-) -> tuple[Manifest | None, Account]:
+) -> tuple[Manifest | None, PackingSummary]:
     """Pack `source` into `folder`; returns the manifest and what was met on the way.
 
     Of `part` (i, n) only shards i, i + n, … are written here, as several machines share the work.
@@ -89,8 +89,8 @@ def pack(
     the folder holds another set.
     """
     _check_names(source)
-    if packing.samples_per_shard > MOST_SAMPLES:
-        raise GanscaleError(f"--samples-per-shard must be {MOST_SAMPLES:,} at the most")
+    if packing.samples_per_shard > MAX_SAMPLES:
+        raise GanscaleError(f"--samples-per-shard must be {MAX_SAMPLES:,} at the most")
     channels, height, width = _image_shape(source, packing)
     shape = (channels, height, width)
     plan = {
@@ -100,24 +100,24 @@ def pack(
         **asdict(packing),
     }
     if (done := _already_packed(folder, plan)) is not None:
-        return done, Account()
+        return done, PackingSummary()
     order = permutation(packing.shuffle_seed, "pack", 0, len(source))
     parts = [
         (folder / f"shard-{number:06d}.tar", order[start : start + packing.samples_per_shard])
         for number, start in enumerate(range(0, len(order), packing.samples_per_shard))
     ]
     shards: dict[str, Shard] = {}
-    account = Account()
+    packed = PackingSummary()
     own = parts[part[0] :: part[1]]
     finished, total = 0, sum(len(rows) for _, rows in own)
     for shard, met in _written(source, own, shape, packing, processes):
         shards[shard.name] = shard
-        account.add(met)
+        packed.add(met)
         finished += shard.samples + len(met.skipped)
         progress(finished, total)
     others = [path for path, _ in parts if path.name not in shards]
     if not all(index_path(path).is_file() for path in others):
-        return None, account
+        return None, packed
     shards |= {path.name: _described(path) for path in others}
     manifest = Manifest(
         source=printable(source.description),
@@ -130,7 +130,7 @@ def pack(
     if not manifest.samples:
         raise GanscaleError(f"{source.description}: not one image could be read")
     manifest.save(folder)
-    return manifest, account
+    return manifest, packed
 
 
 def _check_names(source: Source) -> None:
@@ -178,18 +178,18 @@ def _image_shape(source: Source, packing: Packing) -> tuple[Literal[1, 3], int, 
                 raise
             continue
         height, width = packing.size or first.height, packing.size or first.width
-        if max(height, width) > MOST_SIDE:
+        if max(height, width) > MAX_SIDE:
             raise GanscaleError(
                 f"{source.description}: images of {width}×{height} pixels; no side may be over "
-                f"{MOST_SIDE:,}: give a smaller --size"
+                f"{MAX_SIDE:,}: give a smaller --size"
             )
-        return packing.channels or channels_of(first), height, width
+        return packing.channels or count_channels(first), height, width
     raise GanscaleError(f"{source.description}: not one image could be read")
 
 
 def _upright(source: Source, i: int) -> Image.Image:
     try:
-        return upright(source.image(i))
+        return turn_upright(source.image(i))
     except ValueError as error:
         raise GanscaleError(f"{source.description}: image {i} {error}") from None
 
@@ -200,7 +200,7 @@ def _written(
     shape: tuple[int, int, int],
     packing: Packing,
     processes: int,
-) -> Iterator[tuple[Shard, Account]]:
+) -> Iterator[tuple[Shard, PackingSummary]]:
     """Each shard as it is finished, in any order."""
     if processes <= 1 or len(parts) == 1:
         for path, order in parts:
@@ -222,30 +222,30 @@ def _write_shard(
     order: np.ndarray,
     shape: tuple[int, int, int],
     packing: Packing,
-) -> tuple[Shard, Account]:
+) -> tuple[Shard, PackingSummary]:
     """One shard and its index; kept as it is where both are there already."""
-    account = Account()
+    packed = PackingSummary()
     if not index_path(path).is_file():
         temporary = path.with_suffix(".partial")
-        account = _write_tar(source, temporary, order, shape, packing)
+        packed = _write_tar(source, temporary, order, shape, packing)
         temporary.replace(path)
         save_index(index_path(path), index_tar(path))
-    return _described(path), account
+    return _described(path), packed
 
 
 def _described(path: Path) -> Shard:
     """A finished shard as the manifest lists it."""
     index = index_path(path)
     try:
-        samples = len(parse_index(read_regular(index, most_index_bytes(path.stat().st_size))))
+        samples = len(parse_index(read_regular_file(index, most_index_bytes(path.stat().st_size))))
     except (OSError, ValueError) as error:
         raise GanscaleError(f"{index}: damaged ({error}); remove it and pack again") from None
     return Shard(
         name=path.name,
         samples=samples,
         bytes=path.stat().st_size,
-        sha256=sha256(path),
-        index_sha256=sha256(index),
+        sha256=sha256_of_file(path),
+        index_sha256=sha256_of_file(index),
     )
 
 
@@ -255,9 +255,9 @@ def _write_tar(
     order: np.ndarray,
     shape: tuple[int, int, int],
     packing: Packing,
-) -> Account:
+) -> PackingSummary:
     """Write the samples of `order`."""
-    account = Account()
+    packed = PackingSummary()
     with wds.TarWriter(str(path), mtime=0, user="ganscale", group="ganscale") as writer:
         for i in order.tolist():
             try:
@@ -266,9 +266,9 @@ def _write_tar(
             except GanscaleError as error:
                 if packing.on_error == "raise":
                     raise
-                account.skipped.append(str(error))
+                packed.skipped.append(str(error))
                 continue
-            account.kinds.update(filter(None, [kind_of(raw)]))
+            packed.conversions.update(filter(None, [describe_conversion(raw)]))
             sample = {"__key__": f"{i:09d}", packing.format: _encoded(image, packing)}
             label = source.label(i)
             if not -1 <= label < len(source.classes):
@@ -279,7 +279,7 @@ def _write_tar(
             if label >= 0:
                 sample["cls"] = str(label).encode()
             writer.write(sample)
-    return account
+    return packed
 
 
 def _fitted(
@@ -288,11 +288,11 @@ def _fitted(
     """Image `i` of the source in the set's colours and size."""
     channels, height, width = shape
     try:
-        image = converted(image, channels)
+        image = convert(image, channels)
     except ValueError as error:
         raise GanscaleError(f"{source.description}: image {i} cannot be used ({error})") from None
     if packing.size is not None:
-        image = resized(image, (height, width), packing.crop == "center")
+        image = resize(image, (height, width), packing.crop == "center")
     if image.size != (width, height):
         raise GanscaleError(
             f"{source.description}: image {i} has {image.width}×{image.height} pixels in a set of "

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ganscale.config import Experiment
 from ganscale.data.reading.image_set import ImageSet
-from ganscale.data.reading.loader import BatchDataset, ahead, batches
+from ganscale.data.reading.loader import BatchDataset, batches, shard_prefetcher
 from ganscale.data.reading.readers import Batch, Reader
 from ganscale.data.reading.resident import open_reader
 from ganscale.engines.distributed import Ranks
@@ -31,7 +31,9 @@ class BatchSource:
         reader, self.description = open_reader(data, self._images, ranks, device)
         order = self._images.order(experiment.seed)
         size = experiment.train.batch_size
-        self._dataset = BatchDataset(reader, order, size, rows, ahead(data, self._images))
+        self._dataset = BatchDataset(
+            reader, order, size, rows, shard_prefetcher(data, self._images)
+        )
 
     def _open(self) -> None:
         self._images = ImageSet(self._experiment.data)

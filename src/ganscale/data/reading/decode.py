@@ -15,10 +15,10 @@ from ganscale.data.images import (
     JPEG_SIGNATURE,
     SHARD_FORMATS,
     check_pixels,
-    converted,
+    convert,
     open_image,
     refuse_scan_bomb,
-    resized,
+    resize,
 )
 from ganscale.data.reading.png import Bytes, PlainPng
 
@@ -58,9 +58,9 @@ class Decoder:
             raise ValueError("an empty file")
         if content.startswith(JPEG_SIGNATURE) and self._decode_jpeg(content, into):
             return
-        image = converted(open_image(content, SHARD_FORMATS, self._max_pixels), self._channels)
+        image = convert(open_image(content, SHARD_FORMATS, self._max_pixels), self._channels)
         if self._resize:
-            image = resized(image, self._size)
+            image = resize(image, self._size)
         self._check_size(image.height, image.width)
         into[:] = np.asarray(image).reshape(into.shape)
 

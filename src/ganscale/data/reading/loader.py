@@ -112,7 +112,7 @@ def _decoded_by_processes(
         yield from map(Batch, images.split(size), labels.split(size))
 
 
-def ahead(data: Data, images: ImageSet) -> Callable[[int], None] | None:
+def shard_prefetcher(data: Data, images: ImageSet) -> Callable[[int], None] | None:
     """What fetches shards ahead: nothing where they are on this node already."""
     named = (shard.name for manifest in images.manifests for shard in manifest.shards)
     remote = is_remote(data.path) or any(map(is_remote, named))

@@ -26,13 +26,13 @@ from ganscale.data.shards.index import LABEL, NO_CHECKSUM, Table, member_size
 from ganscale.data.shards.manifest import TAR_BLOCK, Manifest
 from ganscale.data.shards.storage import Storage
 from ganscale.errors import GanscaleError
-from ganscale.files import open_regular, sha256
+from ganscale.files import open_regular_descriptor, sha256_of_file
 from ganscale.terminal import printable
 
 DECODE_CHUNK = 1024  # samples that a thread decodes at a time while a set is made resident
 TOGETHER_BYTES = 1 << 17  # small images: one operation on many costs less than many operations
-MOST_OPEN_SHARDS = 256
-MOST_SKIPPED_IN_A_ROW = 16
+MAX_OPEN_SHARDS = 256
+MAX_SKIPPED_IN_A_ROW = 16
 
 
 log = logging.getLogger("ganscale")
@@ -134,7 +134,7 @@ class IndexedReader:
         return self._storage.index(self.manifest.shards[shard], len(self.manifest.classes))
 
     def _sample(
-        self, index: int, shard: int, into: Bytes, tries: int = MOST_SKIPPED_IN_A_ROW
+        self, index: int, shard: int, into: Bytes, tries: int = MAX_SKIPPED_IN_A_ROW
     ) -> tuple[bytes | None, int]:
         """Decode a sample `into` a row, or return its scanlines for all such rows together."""
         opened = self._open(shard)
@@ -168,7 +168,7 @@ class IndexedReader:
         if opened is None:
             with self._opening:
                 opened = self._open_shards.get(shard) or self._opened(shard)
-                if len(self._open_shards) >= MOST_OPEN_SHARDS:
+                if len(self._open_shards) >= MAX_OPEN_SHARDS:
                     del self._open_shards[next(iter(self._open_shards))]
                 self._open_shards[shard] = opened
         return opened
@@ -187,7 +187,7 @@ class IndexedReader:
                 f"{where}: {opened.size:,} bytes, the manifest says {about.bytes:,}; "
                 "pack or index the set again"
             )
-        if self._verify_shards and sha256(path) != about.sha256:
+        if self._verify_shards and sha256_of_file(path) != about.sha256:
             raise GanscaleError(
                 f"{where}: its SHA-256 is not the manifest's; copy, pack or index it again"
             )
@@ -201,7 +201,7 @@ class OpenShard:
     """
 
     def __init__(self, path: Path, table: Table, first: int):
-        self._descriptor = open_regular(path)
+        self._descriptor = open_regular_descriptor(path)
         weakref.finalize(self, os.close, self._descriptor)
         self.size = os.fstat(self._descriptor).st_size
         self.rows: list[list[int]] = table.tolist()  # a list gives a row faster than an array does

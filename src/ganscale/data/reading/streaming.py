@@ -20,19 +20,19 @@ from ganscale.data.reading.readers import Batch
 from ganscale.data.reading.workers import guarded, unguarded
 from ganscale.data.shards.index import (
     IMAGE_MEMBERS,
-    MOST_LABEL_BYTES,
+    MAX_LABEL_BYTES,
     parse_label,
     refuse_compressed,
 )
 from ganscale.data.shards.manifest import Shard
-from ganscale.data.shards.storage import expand, is_remote, open_cache, open_storage
+from ganscale.data.shards.storage import expand_braces, is_remote, open_cache, open_storage
 from ganscale.errors import GanscaleError
-from ganscale.files import regular_file
+from ganscale.files import open_regular_file
 from ganscale.randomness import torch_seed
 
 SHUFFLE_SAMPLES = 2000  # held back to mix neighbours of a shard
-MOST_EMPTY_SHARDS = 100
-MOST_BAD_SAMPLES = 2 * SHUFFLE_SAMPLES
+MAX_EMPTY_SHARDS = 100
+MAX_BAD_SAMPLES = 2 * SHUFFLE_SAMPLES
 
 log = logging.getLogger("ganscale")
 
@@ -86,9 +86,9 @@ class _Watch:
         """Counts shards as they are opened."""
         for shard in source:
             self._empty_shards += 1
-            if self._empty_shards > MOST_EMPTY_SHARDS:
+            if self._empty_shards > MAX_EMPTY_SHARDS:
                 raise GanscaleError(
-                    f"{self._path}: no sample in {MOST_EMPTY_SHARDS} shards in a row"
+                    f"{self._path}: no sample in {MAX_EMPTY_SHARDS} shards in a row"
                 )
             yield shard
 
@@ -97,9 +97,9 @@ class _Watch:
         for sample in source:
             self._empty_shards = 0
             self._bad_samples += 1
-            if self._bad_samples > MOST_BAD_SAMPLES:
+            if self._bad_samples > MAX_BAD_SAMPLES:
                 raise GanscaleError(
-                    f"{self._path}: {MOST_BAD_SAMPLES:,} samples in a row cannot be used"
+                    f"{self._path}: {MAX_BAD_SAMPLES:,} samples in a row cannot be used"
                 )
             yield sample
 
@@ -111,7 +111,7 @@ class _Watch:
 def shard_urls(data: Data) -> dict[str, Shard | None]:
     """The shards of a manifest, or those that a brace pattern names, of which nothing is known."""
     if data.path.endswith(".tar") or data.path.startswith("pipe:"):
-        return dict.fromkeys(expand(data.path))
+        return dict.fromkeys(expand_braces(data.path))
     storage = open_storage(data.path, data)
     return {str(storage.address(s.name)): s for s in storage.manifest().shards}
 
@@ -137,7 +137,7 @@ def _tar_opener(data: Data, shards: dict[str, Shard | None]) -> Callable[..., An
     def uncompressed(url: str, path: Path) -> Iterator[dict[str, Any]]:
         """The file, unless WebDataset would inflate it without end, or wait on a pipe for ever."""
         try:
-            with regular_file(path) as file:
+            with open_regular_file(path) as file:
                 refuse_compressed(file.fileno())
         except (OSError, ValueError) as error:
             handler(ValueError(f"shard {url}: {error}"))
@@ -167,7 +167,7 @@ def _decode(
     for member in IMAGE_MEMBERS:
         if member in sample:
             image = decode_bytes(sample[member], shape, data.max_pixels, resize=True)
-            text = sample.get("cls", b"-1")[:MOST_LABEL_BYTES]
+            text = sample.get("cls", b"-1")[:MAX_LABEL_BYTES]
             label = parse_label(text.decode().strip())
             if data.classes is not None and not 0 <= label < data.classes:
                 known = f"0 … {data.classes - 1} (data.classes)"

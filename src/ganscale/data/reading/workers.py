@@ -6,7 +6,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from ganscale.errors import GanscaleError
-from ganscale.system_errors import described
+from ganscale.system_errors import describe_error
 
 
 class Guarded(Dataset[Any]):
@@ -41,4 +41,4 @@ def unguarded(items: Iterable[Any]) -> Iterator[Any]:
 
 def _message(error: GanscaleError | OSError) -> GanscaleError:
     """What the operating system refuses (a full disk, a read-only cache) is a message, too."""
-    return error if isinstance(error, GanscaleError) else GanscaleError(described(error))
+    return error if isinstance(error, GanscaleError) else GanscaleError(describe_error(error))

@@ -20,21 +20,21 @@ from numpy.typing import NDArray
 
 from ganscale.data.shards.manifest import TAR_BLOCK, Shard
 from ganscale.errors import GanscaleError
-from ganscale.files import read_regular, regular_file, write_atomically
+from ganscale.files import open_regular_file, read_regular_file, write_atomically
 
 OFFSET, SIZE, LABEL, CHECKSUM = range(4)
 COLUMNS = 4
 NO_CHECKSUM = -1
 SIZE_FIELD = slice(124, 136)  # of a tar header
-MOST_CLASSES = 1_000_000
+MAX_CLASSES = 1_000_000
 # As `numpy.save` writes it. numpy's own reader evaluates the header as a Python literal.
 HEADER = re.compile(
     rb"\x93NUMPY\x01\0..\{'descr': '<i8', 'fortran_order': False, "
     rb"'shape': \((\d{1,12}), ([34])\), \} *\n",
     re.DOTALL,
 )
-MOST_LABEL_BYTES = 1 << 20
-MOST_HEADER_BYTES = 1 << 12  # of an index, before its rows
+MAX_LABEL_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 12  # of an index, before its rows
 CHUNK = 1 << 20
 IMAGE_MEMBERS = ("png", "jpg", "jpeg", "webp")
 LABEL_MEMBERS = ("cls",)
@@ -57,7 +57,7 @@ def save_index(path: Path, table: Table) -> None:
 
 def most_index_bytes(samples: int) -> int:
     """The size that the index of so many samples cannot exceed."""
-    return MOST_HEADER_BYTES + samples * COLUMNS * np.dtype(np.int64).itemsize
+    return MAX_HEADER_BYTES + samples * COLUMNS * np.dtype(np.int64).itemsize
 
 
 def load_index(path: Path, shard: Shard, classes: int) -> Table:
@@ -67,7 +67,7 @@ def load_index(path: Path, shard: Shard, classes: int) -> Table:
     outside the shard, or where a label is none of -1 (no label) and 0 … `classes` - 1.
     """
     try:
-        content = read_regular(path, most_index_bytes(shard.samples))
+        content = read_regular_file(path, most_index_bytes(shard.samples))
     except OSError as error:
         raise ValueError(f"its index cannot be read ({error})") from None
     if hashlib.sha256(content).hexdigest() != shard.index_sha256:
@@ -117,7 +117,7 @@ def index_tar(tar: Path, json_label: str | None = None) -> Table:
     member. Raises `GanscaleError` naming the shard and the key.
     """
     try:
-        with regular_file(tar) as file:
+        with open_regular_file(tar) as file:
             rows = _Samples(file.fileno(), json_label)
             refuse_compressed(file.fileno())
             with tarfile.open(fileobj=file, mode="r:") as archive:
@@ -176,7 +176,7 @@ class _Samples:
         self.table.append((*self._image, self._label, checksum))
 
     def _read_label(self, member: tarfile.TarInfo, kind: str) -> int:
-        content = _read(self._descriptor, member.offset_data, min(member.size, MOST_LABEL_BYTES))
+        content = _read(self._descriptor, member.offset_data, min(member.size, MAX_LABEL_BYTES))
         try:
             if kind in LABEL_MEMBERS:
                 return parse_label(content.decode().strip())
@@ -198,10 +198,8 @@ def parse_label(value: Any) -> int:
         number = int(value) if re.fullmatch(r"-1|[0-9]{1,9}", value) else None
     elif isinstance(value, int | float) and not isinstance(value, bool):
         number = value
-    if number is None or not -1 <= number < MOST_CLASSES or number != int(number):
-        raise ValueError(
-            f"class '{str(value)[:40]}' is not a number from 0 to {MOST_CLASSES - 1:,}"
-        )
+    if number is None or not -1 <= number < MAX_CLASSES or number != int(number):
+        raise ValueError(f"class '{str(value)[:40]}' is not a number from 0 to {MAX_CLASSES - 1:,}")
     return int(number)
 
 

@@ -15,13 +15,13 @@ from pydantic import (
 )
 
 from ganscale.errors import GanscaleError
-from ganscale.files import read_regular, write_atomically
+from ganscale.files import read_regular_file, write_atomically
 
 MANIFEST = "manifest.json"
 SHEET = "contact-sheet.png"
-MOST_MANIFEST_BYTES = 1 << 29  # a million shards take 300 MB
-MOST_SIDE = 1 << 16  # pixels
-MOST_SAMPLES = 1 << 24  # of a shard: their numbers and those of its neighbours fit into memory
+MAX_MANIFEST_BYTES = 1 << 29  # a million shards take 300 MB
+MAX_SIDE = 1 << 16  # pixels
+MAX_SAMPLES = 1 << 24  # of a shard: their numbers and those of its neighbours fit into memory
 TAR_BLOCK = 512
 FETCHED_FROM = frozenset(
     ("http", "https", "ftp", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "hf")
@@ -29,7 +29,7 @@ FETCHED_FROM = frozenset(
 
 Count = Annotated[int, Field(ge=0, le=1 << 50)]
 Sum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
 def check_name(name: str) -> None:
@@ -96,10 +96,10 @@ class Manifest(BaseModel):
         if not all(shard.samples for shard in self.shards):
             raise ValueError("it lists a shard without samples")
         for shard in self.shards:  # an order of the samples is made before any shard is opened
-            if shard.samples > min(MOST_SAMPLES, shard.bytes // TAR_BLOCK):
+            if shard.samples > min(MAX_SAMPLES, shard.bytes // TAR_BLOCK):
                 raise ValueError(
                     f"{shard.name} cannot have {shard.samples:,} samples in {shard.bytes:,} bytes; "
-                    f"each takes a block of {TAR_BLOCK}, and {MOST_SAMPLES:,} are the most"
+                    f"each takes a block of {TAR_BLOCK}, and {MAX_SAMPLES:,} are the most"
                 )
         return self
 
@@ -136,7 +136,7 @@ class Manifest(BaseModel):
 
 def parse_manifest(path: Path) -> Manifest:
     """The manifest in a file; `ValueError` where it is none, or not as it was written."""
-    content = read_regular(path, MOST_MANIFEST_BYTES)
+    content = read_regular_file(path, MAX_MANIFEST_BYTES)
     try:
         manifest = Manifest.model_validate(json.loads(content))
     except RecursionError:

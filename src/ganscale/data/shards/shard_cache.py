@@ -23,7 +23,7 @@ from filelock import FileLock
 from ganscale.data.shards import download
 from ganscale.data.shards.download import Download
 from ganscale.errors import GanscaleError
-from ganscale.files import sha256
+from ganscale.files import sha256_of_file
 
 TRIES = 6
 FIRST_WAIT_S = 0.5  # before the second try; doubled each time, with jitter
@@ -182,7 +182,7 @@ def _check(path: Path, size: int | None, total: str | None) -> None:
     got = path.stat().st_size
     if size is not None and got != size:
         raise ValueError(f"{got:,} of {size:,} bytes arrived")
-    if total is not None and sha256(path) != total:
+    if total is not None and sha256_of_file(path) != total:
         raise ValueError("its SHA-256 is not the manifest's")
 
 

@@ -10,7 +10,7 @@ from ganscale.config import Data
 from ganscale.data.shards.index import Table, load_index, most_index_bytes
 from ganscale.data.shards.manifest import (
     MANIFEST,
-    MOST_MANIFEST_BYTES,
+    MAX_MANIFEST_BYTES,
     Manifest,
     Shard,
     load_manifest,
@@ -102,7 +102,7 @@ class RemoteStorage(_Storage):
     def manifest(self) -> Manifest:
         """The manifest at the address."""
         url = f"{self.location}/{MANIFEST}"
-        path = self._cache.fetch(url, check=parse_manifest, most=MOST_MANIFEST_BYTES)
+        path = self._cache.fetch(url, check=parse_manifest, most=MAX_MANIFEST_BYTES)
         return parse_manifest(path)
 
 
@@ -111,7 +111,7 @@ def is_remote(location: str) -> bool:
     return "://" in location
 
 
-def expand(pattern: str) -> list[str]:
+def expand_braces(pattern: str) -> list[str]:
     """The paths or addresses that a brace pattern such as `{0000..0099}.tar` names."""
     try:
         names: list[str] = wds.shardlists.expand_urls(pattern)

@@ -24,7 +24,7 @@ from ganscale.randomness import torch_seed, uniform
 WIDTH = 128  # features of an image
 BATCH_SIZE = 128
 EPOCHS = (3, 12)  # the longer training where the shorter does not reach `GOOD`
-LEAST_STEPS, MOST_STEPS = 300, 6000
+MIN_STEPS, MAX_STEPS = 300, 6000
 GOOD = 0.95  # accuracy
 HELD_OUT = 10  # every tenth sample judges the classifier
 
@@ -104,7 +104,7 @@ def train_classifier(
 ) -> Classifier:
     """Train on nine tenths of the set; the rest gives its `accuracy`."""
     for epochs in EPOCHS:
-        steps = min(max(epochs * order.samples // BATCH_SIZE, LEAST_STEPS), MOST_STEPS)
+        steps = min(max(epochs * order.samples // BATCH_SIZE, MIN_STEPS), MAX_STEPS)
         log.info("training the feature classifier on %d classes, %s steps", classes, f"{steps:,}")
         classifier = _train(reader, order, steps, image_shape, classes, device)
         accuracy = _accuracy(classifier, reader, order.samples, device)

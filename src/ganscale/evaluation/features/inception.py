@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.features.network import Features
 from ganscale.evaluation.ranks import Tensors, from_rank_0
-from ganscale.files import read_regular
+from ganscale.files import read_regular_file
 
-MOST_BYTES = 1 << 30  # torch-fidelity's file has 95 million
+MAX_BYTES = 1 << 30  # torch-fidelity's file has 95 million
 
 log = logging.getLogger("ganscale")
 
@@ -70,7 +70,7 @@ def open_inception(weights: Path | None, device: torch.device) -> Inception:
     def read() -> Tensors:
         path = weights or _fetched(address)
         try:
-            content = bytearray(read_regular(path, MOST_BYTES))
+            content = bytearray(read_regular_file(path, MAX_BYTES))
             return {"file": torch.frombuffer(content, dtype=torch.uint8)}
         except (OSError, ValueError) as error:  # an empty file is a ValueError
             raise GanscaleError(
