@@ -57,6 +57,36 @@ def test_scores_hold_no_control_characters(
     assert r"a set\x1b]0;title\x07" in capsys.readouterr().out
 
 
+HELP = """
+import contextlib, io, sys
+import ganscale.cli
+from ganscale.commands import COMMANDS
+
+def words(*arguments):
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        ganscale.cli.main([*arguments, "--help"])
+    return text.getvalue()
+
+whole = words()
+for command in COMMANDS:
+    name = command.__name__.rpartition(".")[2]
+    first = command.__doc__.partition("\\n")[0].rstrip(".")
+    assert name in whole, name
+    assert first in " ".join(words(name).split()), name
+rooms = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(rooms - sys.stdlib_module_names))
+"""
+
+
+def test_help_imports_only_the_standard_library() -> None:
+    """It is there in a tenth of a second; torch or pydantic alone would take longer."""
+    script = "import sys; before = set(sys.modules)\n" + HELP
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.stdout == "ganscale\n"
+
+
 ENDING = """
 import atexit, os, sys
 import ganscale.cli

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganscale.commands.index import index_shards
-from ganscale.commands.inspect import verify
 from ganscale.config import Data
 from ganscale.data.images import open_image
+from ganscale.data.inspection import verify
+from ganscale.data.packing.foreign_shards import index_shards
 from ganscale.data.packing.pack import Packing, pack
 from ganscale.data.packing.sources import open_source
 from ganscale.data.reading.image_set import ImageSet

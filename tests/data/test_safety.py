@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganscale.commands.index import _expanded, index_shards
-from ganscale.commands.inspect import verify
 from ganscale.config import Data
 from ganscale.config.load import load
+from ganscale.data.inspection import verify
+from ganscale.data.packing.foreign_shards import expand_shards, index_shards
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.streaming import shard_urls, stream
 from ganscale.data.shards.index import index_path
@@ -170,7 +170,7 @@ def test_pipes_run_only_where_they_are_allowed(tmp_path: Path) -> None:
     with pytest.raises(GanscaleError, match=r"data\.allow_pipe"):
         load(None, [f"data.path='{command}'", *streaming])
     with pytest.raises(GanscaleError, match="no offsets"):
-        _expanded([command])
+        expand_shards([command])
     assert not witness.exists()
     allowed = load(None, [f"data.path='{command}'", *streaming, "data.allow_pipe=true"]).data
     assert list(shard_urls(allowed)) == [command]

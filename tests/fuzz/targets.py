@@ -21,10 +21,11 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from ganscale.commands.index import index_shards
-from ganscale.commands.inspect import summary, verify, write_sheet
+from ganscale.commands.inspect import write_sheet
 from ganscale.config import Data
 from ganscale.data.images import JPEG_SIGNATURE, convert, open_image
+from ganscale.data.inspection import summary, verify
+from ganscale.data.packing.foreign_shards import index_shards
 from ganscale.data.packing.labels import read_labels
 from ganscale.data.packing.pack import Packing, pack
 from ganscale.data.packing.sources import ArraySource, open_source
@@ -200,7 +201,7 @@ def _everything_of(folder: Path, random: Random) -> str:
     """Inspect, verify, show and read a set, with everything that may go wrong going wrong."""
     manifest = load_manifest(folder)
     steps: tuple[Callable[[], object], ...] = (
-        lambda: summary(str(folder), manifest, folder),
+        lambda: summary(str(folder), manifest),
         lambda: verify(str(folder), manifest, 1),
         lambda: write_sheet(str(folder), manifest, folder / "sheet.png"),
         lambda: read_set(folder, on_error=random.choice(("raise", "skip"))),

@@ -1,18 +1,21 @@
-"""What an argument of the command line may be; `argparse` turns each complaint into one message."""
+"""The arguments that several commands share, and the kinds that all are made of.
 
-from argparse import ArgumentTypeError
+`argparse` turns what a kind raises into one message.
+"""
+
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 
 MAX_DIGITS = 18
 
 
 def natural(text: str) -> int:
-    """A whole number from 0, in ASCII digits."""
+    """Read a whole number from 0, in ASCII digits."""
     return _whole(text, 0)
 
 
 def positive(text: str) -> int:
-    """A whole number from 1, in ASCII digits."""
+    """Read a whole number from 1, in ASCII digits."""
     return _whole(text, 1)
 
 
@@ -24,16 +27,40 @@ def _whole(text: str, least: int) -> int:
 
 
 def location(text: str) -> str:
-    """A path or an address; an empty one would mean the current folder."""
+    """Read a path or an address; an empty one would mean the current folder."""
     if not text or "\0" in text:
         raise ArgumentTypeError(f"must be a path, not {_shown(text)}")
     return text
 
 
 def path(text: str) -> Path:
-    """A path; an empty one would mean the current folder."""
+    """Read a path; an empty one would mean the current folder."""
     return Path(location(text))
 
 
 def _shown(text: str) -> str:
     return repr(text) if len(text) <= 40 else f"{text[:40]!r}… ({len(text):,} characters)"
+
+
+def add_run(parser: ArgumentParser) -> None:
+    """Declare the run folder."""
+    parser.add_argument("run", type=path, help="run folder")
+
+
+def add_checkpoint(parser: ArgumentParser) -> None:
+    """Declare which checkpoint of the run is meant."""
+    parser.add_argument("--checkpoint", default="latest", help="latest, best, or a step's name")
+
+
+def add_trust_code(parser: ArgumentParser) -> None:
+    """Declare the option that lets a stranger's run bring its own networks."""
+    parser.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="run the code of the run's networks, though it is not a run of your own",
+    )
+
+
+def add_overrides(parser: ArgumentParser, meaning: str | None = None) -> None:
+    """Declare the `key=value` arguments that are put over an experiment."""
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=meaning)

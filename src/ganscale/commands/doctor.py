@@ -1,134 +1,25 @@
-"""`ganscale doctor`: what this machine has, what would not work, and how to mend it."""
+"""Say what this machine has, what would not work, and how to mend it."""
 
-import os
+import argparse
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
-import psutil
-import torch
-from rich.console import Console
-from rich.table import Table
-
-from ganscale.monitoring.environment import environment
-
-LEAST_DISK_GIB = 2
-LEAST_SHM_MIB = 512
-
-Finding = tuple[str, str, str]
-"""`ok`, `note` or `FAULT`; what was found; how to mend it."""
+COLOURS = {"ok": "green", "note": "yellow", "FAULT": "red"}
 
 
-def run() -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command takes none."""
+
+
+def run(options: argparse.Namespace) -> int:
     """Print the findings; returns 1 where training would not work."""
-    table = Table(show_header=False, box=None)
-    findings = {name: check() for name, check in CHECKS.items()}
-    for name, (level, found, mend) in findings.items():
-        colour = {"ok": "green", "note": "yellow", "FAULT": "red"}[level]
-        table.add_row(f"[{colour}]{level}", name, found + (f"\n→ {mend}" if mend else ""))
+    from rich.console import Console
+    from rich.table import Table
+
+    from ganscale.monitoring.diagnosis import findings
+
+    table, works = Table(show_header=False, box=None), True
+    for name, (level, found, mend) in findings().items():
+        works &= level != "FAULT"
+        table.add_row(f"[{COLOURS[level]}]{level}", name, found + (f"\n→ {mend}" if mend else ""))
     Console(width=max(100, shutil.get_terminal_size().columns)).print(table)
-    return int(any(level == "FAULT" for level, _, _ in findings.values()))
-
-
-def _versions() -> Finding:
-    facts = environment()
-    shown = ("ganscale", "python", "torch", "torchvision", "accelerate", "webdataset", "wandb")
-    return "ok", ", ".join(f"{name} {facts[name]}" for name in shown), ""
-
-
-def _torchvision() -> Finding:
-    try:
-        import torchvision  # noqa: F401 - registers its operators, or fails to
-
-        torch.ops.torchvision.nms  # noqa: B018 - the attribute fails where the builds do not fit
-    except (RuntimeError, AttributeError, ImportError) as error:
-        return (
-            "FAULT",
-            f"torchvision does not fit torch: {error}",
-            "install torch and torchvision together, from the same index",
-        )
-    return "ok", "torchvision fits torch", ""
-
-
-def _gpus() -> Finding:
-    if not torch.cuda.is_available():
-        return "note", "no GPU: training runs on the CPU", ""
-    names = [
-        f"{torch.cuda.get_device_name(i)} ({torch.cuda.mem_get_info(i)[1] / 2**30:.0f} GiB)"
-        for i in range(torch.cuda.device_count())
-    ]
-    return "ok", ", ".join(names), ""
-
-
-def _communication() -> Finding:
-    has = torch.distributed
-    gloo = "gloo" if has.is_gloo_available() else ""
-    nccl = "NCCL" if torch.cuda.is_available() and has.is_nccl_available() else ""
-    found = ", ".join(filter(None, (nccl, gloo)))
-    if torch.cuda.device_count() > 1 and not nccl:
-        return "FAULT", "several GPUs and no NCCL", "install the CUDA build of torch"
-    return ("ok", found, "") if found else ("note", "none: one process only", "")
-
-
-def _machine() -> Finding:
-    memory = psutil.virtual_memory()
-    free = f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB memory free"
-    return "ok", f"{os.cpu_count()} CPU cores, {free}", ""
-
-
-def _disk() -> Finding:
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
-    found = f"{free:,.1f} GiB free here"
-    if free < LEAST_DISK_GIB:
-        return "FAULT", found, "checkpoints need room: set runs=DIR on a larger disk"
-    return "ok", found, ""
-
-
-def _shared_memory() -> Finding:
-    shm = Path("/dev/shm")
-    if not shm.is_dir():
-        return "note", "no /dev/shm", ""
-    free = shutil.disk_usage(shm).free / 2**20
-    found = f"{free:,.0f} MiB free in /dev/shm"
-    if free < LEAST_SHM_MIB:
-        return "note", found, "data workers pass batches through it: docker run --shm-size=8g"
-    return "ok", found, ""
-
-
-def _wandb() -> Finding:
-    import wandb
-
-    if wandb.login(prompt=False, verify=False):
-        return "ok", "logged in", ""
-    return (
-        "note",
-        "not logged in: runs are kept offline",
-        "wandb login; for runs kept so far: wandb sync RUN/wandb/offline-run-*",
-    )
-
-
-def _optional(command: str, what: str) -> Finding:
-    path = shutil.which(command)
-    return ("ok", path, "") if path else ("note", f"not here: {what}", "")
-
-
-def _deepspeed() -> Finding:
-    version = environment()["deepspeed"]
-    if version == "not installed":
-        return "note", "not installed: DDP only", ""
-    return "ok", version, ""
-
-
-CHECKS: dict[str, Callable[[], Finding]] = {
-    "versions": _versions,
-    "torchvision": _torchvision,
-    "GPUs": _gpus,
-    "communication": _communication,
-    "machine": _machine,
-    "disk": _disk,
-    "shared memory": _shared_memory,
-    "W&B": _wandb,
-    "DeepSpeed": _deepspeed,
-    "Slurm": lambda: _optional("sbatch", "runs start with accelerate launch"),
-    "compiler": lambda: _optional("cc", "only DeepSpeed's own kernels need one"),
-}
+    return int(not works)

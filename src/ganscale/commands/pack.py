@@ -1,23 +1,54 @@
-"""The `ganscale pack` command: progress, summary and contact sheet around `pack`."""
+"""Pack images into WebDataset shards."""
 
 import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
-
-from ganscale.commands.inspect import summary, write_sheet
-from ganscale.data.packing.pack import Packing, PackingSummary, pack
-from ganscale.data.packing.sources import open_source
+from ganscale.commands.arguments import location, path, positive
+from ganscale.commands.inspect import write_sheet
 from ganscale.errors import GanscaleError
 from ganscale.terminal import printable
 
+if TYPE_CHECKING:
+    from ganscale.data.packing.pack import PackingSummary
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the source, the folder, and how images become samples."""
+    parser.add_argument(
+        "source", type=location, help="mnist, fashion-mnist, cifar10, digits, or a path"
+    )
+    parser.add_argument("folder", type=path, help="where the shards go")
+    parser.add_argument("--size", type=positive, help="height and width in pixels")
+    parser.add_argument("--crop", choices=("center", "none"), default="center", help="to a square")
+    parser.add_argument("--labels", type=path, help="CSV or JSON: file name to class")
+    parser.add_argument("--channels", type=positive, choices=(1, 3), help="1 grey, 3 RGB")
+    parser.add_argument("--format", choices=("png", "jpg", "webp"), default="png")
+    parser.add_argument("--quality", type=positive, default=95, help="of JPEG, 1 to 100")
+    parser.add_argument("--samples-per-shard", type=positive, default=4096)
+    parser.add_argument("--on-error", choices=("raise", "skip"), default="raise")
+    parser.add_argument("--processes", type=positive, default=os.cpu_count() or 1)
+    parser.add_argument("--data-root", type=path, help="folder that holds torchvision's sets")
+    parser.add_argument(
+        "--split", choices=("train", "test"), default="train", help="of a known set"
+    )
+    parser.add_argument(
+        "--part", help="I/N: only every N-th shard; the last part to end merges all"
+    )
+    parser.add_argument("--download", action="store_true", help="let torchvision fetch it")
+
 
 def run(options: argparse.Namespace) -> None:
-    """Pack as the command line says, and say what came of it."""
+    """Pack as the command line says, and print what came of it."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ganscale.data.inspection import summary
+    from ganscale.data.packing.pack import Packing, pack
+    from ganscale.data.packing.sources import open_source
+
     folder: Path = options.folder
     root = options.data_root or os.environ.get("GANSCALE_DATA")
     source = open_source(
@@ -50,17 +81,19 @@ def run(options: argparse.Namespace) -> None:
     if manifest is None:
         print("\n".join([f"part {options.part} of {folder} is packed", *_met(packed)]))
         return
-    print("\n".join([*summary(str(folder), manifest, folder), *_met(packed)]))
+    print("\n".join([*summary(str(folder), manifest), *_met(packed)]))
     print(f"contact sheet: {write_sheet(str(folder), manifest, folder)}")
 
 
 def _task(name: str) -> str:
-    """What the progress bar says: a name may look like rich's markup."""
+    """Return what the progress bar says: a name may look like rich's markup."""
+    from rich.markup import escape
+
     return f"packing {escape(printable(name))}"
 
 
 def _part(text: str | None) -> tuple[int, int]:
-    """`I/N`: part I, from 0, of N."""
+    """Read `I/N`: part I, from 0, of N."""
     if text is None:
         return 0, 1
     number, _, parts = text.partition("/")
@@ -70,8 +103,8 @@ def _part(text: str | None) -> tuple[int, int]:
     return int(number), int(parts)
 
 
-def _met(packed: PackingSummary) -> list[str]:
-    """Lines on what was converted and what was skipped, in which a stranger's names stand."""
+def _met(packed: "PackingSummary") -> list[str]:
+    """Say what was converted and what was skipped; a stranger's names stand in these lines."""
     lines = []
     if packed.conversions:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in packed.conversions.most_common())

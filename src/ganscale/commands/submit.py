@@ -1,4 +1,7 @@
-"""`ganscale submit`: a training job handed to Slurm, once nothing is known that would end it."""
+"""Hand a training job to Slurm; it resumes by itself until its steps are done.
+
+What is known to end the job as soon as it starts is refused before it is submitted.
+"""
 
 import argparse
 import json
@@ -10,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganscale.commands.arguments import add_overrides, path, positive
 from ganscale.errors import GanscaleError
 
 if TYPE_CHECKING:
@@ -21,9 +25,28 @@ MEMORY_PER_GPU = "16G"
 CPUS_BESIDE_WORKERS = 2  # a rank's own, and one for what it writes and fetches meanwhile
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the experiment, and what the job asks of the cluster."""
+    parser.add_argument("experiment", type=path, help="experiment file")
+    add_overrides(parser)
+    parser.add_argument("--nodes", type=positive, default=1)
+    parser.add_argument(
+        "--gpus-per-node", type=positive, help="none: one process a node, on its CPU"
+    )
+    parser.add_argument("--cpus-per-gpu", type=positive, help="default: 2 more than data.workers")
+    parser.add_argument("--mem-per-gpu", help="host memory, as sbatch takes it (16G)")
+    parser.add_argument("--engine", choices=ENGINES, default="ddp")
+    parser.add_argument("--time", help="limit of one start, as sbatch takes it (4 hours)")
+    parser.add_argument("--partition")
+    parser.add_argument("--account")
+    parser.add_argument("--qos")
+    parser.add_argument("--sbatch", action="append", default=[], help="another option of sbatch")
+    parser.add_argument("--dry-run", action="store_true", help="print the script instead")
+
+
 def run(options: argparse.Namespace) -> None:
     """Submit `slurm/train.sbatch` for an experiment, or print what would be submitted."""
-    from ganscale.config.load import load  # slow to import; the command line asks us for ENGINES
+    from ganscale.config.load import load
 
     experiment = load(options.experiment, options.overrides)
     if not SCRIPT.is_file():

@@ -16,9 +16,10 @@ from PIL import Image
 from rich.text import Text
 
 from ganscale.cli import main
-from ganscale.commands.index import index_shards
-from ganscale.commands.inspect import summary, verify, write_sheet
+from ganscale.commands.inspect import write_sheet
 from ganscale.commands.pack import _part, _task
+from ganscale.data.inspection import summary, verify
+from ganscale.data.packing.foreign_shards import index_shards
 from ganscale.data.packing.pack import Packing, pack
 from ganscale.data.packing.sources import ArraySource, open_source
 from ganscale.data.reading.image_set import ImageSet
@@ -384,7 +385,7 @@ def test_folders_whose_names_are_no_numbers_after_all(tmp_path: Path) -> None:
     manifest, _ = pack(source, tmp_path / "set", Packing(), 1, quiet)
     assert manifest is not None
     assert load_manifest(tmp_path / "set").classes == source.classes
-    assert "\x1b" not in "".join(summary(str(tmp_path / "set"), manifest, tmp_path / "set"))
+    assert "\x1b" not in "".join(summary(str(tmp_path / "set"), manifest))
 
 
 def test_folders_whose_names_are_not_utf_8(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 
 from ganscale.cli import main
-from ganscale.commands.index import index_shards
 from ganscale.commands.inspect import run as inspect
 from ganscale.commands.inspect import write_sheet
 from ganscale.config import Data
+from ganscale.data.packing.foreign_shards import index_shards
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.streaming import stream
 from ganscale.data.shards.index import CHECKSUM, LABEL, OFFSET, SIZE, index_path, index_tar

@@ -1,0 +1,32 @@
+"""Print an experiment with everything that it leaves to defaults."""
+
+import argparse
+
+from ganscale.commands.arguments import add_overrides, path
+from ganscale.terminal import print_text
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the experiment and what to print of it."""
+    parser.add_argument("experiment", type=path, nargs="?", help="default: all defaults")
+    add_overrides(parser)
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema instead")
+    parser.add_argument("--folder", action="store_true", help="print the run folder's path instead")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the experiment, or what an option asks for instead."""
+    from ganscale.config.load import json_schema, load, to_yaml
+    from ganscale.monitoring.wandb_trial import named_after_trial
+
+    file, overrides = options.experiment, options.overrides
+    if file is not None and "=" in str(file):  # overrides alone, over the defaults
+        file, overrides = None, [str(file), *overrides]
+    if options.schema:
+        print_text(json_schema())
+        return
+    experiment = named_after_trial(load(file, overrides))
+    if options.folder:
+        print(experiment.folder)
+    else:
+        print_text(to_yaml(experiment))

@@ -1,0 +1,30 @@
+"""Score a checkpoint: FID, KID, IS, precision, recall, density, coverage."""
+
+import argparse
+
+from ganscale.commands.arguments import add_checkpoint, add_run, add_trust_code, positive
+from ganscale.terminal import printable
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the checkpoint and what the experiment's evaluation is replaced by."""
+    add_run(parser)
+    add_checkpoint(parser)
+    parser.add_argument("--num", type=positive, help="generated images (default: the experiment's)")
+    parser.add_argument("--features", choices=("auto", "classifier", "inception"))
+    parser.add_argument("--inception-weights", help="file (default: fetched at need)")
+    add_trust_code(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Evaluate and print the scores."""
+    from ganscale.runs.scoring import evaluate
+
+    given = {
+        "samples": options.num,
+        "features": options.features,
+        "inception_weights": options.inception_weights,
+    }
+    changed = {key: value for key, value in given.items() if value is not None}
+    name, scores = evaluate(options.run, options.checkpoint, changed, options.trust_code)
+    print(printable(f"{name}: {scores}"))  # a set names itself

@@ -1,0 +1,24 @@
+"""Write a run's generator for other programs, with a model card."""
+
+import argparse
+
+from ganscale.commands.arguments import add_checkpoint, add_run, add_trust_code, path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the checkpoint, the format and the folder."""
+    add_run(parser)
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--format", choices=("safetensors", "torch.export", "onnx"), default="safetensors"
+    )
+    parser.add_argument("--out", type=path, help="folder (default: exports/FORMAT in the run's)")
+    add_trust_code(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Export the generator and print the file."""
+    from ganscale.runs.export import export
+
+    folder = options.out or options.run / "exports" / options.format
+    print(export(options.run, options.checkpoint, options.format, folder, options.trust_code))

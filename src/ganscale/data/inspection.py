@@ -1,0 +1,139 @@
+"""What a packed set holds, and whether it is what its manifest says."""
+
+import os
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganscale.config import Data
+from ganscale.data.images import SHARD_FORMATS, convert, open_image, read_header
+from ganscale.data.packing.process_pool import process_pool
+from ganscale.data.reading.decode import decode_bytes
+from ganscale.data.shards.index import CHECKSUM, LABEL, NO_CHECKSUM, OFFSET, SIZE, index_tar
+from ganscale.data.shards.manifest import Manifest
+from ganscale.data.shards.storage import open_storage
+from ganscale.errors import GanscaleError
+from ganscale.files import open_regular_file, sha256_of_file
+from ganscale.terminal import printable
+
+SHEET_IMAGES = 100
+SHEET_SIDE = 64  # pixels of an image where they differ in size
+MAX_CLASSES_SHOWN = 20
+
+
+def summary(location: str, manifest: Manifest) -> list[str]:
+    """Say in a few lines what a set is; labels are counted in a folder, not at an address."""
+    size = sum(shard.bytes for shard in manifest.shards)
+    shape = "different sizes" if manifest.varied else f"{manifest.height}×{manifest.width}"
+    lines = [
+        f"{location}: {manifest.samples:,} images of {shape}, "
+        f"{manifest.channels} channel{'s' if manifest.channels > 1 else ''}, "
+        f"{len(manifest.shards):,} shard{'s' if len(manifest.shards) > 1 else ''}, "
+        f"{size / 2**20:,.1f} MiB, from {manifest.source}"
+    ]
+    if manifest.classes and Path(location).is_dir():
+        counts = _label_counts(location, manifest)
+        shown = [f"{name} {counts[i]:,}" for i, name in enumerate(manifest.classes)]
+        more = ", …" if len(shown) > MAX_CLASSES_SHOWN else ""
+        lines.append(f"classes: {', '.join(shown[:MAX_CLASSES_SHOWN])}{more}")
+        if counts[-1]:
+            lines.append(f"without a label: {counts[-1]:,}")
+    return [printable(line) for line in lines]
+
+
+def _label_counts(location: str, manifest: Manifest) -> Counter[int]:
+    storage = open_storage(location, Data(path=location))
+    counts: Counter[int] = Counter()
+    for shard in manifest.shards:
+        counts.update(storage.index(shard, len(manifest.classes))[:, LABEL].tolist())
+    return counts
+
+
+def first_images(location: str, manifest: Manifest) -> NDArray[np.uint8]:
+    """Return the first images of the first shard, uint8 (N, H, W, C), all of one size.
+
+    Raises `GanscaleError` where one cannot be shown as the manifest describes it.
+    """
+    data = Data(path=location)
+    storage = open_storage(location, data)
+    shard = manifest.shards[0]
+    table = storage.index(shard, len(manifest.classes))
+    side = SHEET_SIDE if manifest.varied else None
+    images = []
+    with open_regular_file(storage.tar(shard)) as file:
+        # What the index says of sizes was compared with the manifest's, and both may be forged.
+        if (found := os.fstat(file.fileno()).st_size) != shard.bytes:
+            raise GanscaleError(
+                f"{location}: shard {shard.name}: {found:,} bytes, the manifest says "
+                f"{shard.bytes:,}; pack or index the set again"
+            )
+        for row, (offset, size) in enumerate(table[:SHEET_IMAGES, [OFFSET, SIZE]].tolist()):
+            file.seek(offset)
+            try:
+                image = open_image(file.read(size), SHARD_FORMATS, data.max_pixels)
+                shown = convert(image, manifest.channels)
+            except ValueError as error:
+                raise GanscaleError(
+                    f"{location}: shard {shard.name}, sample {row} cannot be shown ({error})"
+                ) from None
+            if not side and shown.size != (manifest.width, manifest.height):
+                raise GanscaleError(
+                    f"{location}: shard {shard.name}, sample {row} has {shown.width}×"
+                    f"{shown.height} pixels in a set of {manifest.width}×{manifest.height}"
+                )
+            shown = shown.resize((side, side)) if side else shown
+            images.append(np.array(shown).reshape(*shown.size[::-1], -1))
+    return np.stack(images)
+
+
+def verify(location: str, manifest: Manifest, processes: int | None = None) -> list[str]:
+    """Check each checksum and index and decode each sample, in parallel; return the faults."""
+    processes = min(processes or os.cpu_count() or 1, len(manifest.shards))
+    check = partial(_verify_shard, location, manifest)
+    if processes == 1:
+        return [fault for i in range(len(manifest.shards)) for fault in check(i)]
+    with process_pool(processes, __name__) as pool:
+        return [
+            fault for faults in pool.map(check, range(len(manifest.shards))) for fault in faults
+        ]
+
+
+def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
+    shard = manifest.shards[number]
+    data = Data(path=location)
+    try:
+        storage = open_storage(location, data)
+        table = storage.index(shard, len(manifest.classes))
+        tar = storage.tar(shard)
+        if sha256_of_file(tar) != shard.sha256:
+            return [f"{shard.name}: its SHA-256 is not the manifest's"]
+        found = index_tar(tar)
+    except (GanscaleError, OSError) as error:
+        return [f"{shard.name}: {error}"]
+    if len(found) != len(table):
+        return [f"{shard.index_name}: does not describe {shard.name}"]
+    # Labels may have come from elsewhere than the tar's own `cls` members.
+    if not (found[:, LABEL] >= 0).any():
+        found[:, LABEL] = table[:, LABEL]
+    found[table[:, CHECKSUM] == NO_CHECKSUM, CHECKSUM] = NO_CHECKSUM
+    if not np.array_equal(table, found):
+        return [f"{shard.index_name}: does not describe {shard.name}"]
+    faults = []
+    with open_regular_file(tar) as file:
+        for row, (offset, size) in enumerate(table[:, [OFFSET, SIZE]].tolist()):
+            file.seek(offset)
+            content = file.read(size)
+            try:
+                height, width, _ = read_header(content)
+                shape = (
+                    manifest.channels,
+                    manifest.height or height,
+                    manifest.width or width,
+                )
+                decode_bytes(content, shape, data.max_pixels)
+            except ValueError as error:
+                faults.append(f"{shard.name}: sample {row} cannot be decoded ({error})")
+    return faults
