@@ -19,9 +19,9 @@ from ganscale.config import Experiment, Schedule
 from ganscale.data.reading.batch_source import BatchSource
 from ganscale.data.reading.readers import Batch
 from ganscale.engines.distributed import Ranks
-from ganscale.gan.augment import augment
-from ganscale.gan.losses import LOSSES
-from ganscale.gan.penalties import PENALTIES
+from ganscale.gan.augment import TRANSFORMS, augment
+from ganscale.gan.losses import build_loss
+from ganscale.gan.penalties import build_penalty
 from ganscale.networks import build_discriminator, build_generator
 
 PLAYERS = ("generator", "discriminator")
@@ -81,7 +81,7 @@ class Reference:
         self.experiment, self.dtype = experiment, dtype
         self.generator, self.discriminator = (n.to(dtype) for n in first_networks(experiment))
         self.average = copy.deepcopy(self.generator)
-        self.loss = LOSSES[experiment.objective.loss]
+        self.loss = build_loss(experiment.objective.loss)
         self.probability = experiment.augment.probability
         self.signs: list[Tensor] = []
         self.norms: dict[str, list[float]] = {}
@@ -142,7 +142,7 @@ class Reference:
         for penalty in experiment.objective.penalties:
             if number % penalty.every == 0:
                 random = self.uniform(f"penalty/{penalty.kind}", number, rows)
-                value = PENALTIES[penalty.kind](
+                value = build_penalty(penalty)(
                     lambda images: self.discriminator(images, *labels), real, fake, random
                 )
                 total = total + penalty.every * penalty.weight * value
@@ -176,7 +176,8 @@ class Reference:
         options = self.experiment.augment
         random = self.uniform(f"augment/{purpose}", number, rows)
         if options.policy:
-            images = augment(images, options.policy, self.probability, random)
+            policy = [TRANSFORMS.get(name) for name in options.policy]
+            images = augment(images, policy, self.probability, random)
         if options.noise is not None and step < options.noise.steps:
             std = options.noise.std * (1 - step / options.noise.steps)
             shape = tuple(images.shape[1:])

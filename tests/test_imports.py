@@ -8,7 +8,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = (
-    ("errors", "files", "terminal", "system_errors"),
+    ("errors", "files", "registry", "terminal", "system_errors"),
     ("config",),
     ("randomness",),
     ("gan", "networks"),

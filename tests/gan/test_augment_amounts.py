@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ganscale.gan.augment import TRANSFORMS, augment
-from tests.gan.test_augment import always, picture
+from tests.gan.test_augment import always, picture, policy
 
 SIDE = 16
 
@@ -33,9 +33,9 @@ def inner(images: Tensor) -> Tensor:
 @pytest.mark.parametrize("deviations", [-1.5, 0.0, 2.0])
 def test_brightness_and_contrast(deviations: float) -> None:
     image, draw = picture(), always(quantile(deviations))
-    brighter = TRANSFORMS["brightness"](image, draw)
+    brighter = TRANSFORMS.get("brightness")(image, draw)
     assert torch.allclose(brighter, image + 0.2 * deviations, atol=1e-4)
-    steeper = TRANSFORMS["contrast"](image, draw)
+    steeper = TRANSFORMS.get("contrast")(image, draw)
     assert torch.allclose(steeper, image * 2 ** (0.5 * deviations), atol=1e-4)
 
 
@@ -44,7 +44,7 @@ def test_brightness_and_contrast(deviations: float) -> None:
 )
 def test_diffaugments_colour(brightness: float, saturation: float, contrast: float) -> None:
     image = picture()
-    changed = TRANSFORMS["color"](image, always(brightness, saturation, contrast))
+    changed = TRANSFORMS.get("color")(image, always(brightness, saturation, contrast))
     expected = image[0] + brightness - 0.5
     grey = (expected[0] + expected[1] + expected[2]) / 3
     expected = grey + 2 * saturation * (expected - grey)
@@ -57,7 +57,7 @@ def test_diffaugments_colour(brightness: float, saturation: float, contrast: flo
 def test_scale(deviations: float) -> None:
     size = 2 ** (0.2 * deviations)
     for ramp in ramps():
-        enlarged = TRANSFORMS["scale"](ramp, always(quantile(deviations)))
+        enlarged = TRANSFORMS.get("scale")(ramp, always(quantile(deviations)))
         assert torch.allclose(inner(enlarged), inner(ramp) / size, atol=1e-3)
 
 
@@ -66,35 +66,35 @@ def test_rotate_by_a_share_of_half_a_turn(turn: float) -> None:
     x, y = ramps()
     angle = torch.tensor(turn * torch.pi)
     draw = always((turn + 1) / 2)
-    turned = TRANSFORMS["rotate"](x, draw)
+    turned = TRANSFORMS.get("rotate")(x, draw)
     assert torch.allclose(inner(turned), inner(angle.cos() * x - angle.sin() * y), atol=1e-4)
-    turned = TRANSFORMS["rotate"](y, draw)
+    turned = TRANSFORMS.get("rotate")(y, draw)
     assert torch.allclose(inner(turned), inner(angle.sin() * x + angle.cos() * y), atol=1e-4)
 
 
 def test_what_a_turn_brings_in_is_the_mirror_image() -> None:
     ones = torch.ones(1, 1, SIDE, SIDE)
     for name in ("rotate", "scale"):
-        assert torch.allclose(TRANSFORMS[name](ones, always(0.1)), ones)
+        assert torch.allclose(TRANSFORMS.get(name)(ones, always(0.1)), ones)
 
 
 def test_saturation_and_its_hue() -> None:
     image = picture()
     grey = image.mean(1, keepdim=True)
-    doubled = TRANSFORMS["hue_saturation"](image, always(0.5, quantile(1.0)))
+    doubled = TRANSFORMS.get("hue_saturation")(image, always(0.5, quantile(1.0)))
     assert torch.allclose(doubled, grey + 2 * (image - grey), atol=1e-4)
-    opposite = TRANSFORMS["hue_saturation"](image, always(1.0, 0.5))  # half a turn
+    opposite = TRANSFORMS.get("hue_saturation")(image, always(1.0, 0.5))  # half a turn
     assert torch.allclose(opposite, 2 * grey - image, atol=1e-5)
-    quarter = TRANSFORMS["hue_saturation"](image, always(0.75, 0.5))
+    quarter = TRANSFORMS.get("hue_saturation")(image, always(0.75, 0.5))
     _, green, blue = image[0]
     assert torch.allclose(quarter[0, 0], grey[0, 0] + (blue - green) / 3**0.5, atol=1e-5)
     one_channel = picture(channels=1)
-    assert torch.equal(TRANSFORMS["hue_saturation"](one_channel, always(0.9, 0.9)), one_channel)
+    assert torch.equal(TRANSFORMS.get("hue_saturation")(one_channel, always(0.9, 0.9)), one_channel)
 
 
 def test_cutout_away_from_the_centre() -> None:
     ones = torch.ones(1, 1, SIDE, SIDE)
-    cut = TRANSFORMS["cutout"](ones, always(0.125, 0.75))  # centred at row 2, column 12
+    cut = TRANSFORMS.get("cutout")(ones, always(0.125, 0.75))  # centred at row 2, column 12
     expected = ones.clone()
     expected[:, :, :6, 8:] = 0
     assert torch.equal(cut, expected)
@@ -108,7 +108,7 @@ def moves(name: str, side: int, axis: int) -> list[int]:
     found = []
     for i in range(360):
         draw = [(i + 0.5) / 360, 0.5] if axis == 2 else [0.5, (i + 0.5) / 360]
-        moved = TRANSFORMS[name](image, always(*draw))
+        moved = TRANSFORMS.get(name)(image, always(*draw))
         found.append(middle - int(moved.sum(5 - axis)[0, 0].argmax()))
     return found
 
@@ -125,14 +125,16 @@ def test_moves_are_whole_pixels_each_as_likely(name: str, most: int, axis: int) 
 
 def test_shift_mirrors_at_the_first_pixel_too() -> None:
     image = picture()
-    moved = TRANSFORMS["shift"](image, always(0.5, 0.0))  # two to the left, so two come in there
+    moved = TRANSFORMS.get("shift")(
+        image, always(0.5, 0.0)
+    )  # two to the left, so two come in there
     assert torch.equal(moved[..., 2:], image[..., :-2])
     assert torch.equal(moved[..., :2], image[..., 1:3].flip(3))
 
 
 def test_translation_fills_on_either_side() -> None:
     image = picture()
-    moved = TRANSFORMS["translation"](image, always(0.0, 0.999))
+    moved = TRANSFORMS.get("translation")(image, always(0.0, 0.999))
     assert torch.equal(moved[..., 2:, :-2], image[..., :-2, 2:])
     assert not moved[..., :2, :].any()
     assert not moved[..., -2:].any()
@@ -146,7 +148,9 @@ def test_whether_is_drawn_before_how() -> None:
         left = iter(numbers)
         return lambda shape: torch.full((1, *shape), next(left))
 
-    assert torch.equal(augment(image, ["flip"], 0.5, draws(0.49, 0.1)), image.flip(3))
-    assert torch.equal(augment(image, ["flip"], 0.5, draws(0.5, 0.1)), image)
-    assert torch.equal(augment(image, ["flip", "flip"], 0.5, draws(0.1, 0.1, 0.1, 0.49)), image)
-    assert torch.equal(augment(image, ["flip"], 0.5, draws(0.1, 0.5)), image)
+    assert torch.equal(augment(image, policy("flip"), 0.5, draws(0.49, 0.1)), image.flip(3))
+    assert torch.equal(augment(image, policy("flip"), 0.5, draws(0.5, 0.1)), image)
+    assert torch.equal(
+        augment(image, policy("flip", "flip"), 0.5, draws(0.1, 0.1, 0.1, 0.49)), image
+    )
+    assert torch.equal(augment(image, policy("flip"), 0.5, draws(0.1, 0.5)), image)

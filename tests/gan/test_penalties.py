@@ -38,13 +38,13 @@ class Draws:
 
 def test_r1_and_r2() -> None:
     for name, images in (("r1", REAL), ("r2", FAKE)):
-        value = PENALTIES[name](quadratic, REAL, FAKE, Draws())
+        value = PENALTIES.get(name)()(quadratic, REAL, FAKE, Draws())
         assert value.item() == pytest.approx(0.5 * gradient(images).square().sum(1).mean().item())
 
 
 def test_wgan_gp() -> None:
     draws = Draws()
-    value = PENALTIES["wgan_gp"](quadratic, REAL, FAKE, draws)
+    value = PENALTIES.get("wgan_gp")()(quadratic, REAL, FAKE, draws)
     (alpha,) = draws.made
     between = alpha * REAL + (1 - alpha) * FAKE
     expected = (gradient(between).norm(dim=1) - 1).square().mean()
@@ -53,7 +53,7 @@ def test_wgan_gp() -> None:
 
 def test_dragan() -> None:
     draws = Draws()
-    value = PENALTIES["dragan"](quadratic, REAL, FAKE, draws)
+    value = PENALTIES.get("dragan")()(quadratic, REAL, FAKE, draws)
     noise, alpha = draws.made
     deviation = REAL.flatten(1).std(dim=1).view(-1, 1, 1, 1)
     near = REAL + alpha * 0.5 * deviation * noise
@@ -61,14 +61,14 @@ def test_dragan() -> None:
     assert value.item() == pytest.approx(expected.item())
 
 
-@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("name", PENALTIES.names())
 def test_gradient_on_the_weights_against_finite_differences(name: str) -> None:
     """The penalty is itself minimised: its own gradient is a second derivative."""
     network = nn.Sequential(nn.Flatten(), nn.Linear(9, 4), nn.Tanh(), nn.Linear(4, 1)).double()
 
     def value() -> Tensor:
         torch.manual_seed(1)
-        return PENALTIES[name](lambda x: network(x).squeeze(1), REAL, FAKE, Draws())
+        return PENALTIES.get(name)()(lambda x: network(x).squeeze(1), REAL, FAKE, Draws())
 
     weights = [p for p in network.parameters() if p.ndim == 2]
     exact = torch.autograd.grad(value(), weights)
@@ -91,10 +91,10 @@ def _central(value: Callable[[], Tensor], weight: Tensor, step: Tensor) -> float
     return above - below
 
 
-@pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.parametrize("name", PENALTIES.names())
 def test_a_flat_discriminator_gives_no_nan(name: str) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(9, 1)).double()
     nn.init.zeros_(network[1].weight)
-    value = PENALTIES[name](lambda x: network(x).squeeze(1), REAL, FAKE, Draws())
+    value = PENALTIES.get(name)()(lambda x: network(x).squeeze(1), REAL, FAKE, Draws())
     value.backward()
     assert torch.isfinite(network[1].weight.grad).all()

@@ -7,7 +7,7 @@ the same lines. Reading a file, overrides and error messages are in `ganscale/ex
 from ganscale.config.data import Data, WeightedSet
 from ganscale.config.experiment import Experiment
 from ganscale.config.networks import CustomNetworkOptions
-from ganscale.config.objective import EMA, Augment, Balance, Penalty
+from ganscale.config.objective import EMA, Augment, Balance, PenaltyOptions
 from ganscale.config.players import Adam, DiscriminatorPlayer, Generator, Latent, Schedule
 from ganscale.config.running import Evaluation, Train
 from ganscale.config.section import Section
@@ -24,7 +24,7 @@ __all__ = [
     "Experiment",
     "Generator",
     "Latent",
-    "Penalty",
+    "PenaltyOptions",
     "Schedule",
     "Section",
     "Train",

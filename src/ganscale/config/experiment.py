@@ -7,10 +7,12 @@ from pydantic import Field, model_validator
 
 from ganscale.config.data import Data
 from ganscale.config.networks import PYRAMID_RESOLUTIONS, PYRAMIDS, R3GANOptions
-from ganscale.config.objective import ADA, EMA, Augment, Balance, Objective
+from ganscale.config.objective import EMA, Augment, Balance, Objective
 from ganscale.config.players import DiscriminatorPlayer, Generator, Latent
+from ganscale.config.registered import registry_at
 from ganscale.config.running import Checkpoint, Evaluation, Monitoring, Train
 from ganscale.config.section import NonNegativeInt, Section
+from ganscale.registry import is_own
 
 
 class Experiment(Section):
@@ -113,29 +115,6 @@ class Experiment(Section):
         return self.data.model_copy(update=changes)
 
     @model_validator(mode="after")
-    def _check_label_smoothing(self) -> "Experiment":
-        objective = self.objective
-        targets = ("minimax", "non_saturating", "least_squares")
-        if objective.label_smoothing and objective.loss not in targets:
-            raise ValueError(
-                f"objective.label_smoothing={objective.label_smoothing}: the loss "
-                f"{objective.loss} has no target to smooth; it goes with {', '.join(targets)}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _check_augment(self) -> "Experiment":
-        augment = self.augment
-        if augment.adaptive is not None and not augment.policy:
-            raise ValueError(
-                f"augment.adaptive steers the probability of augment.policy, which is empty; "
-                f"ADA's is [{', '.join(ADA)}]"
-            )
-        if self.balance is not None and self.balance.band[0] >= self.balance.band[1]:
-            raise ValueError(f"balance.band={list(self.balance.band)}: the lower end comes first")
-        return self
-
-    @model_validator(mode="after")
     def _check_batch(self) -> "Experiment":
         if self.train.batch_size % self.train.accumulation:
             raise ValueError(
@@ -179,14 +158,13 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _check_penalties(self) -> "Experiment":
-        kinds = [p.kind for p in self.objective.penalties]
-        if len(set(kinds)) < len(kinds):
-            raise ValueError(f"objective.penalties names a kind twice: {', '.join(kinds)}")
-        if "wgan_gp" in kinds or "dragan" in kinds:
-            network = self.discriminator.network
-            if getattr(network, "norm", None) == "batch":
+        if getattr(self.discriminator.network, "norm", None) != "batch":
+            return self
+        penalties = registry_at("ganscale.gan.penalties:PENALTIES")
+        for kind in (penalty.kind for penalty in self.objective.penalties):
+            if not is_own(kind) and penalties.get(kind).of_each_image_alone:
                 raise ValueError(
-                    "discriminator.network.norm=batch: this gradient penalty is defined for each "
+                    f"discriminator.network.norm=batch: the penalty {kind} is defined for each "
                     "image alone and BatchNorm mixes them; use discriminator.network.norm=none"
                 )
         return self

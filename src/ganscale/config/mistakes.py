@@ -25,8 +25,9 @@ def explain(error: Any) -> str:
         return f"{key}: {_about_unknown_key(location, architecture)}"
     if kind == "missing":
         return f"{key}: required, and not given"
-    if kind == "value_error" and not key:
-        return str(error["ctx"]["error"])
+    if kind == "value_error" and isinstance(error["input"], dict):
+        # A rule of a section names its own keys as that section does.
+        return f"{key}.{error['ctx']['error']}" if key else str(error["ctx"]["error"])
     if kind == "union_tag_invalid":
         name = shown(error["ctx"]["tag"], str)
         return f"{key}.architecture={name}: use {', '.join(ARCHITECTURES)}, or {OWN_CLASS}"

@@ -1,32 +1,83 @@
 """What the players minimise, and what keeps the game in balance."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ganscale.config.registered import NameOf, OptionsOf, registry_at
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
+from ganscale.registry import is_own
 
 
-class Penalty(Section):
-    """A gradient penalty added to the discriminator's loss."""
+class PenaltyOptions(Section):
+    """A gradient penalty added to the discriminator's loss: what every penalty takes."""
 
-    kind: Literal["r1", "r2", "wgan_gp", "dragan"]
+    kind: str
+    """Which penalty."""
     weight: PositiveFloat
     """R1 and R2: gamma, of which the formula takes half; WGAN-GP and DRAGAN: lambda."""
     every: PositiveInt = 1
     """Lazy regularisation: applied at every so many discriminator updates, that much stronger."""
 
+    @property
+    def name(self) -> str:
+        """What the log calls it: the kind, or the class of the user's own file."""
+        return self.kind.rpartition(":")[2]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the penalty's constructor is called with: its own options."""
+        return self.model_dump(exclude=set(PenaltyOptions.model_fields))
+
+
+class OwnPenaltyOptions(PenaltyOptions):
+    """A penalty of the user's own: `path/to/file.py:ClassName` or `package.module:ClassName`."""
+
+    options: dict[str, Any] = Field(default={})
+    """Keyword arguments of the class."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what the penalty's constructor is called with: its own options."""
+        return self.options
+
+
+AnyPenalty = Annotated[
+    PenaltyOptions,
+    OptionsOf(
+        "ganscale.gan.penalties:PENALTIES",
+        tag="kind",
+        base=PenaltyOptions,
+        own=OwnPenaltyOptions,
+    ),
+]
+
 
 class Objective(Section):
     """What the two players minimise."""
 
-    loss: Literal[
-        "minimax", "non_saturating", "least_squares", "wasserstein", "hinge", "relativistic"
-    ] = "non_saturating"
-    penalties: tuple[Penalty, ...] = ()
+    loss: Annotated[str, NameOf("ganscale.gan.losses:LOSSES")] = "non_saturating"
+    penalties: tuple[AnyPenalty, ...] = ()
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """One-sided: the discriminator's target for real images is 1 minus this. For the losses that
-    have a target: minimax, non_saturating, least_squares."""
+    """One-sided: the discriminator's target for real images is 1 minus this. Only for the losses
+    that have a target; others refuse it."""
+
+    @model_validator(mode="after")
+    def _check_label_smoothing(self) -> "Objective":
+        if self.label_smoothing and not is_own(self.loss):
+            losses = registry_at("ganscale.gan.losses:LOSSES")
+            if not losses.get(self.loss).has_target:
+                smoothed = [name for name in losses.names() if losses.get(name).has_target]
+                raise ValueError(
+                    f"label_smoothing={self.label_smoothing}: the loss {self.loss} has no target "
+                    f"to smooth; it goes with {', '.join(smoothed)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_penalties(self) -> "Objective":
+        names = [penalty.name for penalty in self.penalties]
+        if len(set(names)) < len(names):
+            raise ValueError(f"penalties names a kind twice: {', '.join(names)}")
+        return self
 
 
 class InstanceNoise(Section):
@@ -49,35 +100,26 @@ class Adaptive(Section):
     """Images in which the probability may go from 0 to 1."""
 
 
-DIFFAUGMENT = ("color", "translation", "cutout")
-ADA = ("flip", "rotate90", "shift", "scale", "rotate", "brightness", "contrast", "hue_saturation")
-
-
 class Augment(Section):
-    """Differentiable augmentation of every image, real or made, before the discriminator."""
+    """Differentiable augmentation of every image, real or generated, before the discriminator."""
 
-    policy: tuple[
-        Literal[
-            "color",
-            "translation",
-            "cutout",
-            "flip",
-            "rotate90",
-            "shift",
-            "scale",
-            "rotate",
-            "brightness",
-            "contrast",
-            "hue_saturation",
-        ],
-        ...,
-    ] = ()
+    policy: tuple[Annotated[str, NameOf("ganscale.gan.augment:TRANSFORMS")], ...] = ()
     """What is done, in this order. DiffAugment: `[color, translation, cutout]`; ADA: the rest."""
     probability: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Of each for each image; where `adaptive` is set, the first value."""
     adaptive: Adaptive | None = None
     """Steer the probability; empty to leave it."""
     noise: InstanceNoise | None = None
+
+    @model_validator(mode="after")
+    def _check_adaptive(self) -> "Augment":
+        if self.adaptive is not None and not self.policy:
+            names = registry_at("ganscale.gan.augment:TRANSFORMS").names()
+            raise ValueError(
+                "adaptive steers the probability of augment.policy, which is empty; give it some "
+                f"of {', '.join(names)}"
+            )
+        return self
 
 
 class Balance(Section):
@@ -102,6 +144,12 @@ class Balance(Section):
     """What a learning rate is multiplied by at a look outside the band."""
     least: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """The smallest share of its learning rate that a player keeps."""
+
+    @model_validator(mode="after")
+    def _check_band(self) -> "Balance":
+        if self.band[0] >= self.band[1]:
+            raise ValueError(f"band={list(self.band)}: the lower end comes first")
+        return self
 
 
 class EMA(Section):

@@ -4,6 +4,9 @@
 geometric and colour transformations of ADA (Karras et al. 2020, appendix B) without its wavelet
 filters. Each takes images (N, C, H, W) in [-1, 1] and `random`, a function that returns uniform
 numbers in [0, 1) of shape (N, *shape), and returns images of the same shape.
+
+To add a transformation, register a function here, or name a function in a file of your own in the
+experiment: `augment.policy: [flip, my_transformations.py:blur]`.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,25 +16,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ganscale.registry import Registry
+
 Uniform = Callable[[tuple[int, ...]], Tensor]
 Transform = Callable[[Tensor, Uniform], Tensor]
 
 SHIFT = 1 / 8  # of the side, in either direction
 CUTOUT = 1 / 2  # of the side
 
+TRANSFORMS = Registry[Transform](
+    "transformation",
+    "ganscale.transformations",
+    wanted="a function of images and random",
+    accepts=callable,
+)
 
-def augment(images: Tensor, policy: Sequence[str], probability: float, random: Uniform) -> Tensor:
+
+def augment(
+    images: Tensor, policy: Sequence[Transform], probability: float, random: Uniform
+) -> Tensor:
     """Apply each transformation of the policy to each image with that probability."""
-    for name in policy:
+    for transform in policy:
         # Drawn first, so that the same image is chosen whatever a transformation draws.
         chosen = random((1, 1, 1)) < probability
-        images = torch.where(chosen, TRANSFORMS[name](images, random), images)
+        images = torch.where(chosen, transform(images, random), images)
     return images
 
 
 # -- DiffAugment -------------------------------------------------------------------------------
 
 
+@TRANSFORMS.register("color")
 def color(images: Tensor, random: Uniform) -> Tensor:
     """Brightness by ±½, saturation by 0 … 2, contrast by ½ … 1½."""
     brightness, saturation, contrast = random((3, 1, 1, 1)).unbind(1)
@@ -42,6 +57,7 @@ def color(images: Tensor, random: Uniform) -> Tensor:
     return mean + (contrast + 0.5) * (images - mean)
 
 
+@TRANSFORMS.register("translation")
 def translation(images: Tensor, random: Uniform) -> Tensor:
     """Move by up to an eighth of the side; what comes in is grey."""
     side = images.shape[-1]
@@ -55,6 +71,7 @@ def translation(images: Tensor, random: Uniform) -> Tensor:
     return torch.where(inside, moved, 0.0)
 
 
+@TRANSFORMS.register("cutout")
 def cutout(images: Tensor, random: Uniform) -> Tensor:
     """Grey out a square of half the side, centred anywhere."""
     side = images.shape[-1]
@@ -68,11 +85,13 @@ def cutout(images: Tensor, random: Uniform) -> Tensor:
 # -- ADA: pixels and geometry ------------------------------------------------------------------
 
 
+@TRANSFORMS.register("flip")
 def flip(images: Tensor, random: Uniform) -> Tensor:
     """Mirror left and right, every other time."""
     return torch.where(random((1, 1, 1)) < 0.5, images.flip(3), images)
 
 
+@TRANSFORMS.register("rotate90")
 def rotate90(images: Tensor, random: Uniform) -> Tensor:
     """Turn by 0, 90, 180 or 270 degrees."""
     turns = _integers(random((1, 1, 1)), 0, 3)
@@ -82,6 +101,7 @@ def rotate90(images: Tensor, random: Uniform) -> Tensor:
     return turned
 
 
+@TRANSFORMS.register("shift")
 def shift(images: Tensor, random: Uniform) -> Tensor:
     """Move by up to an eighth of the side; what comes in is the mirror image."""
     side = images.shape[-1]
@@ -91,12 +111,14 @@ def shift(images: Tensor, random: Uniform) -> Tensor:
     return _take(images, _reflected(along + dy, side), _reflected(along + dx, side))
 
 
+@TRANSFORMS.register("scale")
 def scale(images: Tensor, random: Uniform) -> Tensor:
     """Enlarge by 2 to the power of N(0, 0.2)."""
     size = torch.exp2(-0.2 * _normal(random((1,))))[:, :, None]
     return _transformed(images, size * torch.eye(2, device=images.device))
 
 
+@TRANSFORMS.register("rotate")
 def rotate(images: Tensor, random: Uniform) -> Tensor:
     """Turn by any angle."""
     angle = (2 * random((1,)) - 1) * pi
@@ -107,16 +129,19 @@ def rotate(images: Tensor, random: Uniform) -> Tensor:
 # -- ADA: colour -------------------------------------------------------------------------------
 
 
+@TRANSFORMS.register("brightness")
 def brightness(images: Tensor, random: Uniform) -> Tensor:
     """Add N(0, 0.2)."""
     return images + 0.2 * _normal(random((1, 1, 1)))
 
 
+@TRANSFORMS.register("contrast")
 def contrast(images: Tensor, random: Uniform) -> Tensor:
     """Multiply by 2 to the power of N(0, 0.5)."""
     return images * torch.exp2(0.5 * _normal(random((1, 1, 1))))
 
 
+@TRANSFORMS.register("hue_saturation")
 def hue_saturation(images: Tensor, random: Uniform) -> Tensor:
     """Turn colours about the grey axis by any angle, saturate by 2 to the power of N(0, 1)."""
     if images.shape[1] != 3:
@@ -165,18 +190,3 @@ def _transformed(images: Tensor, matrices: Tensor) -> Tensor:
     return F.grid_sample(
         images.float(), where.float(), padding_mode="reflection", align_corners=False
     ).to(images.dtype)
-
-
-TRANSFORMS: dict[str, Transform] = {
-    "color": color,
-    "translation": translation,
-    "cutout": cutout,
-    "flip": flip,
-    "rotate90": rotate90,
-    "shift": shift,
-    "scale": scale,
-    "rotate": rotate,
-    "brightness": brightness,
-    "contrast": contrast,
-    "hue_saturation": hue_saturation,
-}

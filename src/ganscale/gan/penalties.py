@@ -1,62 +1,122 @@
 """Gradient penalties: how steep the discriminator may be, and where.
 
-Each takes the discriminator as a function from images (N, C, H, W) to logits (N,), real and made
-images, and `random`: a function that returns uniform numbers in [0, 1) of shape (N, *shape), the
-same for each image however the batch is divided. Each returns a scalar: the mean over the batch,
-before the weight.
+To add a penalty, derive a class from `Penalty` here and register it, or name a class in a file of
+your own in the experiment: `objective.penalties: [{kind: my_penalties.py:Mine, weight: 1}]`.
 """
 
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ganscale.config import PenaltyOptions
+from ganscale.registry import Registry, call
+
 Discriminator = Callable[[Tensor], Tensor]
 Uniform = Callable[[tuple[int, ...]], Tensor]
-Penalty = Callable[[Discriminator, Tensor, Tensor, Uniform], Tensor]
 
 
-def _input_gradient(discriminator: Discriminator, images: Tensor) -> Tensor:
-    """Gradient of each logit with respect to its image, (N, C·H·W), itself differentiable."""
+class Penalty(ABC):
+    """A term of the discriminator's loss. The constructor takes the penalty's own options."""
+
+    of_each_image_alone: ClassVar[bool] = False
+    """Whether it is not defined for a discriminator that mixes images, as BatchNorm does."""
+
+    @abstractmethod
+    def __call__(
+        self, discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform
+    ) -> Tensor:
+        """Return a scalar: the mean over the batch, before the weight.
+
+        `discriminator` takes images (N, C, H, W) and returns logits (N,); `real` and `fake` are
+        images. `random(shape)` returns uniform numbers in [0, 1) of shape (N, *shape), the same
+        for each image however the batch is divided.
+        """
+
+
+PENALTIES = Registry[type[Penalty]](
+    "penalty",
+    "ganscale.penalties",
+    wanted="a class derived from ganscale.gan.penalties.Penalty that defines __call__",
+    accepts=lambda v: inspect.isclass(v) and issubclass(v, Penalty) and not inspect.isabstract(v),
+)
+
+
+def build_penalty(options: PenaltyOptions) -> Penalty:
+    """Return the penalty that the experiment asks for, with its own options."""
+    penalty = PENALTIES.get(options.kind)
+    return call(f"penalty {options.kind}", penalty, options.arguments())
+
+
+def input_gradient(discriminator: Discriminator, images: Tensor) -> Tensor:
+    """Return the gradient of each logit by its image, (N, C·H·W), itself differentiable."""
     images = images.detach().requires_grad_(True)
     logits = discriminator(images)
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.flatten(1)
 
 
-def _distance_from_one(gradient: Tensor) -> Tensor:
-    """Mean squared difference of the gradients' L2 norms from 1."""
+def distance_from_one(gradient: Tensor) -> Tensor:
+    """Return the mean squared difference of the gradients' L2 norms from 1."""
     norms: Tensor = torch.linalg.vector_norm(gradient, dim=1)
     return (norms - 1).square().mean()
 
 
-def r1(discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform) -> Tensor:
+@PENALTIES.register("r1")
+class R1(Penalty):
     """½E‖∇D(x)‖² at real images (Mescheder et al. 2018, eq. 9)."""
-    return 0.5 * _input_gradient(discriminator, real).square().sum(1).mean()
+
+    def __call__(
+        self, discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform
+    ) -> Tensor:
+        """Return the penalty."""
+        return 0.5 * input_gradient(discriminator, real).square().sum(1).mean()
 
 
-def r2(discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform) -> Tensor:
-    """½E‖∇D(G(z))‖² at made images (Mescheder et al. 2018, eq. 10)."""
-    return 0.5 * _input_gradient(discriminator, fake).square().sum(1).mean()
+@PENALTIES.register("r2")
+class R2(Penalty):
+    """½E‖∇D(G(z))‖² at generated images (Mescheder et al. 2018, eq. 10)."""
+
+    def __call__(
+        self, discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform
+    ) -> Tensor:
+        """Return the penalty."""
+        return 0.5 * input_gradient(discriminator, fake).square().sum(1).mean()
 
 
-def wgan_gp(discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform) -> Tensor:
-    """E(‖∇D(x̂)‖ - 1)² on lines from real to made images (Gulrajani et al. 2017, eq. 3)."""
-    between = torch.lerp(fake, real, random((1, 1, 1)))
-    return _distance_from_one(_input_gradient(discriminator, between))
+@PENALTIES.register("wgan_gp")
+class WassersteinGradientPenalty(Penalty):
+    """E(‖∇D(x̂)‖ - 1)² on lines from real to generated images (Gulrajani et al. 2017, eq. 3)."""
+
+    of_each_image_alone = True
+
+    def __call__(
+        self, discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform
+    ) -> Tensor:
+        """Return the penalty."""
+        between = torch.lerp(fake, real, random((1, 1, 1)))
+        return distance_from_one(input_gradient(discriminator, between))
 
 
-def dragan(discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform) -> Tensor:
+@PENALTIES.register("dragan")
+class Dragan(Penalty):
     """E(‖∇D(x + δ)‖ - 1)² around real images (Kodali et al. 2017, algorithm 1).
 
     As in the authors' code, δ is uniform noise of half the real images' standard deviation,
     scaled by one uniform number an image. The deviation is taken over pixel values in [-1, 1] of
     each image alone, so that the penalty of an image does not depend on its batch.
     """
-    deviation = real.flatten(1).std(dim=1)[:, None, None, None]
-    noise = 0.5 * deviation * random(tuple(real.shape[1:]))
-    near = real + random((1, 1, 1)) * noise
-    return _distance_from_one(_input_gradient(discriminator, near))
 
+    of_each_image_alone = True
 
-PENALTIES: dict[str, Penalty] = {"r1": r1, "r2": r2, "wgan_gp": wgan_gp, "dragan": dragan}
+    def __call__(
+        self, discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform
+    ) -> Tensor:
+        """Return the penalty."""
+        deviation = real.flatten(1).std(dim=1)[:, None, None, None]
+        noise = 0.5 * deviation * random(tuple(real.shape[1:]))
+        near = real + random((1, 1, 1)) * noise
+        return distance_from_one(input_gradient(discriminator, near))

@@ -21,7 +21,6 @@ MAX_PICTURES = 60  # a longer run shows every n-th
 SAMPLES = "samples"
 SAMPLES_OF_STEP = re.compile(r"step-([0-9]{1,18})\.png")
 MAX_DRAWN = 1e300  # matplotlib's axes overflow beyond
-PENALTY_KINDS = ("r1", "r2", "wgan_gp", "dragan")
 GALLERY = {
     "samples.png": "Samples, not picked; a column a class where the generator is told classes",
     "interpolation.gif": "A walk between latents",
@@ -38,7 +37,6 @@ CHARTS: dict[str, tuple[str, ...]] = {
     "Learning rates left by the balance": ("balance/generator", "balance/discriminator"),
     "Probability of augmentation": ("augment/probability",),
     "Gradient norms": ("gradient_norm/discriminator", "gradient_norm/generator"),
-    "Penalties before their weight": tuple(f"penalty/{kind}" for kind in PENALTY_KINDS),
     "Images a second": ("images/s",),
 }
 
@@ -46,7 +44,9 @@ CHARTS: dict[str, tuple[str, ...]] = {
 def write_report(run: Path, experiment: Experiment, environment: dict[str, str]) -> Path:
     """Write the report of a run folder from its metrics and its sample grids."""
     metrics = read_metrics(run)
-    charts = [_chart(title, keys, metrics) for title, keys in CHARTS.items()]
+    penalties = tuple(f"penalty/{p.name}" for p in experiment.objective.penalties)
+    drawn = {**CHARTS, "Penalties before their weight": penalties}
+    charts = [_chart(title, keys, metrics) for title, keys in drawn.items()]
     pictures = _sample_pictures(run)
     stride = -(-len(pictures) // MAX_PICTURES) if pictures else 1
     shown = [*pictures[:-1:stride], *pictures[-1:]]

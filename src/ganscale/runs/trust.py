@@ -1,9 +1,10 @@
-"""Whose network code may run: one's own, or what the user has said to trust.
+"""Whose code may run: one's own, or what the user has said to trust.
 
-An experiment may name a network of the user's own, `net.py:Generator`, and to build it is to run
-that file. A run that was downloaded names its maker's file. So each run that is trained here with
-such a network is noted in the user's own folder, not in the run's: a note cannot be downloaded.
-So is by what name W&B knows a run: a downloaded one could name any W&B run of the user's account.
+An experiment may name code of the user's own, such as the network `net.py:Generator`, and to use it
+is to run that file. A downloaded run names its maker's file. So each run that is trained here with
+such code is noted in the user's own folder, not in the run's: a note cannot be downloaded.
+So is the name by which W&B knows a run: a downloaded one could name any W&B run of the user's
+account.
 """
 
 import hashlib
@@ -13,25 +14,26 @@ from pathlib import Path
 from typing import Any
 
 from ganscale.config import CustomNetworkOptions, Experiment
+from ganscale.config.registered import own_code
 from ganscale.errors import GanscaleError
 from ganscale.files import write_atomically
 
 
 def note_own(run: Path, experiment: Experiment) -> None:
-    """Note that this user trains this run, if it has network code; raises `OSError`."""
-    if _custom_networks(experiment):
+    """Note that this user trains this run, if it names code; raises `OSError`."""
+    if _code(experiment):
         _write(_note(run, experiment), run)
 
 
 def refuse_foreign_code(run: Path, experiment: Experiment) -> None:
-    """Raise `GanscaleError` where building this run's networks runs code of who knows whom."""
-    networks = _custom_networks(experiment)
-    if networks and not _note(run, experiment).is_file():
-        code = " and ".join(sorted({network.architecture for network in networks}))
+    """Raise `GanscaleError` where using this run would run code that may be a stranger's."""
+    code = _code(experiment)
+    if code and not _note(run, experiment).is_file():
+        names = " and ".join(sorted({name for name, _ in code}))
         raise GanscaleError(
-            f"{run}: this would run the code of its networks ({code}), and your account has no "
-            "note of having trained this run in this folder. Read that code; if you trust it, add "
-            "--trust-code."
+            f"{run}: its experiment names code ({names}), which this would run, and your account "
+            "has no note of having trained this run in this folder. Read that code; if you trust "
+            "it, add --trust-code."
         )
 
 
@@ -45,18 +47,20 @@ def is_own_wandb(run: Path, wandb_id: str) -> bool:
     return _note_on([str(run.resolve()), {"wandb": wandb_id}]).is_file()
 
 
-def _custom_networks(experiment: Experiment) -> list[CustomNetworkOptions]:
+def _code(experiment: Experiment) -> list[tuple[str, dict[str, Any]]]:
+    """Return each name of code in the experiment, with the options that it is given."""
     players = (experiment.generator, experiment.discriminator)
-    return [p.network for p in players if isinstance(p.network, CustomNetworkOptions)]
+    networks = [p.network for p in players if isinstance(p.network, CustomNetworkOptions)]
+    code = [(network.architecture, network.options) for network in networks]
+    for _, name, section in own_code(experiment):
+        code.append((name, getattr(section, "options", {})))
+    return code
 
 
 def _note(run: Path, experiment: Experiment) -> Path:
-    """Where the note on a run lies: its name holds the run's folder and where its code lies."""
-    networks = [
-        [_location(network.architecture), network.options]
-        for network in _custom_networks(experiment)
-    ]
-    return _note_on([str(run.resolve()), networks])
+    """Return where the note on a run lies: its name holds the run's folder and its code's place."""
+    code = [[_location(name), options] for name, options in _code(experiment)]
+    return _note_on([str(run.resolve()), code])
 
 
 def _note_on(what: list[Any]) -> Path:
@@ -71,7 +75,7 @@ def _write(note: Path, run: Path) -> None:
     write_atomically(note, f"{run.resolve()}\n".encode())
 
 
-def _location(architecture: str) -> str:
+def _location(name_of_code: str) -> str:
     """`file.py:Class` with the file's whole path: another folder's `file.py` is other code."""
-    file, _, name = architecture.rpartition(":")
-    return f"{Path(file).resolve()}:{name}" if file.endswith(".py") else architecture
+    file, _, name = name_of_code.rpartition(":")
+    return f"{Path(file).resolve()}:{name}" if file.endswith(".py") else name_of_code

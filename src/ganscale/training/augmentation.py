@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Experiment
-from ganscale.gan.augment import augment
+from ganscale.gan.augment import TRANSFORMS, augment
 
 
 class Augmentation:
@@ -19,6 +19,7 @@ class Augmentation:
 
     def __init__(self, experiment: Experiment, accelerator: Accelerator):
         self._options = experiment.augment
+        self._policy = [TRANSFORMS.get(name) for name in experiment.augment.policy]
         self._seed = experiment.seed
         self._batch_size = experiment.train.batch_size
         self._accelerator = accelerator
@@ -51,8 +52,8 @@ class Augmentation:
             numbers = randomness.uniform(self._seed, purpose_of_draw, step, rows, shape)
             return numbers.to(images.device, non_blocking=True)
 
-        if self._options.policy:
-            images = augment(images, self._options.policy, self.probability, random)
+        if self._policy:
+            images = augment(images, self._policy, self.probability, random)
         if self._noise_std:
             shape = tuple(images.shape[1:])
             noise = randomness.normal(self._seed, f"noise/{purpose}", step, rows, shape)

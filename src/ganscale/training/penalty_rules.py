@@ -9,9 +9,8 @@ from torch import nn
 
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
+from ganscale.gan.penalties import PENALTIES
 from ganscale.networks.layers import has_batch_norm, has_sync_batch_norm
-
-OF_EACH_IMAGE_ALONE = ("wgan_gp", "dragan")
 
 log = logging.getLogger("ganscale")
 
@@ -32,7 +31,7 @@ def refuse_unfit_penalties(experiment: Experiment, discriminator: nn.Module) -> 
             f"a gradient penalty needs; {use}, or set train.sync_batch_norm=false",
             every_rank=True,
         )
-    if any(kind in OF_EACH_IMAGE_ALONE for kind in kinds):
+    if any(PENALTIES.get(kind).of_each_image_alone for kind in kinds):
         raise GanscaleError(
             f"{what}: this penalty is defined for each image alone, and BatchNorm mixes them; "
             f"{use}",

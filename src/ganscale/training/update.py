@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from ganscale import randomness
-from ganscale.config import Experiment, Penalty
+from ganscale.config import Experiment
 from ganscale.data.reading.readers import Batch
-from ganscale.gan.losses import LOSSES
-from ganscale.gan.penalties import PENALTIES
+from ganscale.gan.losses import build_loss
+from ganscale.gan.penalties import Penalty, build_penalty
 from ganscale.training.model import Game
 
 REAL_SCALE = 127.5  # pixels 0 … 255 are -1 … 1 to the networks
@@ -83,9 +83,11 @@ class GANStep:
         self.batch_size = experiment.train.batch_size
         self.accumulation = experiment.train.accumulation
         self.discriminator_steps = experiment.discriminator.steps
-        self.loss = LOSSES[experiment.objective.loss]
+        self.loss = build_loss(experiment.objective.loss, experiment.objective.label_smoothing)
         self.real_target = 1 - experiment.objective.label_smoothing
-        self.penalties = experiment.objective.penalties
+        self.penalties = [
+            (options, build_penalty(options)) for options in experiment.objective.penalties
+        ]
         self.generator = game.generator
         self.discriminator = game.discriminator
         self.average = game.average
@@ -127,13 +129,15 @@ class GANStep:
             with player.micro_batch(last):
                 real_logits, fake_logits = self.judge(real, fake, labels)
                 loss = self.loss.discriminator(real_logits, fake_logits, self.real_target)
-                for penalty in self.penalties:
+                for options, penalty in self.penalties:
                     # Not to be logged where it is not due: one more forward would move spectral
                     # norm's vectors and dropout's draws.
-                    if update % penalty.every == 0:
-                        value = self.penalty(penalty, update, rows, real, fake, labels)
-                        loss = loss + penalty.weight * penalty.every * value
-                        statistics.add(**{f"penalty/{penalty.kind}": value})
+                    if update % options.every == 0:
+                        value = self.penalty(
+                            penalty, options.name, update, rows, real, fake, labels
+                        )
+                        loss = loss + options.weight * options.every * value
+                        statistics.add(**{f"penalty/{options.name}": value})
                 player.backward(loss / self.accumulation)
             self.note(real_logits, fake_logits, statistics, measure)
             if measure:
@@ -191,6 +195,7 @@ class GANStep:
     def penalty(
         self,
         penalty: Penalty,
+        name: str,
         update: int,
         rows: range,
         real: Tensor,
@@ -203,14 +208,14 @@ class GANStep:
         def random(shape: tuple[int, ...]) -> Tensor:
             nonlocal draws
             draws += 1
-            purpose = f"penalty/{penalty.kind}/{draws}"
+            purpose = f"penalty/{name}/{draws}"
             numbers = randomness.uniform(self.seed, purpose, update, rows, shape)
             return numbers.to(real.device, non_blocking=True)
 
         def judge(images: Tensor) -> Tensor:
             return self.discriminator.float32(images, *labels)
 
-        return PENALTIES[penalty.kind](judge, real.float(), fake.float(), random)
+        return penalty(judge, real.float(), fake.float(), random)
 
     def micro_batches(self, batch: Batch) -> Iterator[MicroBatch]:
         """The parts of a batch, one after another."""

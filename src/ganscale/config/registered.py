@@ -1,0 +1,170 @@
+"""Fields of an experiment that name an entry of a registry, such as a loss or a network.
+
+The schema stands below the rooms whose entries it names, so an annotation holds the registry's
+place as text, `ganscale.gan.losses:LOSSES`, and the registry is imported when a value is first
+checked. A name of the user's own code (`file.py:Name`) is never loaded here: an experiment may
+come from a stranger.
+"""
+
+import importlib
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticKnownError, core_schema
+
+from ganscale.registry import OWN, Registry, is_own
+
+
+def registry_at(place: str) -> Registry[Any]:
+    """Return the registry that `package.module:NAME` names."""
+    module, _, name = place.partition(":")
+    registry = getattr(importlib.import_module(module), name)
+    assert isinstance(registry, Registry)
+    return registry
+
+
+class NameOf:
+    """Annotates a text that is the name of an entry."""
+
+    def __init__(self, registry: str):
+        self._place = registry
+
+    @property
+    def registry(self) -> Registry[Any]:
+        """The registry whose entries may be named."""
+        return registry_at(self._place)
+
+    def check(self, name: str) -> str:
+        """Return the name; raise `ValueError` where it names no entry and no code."""
+        if not is_own(name) and name not in self.registry.names():
+            raise ValueError(self.registry.about_unknown(name))
+        return name
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        names = list(self.registry.names())
+        return {"anyOf": [{"enum": names, "type": "string"}, {"pattern": OWN, "type": "string"}]}
+
+
+class OptionsOf:
+    """Annotates the section of an entry: its name under the key `tag`, and its own options.
+
+    Every such section is a `base`. An entry that is registered with a model of options has a
+    section of that model, any other a `base`; the user's own code has an `own`. Where the tag is
+    missing, `default` is the name.
+    """
+
+    def __init__(
+        self,
+        registry: str,
+        tag: str,
+        base: type[BaseModel],
+        own: type[BaseModel],
+        default: str | None = None,
+    ):
+        self._name = NameOf(registry)
+        self.tag = tag
+        self._base = base
+        self._own = own
+        self._default = default
+
+    @property
+    def registry(self) -> Registry[Any]:
+        """The registry whose entries may be named."""
+        return self._name.registry
+
+    def model(self, name: str) -> type[BaseModel]:
+        """Return the model of the section of an entry."""
+        return self._own if is_own(name) else self.registry.options(name) or self._base
+
+    def models(self) -> dict[str, type[BaseModel]]:
+        """Return the model of each entry that is not the user's own, by name."""
+        return {name: self.model(name) for name in self.registry.names()}
+
+    def name_in(self, values: Any) -> str | None:
+        """Return which entry a section names, as far as the values have a valid name."""
+        name = values.get(self.tag, self._default) if isinstance(values, dict) else None
+        if isinstance(name, str) and (is_own(name) or name in self.registry.names()):
+            return name
+        return None
+
+    def validate(self, value: Any) -> BaseModel:
+        """Return the section that these values describe."""
+        if isinstance(value, self._base):
+            return value
+        if not isinstance(value, dict):
+            raise PydanticKnownError("dict_type")
+        name = value.get(self.tag, self._default)
+        if not isinstance(name, str):
+            return self._base.model_validate(value)  # which says what is wrong with the tag
+        try:
+            self._name.check(name)
+        except ValueError as error:
+            mistake = InitErrorDetails(
+                type="value_error", loc=(self.tag,), input=name, ctx={"error": error}
+            )
+            raise ValidationError.from_exception_data(self._base.__name__, [mistake]) from None
+        return self.model(name).model_validate({**value, self.tag: name})
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self.validate)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return one alternative for each model, with the names that have it."""
+        named: dict[type[BaseModel], list[str]] = {}
+        for name, model in self.models().items():
+            named.setdefault(model, []).append(name)
+        alternatives = []
+        for model, names in [*named.items(), (self._own, [])]:
+            alternative = handler.resolve_ref_schema(handler(model.__pydantic_core_schema__))
+            tag = alternative["properties"][self.tag]
+            tag |= {"enum": names} if names else {"pattern": OWN}
+            if self._default in names:
+                alternative["required"].remove(self.tag)
+                tag["default"] = self._default
+            alternatives.append(alternative)
+        return {"anyOf": alternatives}
+
+
+def own_code(section: BaseModel) -> Iterator[tuple[str, str, BaseModel | None]]:
+    """Yield each name of the user's own code in an experiment, or in a section of one.
+
+    With it come the kind of entry and, if the entry has a section, that section.
+    """
+    for key, field in type(section).model_fields.items():
+        marker = next(markers(field), None)
+        value = getattr(section, key)
+        for part in value if isinstance(value, tuple) else (value,):
+            is_section = isinstance(part, BaseModel)
+            name = getattr(part, marker.tag, None) if isinstance(marker, OptionsOf) else part
+            if marker is not None and isinstance(name, str) and is_own(name):
+                yield marker.registry.kind, name, part if is_section else None
+            if is_section:
+                yield from own_code(part)
+
+
+def markers(field: FieldInfo) -> Iterator[NameOf | OptionsOf]:
+    """Yield each annotation of this file that a field has, or a part of its type."""
+    yield from (part for part in field.metadata if isinstance(part, NameOf | OptionsOf))
+    yield from _markers_in(field.annotation)
+
+
+def _markers_in(annotation: Any) -> Iterator[NameOf | OptionsOf]:
+    if isinstance(annotation, NameOf | OptionsOf):
+        yield annotation
+    for argument in typing.get_args(annotation):
+        yield from _markers_in(argument)
