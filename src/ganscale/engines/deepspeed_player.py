@@ -1,8 +1,8 @@
 """A player on a DeepSpeed engine, ZeRO stage 0 to 3.
 
-Its checkpoints are those of every other player: weights and optimizer states are put together from
-the ranks' parts, parameter by parameter, and taken apart again. So a run may go on with another
-stage, another number of processes, or without DeepSpeed.
+Its checkpoints are those of every other player: weights and optimizer states are gathered from all
+ranks, parameter by parameter, and partitioned again when they are loaded. So a run may resume with
+another stage, another number of processes, or without DeepSpeed.
 """
 
 from collections.abc import Iterator
@@ -13,23 +13,29 @@ import torch
 from torch import Tensor
 
 from ganscale.config import Train
+from ganscale.engines import distributed
 from ganscale.engines.player import Player
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class DeepSpeedPlayer(Player):
-    """`network` is the DeepSpeed engine, `raw` the module inside."""
+    """A loss that trains it goes through DeepSpeed's engine, anything else through `module`."""
 
     def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
-        # DeepSpeed lays weights out in flat buffers; channels_last stays the images' order.
-        self.raw.to(memory_format=torch.contiguous_format)
+        # DeepSpeed lays weights out in flat buffers; channels_last stays the images' memory order.
+        self.module.to(memory_format=torch.contiguous_format)
         self.accelerator.state.select_deepspeed_plugin(self.name)
-        self.network, _ = self.accelerator.prepare(self.raw, optimizer)
-        self.optimizer = self.network.optimizer
-        self.stage: int = self.network.zero_optimization_stage()
+        self._engine, _ = self.accelerator.prepare(self.module, optimizer)
+        self.optimizer = self._engine.optimizer
+        self.stage: int = self._engine.zero_optimization_stage()
         self._accumulation = ExitStack()
         self._accumulating = False
+
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return the network's output for a loss that is to train it."""
+        output: Tensor = self._engine(*inputs)
+        return output
 
     @property
     def replicated(self) -> bool:
@@ -38,66 +44,66 @@ class DeepSpeedPlayer(Player):
 
     @contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
-        """Around the forward and backward of a micro-batch: gradients are reduced in the last.
+        """Enclose a micro-batch's forward and backward; the last one reduces the gradients.
 
-        Left alone, stages 2 and 3 would reduce in each.
+        By themselves, stages 2 and 3 would reduce in each.
         """
         if self.stage > 0 and not last and not self._accumulating:
-            self._accumulation.enter_context(self.network.coalesce_grad_reduction())
+            self._accumulation.enter_context(self._engine.coalesce_grad_reduction())
             self._accumulating = True
-        self.network.set_gradient_accumulation_boundary(last)
+        self._engine.set_gradient_accumulation_boundary(last)
         yield
         if last:
             self._accumulation.close()
             self._accumulating = False
 
     def backward(self, loss: Tensor) -> None:
-        """Add the loss's gradient, scaled under fp16."""
-        self.network.backward(loss)
+        """Add the gradient of the loss, scaled under fp16."""
+        self._engine.backward(loss)
 
     def step(self, measure: bool = False) -> Tensor | None:
         """Update the weights and clear the gradients; returns the gradient's norm if measured."""
         norm = self._gradient_norm() if measure and self.stage == 0 else None
-        self.network.step()
+        self._engine.step()
         if measure and self.stage > 0:
-            norm = torch.as_tensor(self.network.get_global_grad_norm(), device=self.device)
+            norm = torch.as_tensor(self._engine.get_global_grad_norm(), device=self.device)
         return norm
 
     def _gradient_norm(self) -> Tensor:
-        """L2 norm of the reduced gradients; DeepSpeed keeps it from stage 1 on only."""
-        gradients = [p.grad for p in self.raw.parameters() if p.grad is not None]
+        """Return the L2 norm of the reduced gradients; DeepSpeed keeps it from stage 1 on only."""
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
         scaler = self._scaler()
         return torch.nn.utils.get_total_norm(gradients) / (scaler.get_scale() if scaler else 1.0)
 
     def _scaler(self) -> Any:
-        """The loss scaler, where there is one."""
+        """Return the loss scaler, if there is one."""
         if self.stage == 0:
-            return self.network.torch_autocast_z0_gradscaler
+            return self._engine.torch_autocast_z0_gradscaler
         return self.optimizer.torch_autocast_gradscaler
 
     # -- state ---------------------------------------------------------------------------------
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Around anything that reads the raw network's weights; every rank enters it."""
+    def gathered_weights(self) -> Iterator[None]:
+        """Enclose what reads the weights of `module`: inside, every rank has all of them."""
         import deepspeed
 
         with deepspeed.zero.GatheredParameters(
-            list(self.raw.parameters()), enabled=self.stage == 3
+            list(self.module.parameters()), enabled=self.stage == 3
         ):
             yield
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take these weights, also for the float32 copies that ZeRO updates."""
+    def load_weights(self, state: dict[str, Tensor]) -> None:
+        """Load these weights, also into the float32 copies that ZeRO updates."""
         import deepspeed
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
 
-        # Modified under a rank's name, the values are broadcast and divided again.
+        # With a modifier's rank, the values are broadcast from there and partitioned again.
         with deepspeed.zero.GatheredParameters(
-            list(self.raw.parameters()), modifier_rank=0, enabled=self.stage == 3
+            list(self.module.parameters()), modifier_rank=0, enabled=self.stage == 3
         ):
-            self.raw.load_state_dict(state)
-        for name, parameter in self.raw.named_parameters():
+            self.module.load_state_dict(state)
+        for name, parameter in self.module.named_parameters():
             value = state[name].to(self.device)
             if self.stage == 3:
                 safe_set_local_fp32_param(parameter, self._own_part(parameter, value))
@@ -105,14 +111,14 @@ class DeepSpeedPlayer(Player):
                 safe_set_full_fp32_param(parameter, value)
 
     def _own_part(self, parameter: Any, value: Tensor) -> Tensor:
-        """This rank's part of a value under stage 3, which pads the last rank's."""
+        """Return this rank's part of a value under stage 3, which pads the last rank's."""
         size = parameter.ds_tensor.numel()
-        flat = torch.zeros(size * self.accelerator.num_processes, device=value.device)
+        flat = torch.zeros(size * distributed.world_size(), device=value.device)
         flat[: value.numel()] = value.flatten()
-        return flat.view(-1, size)[self.accelerator.process_index]
+        return flat.view(-1, size)[distributed.rank()]
 
     def _optimizer_state(self) -> dict[str, Any]:
-        """As torch's Adam would give it: number of the parameter → step and moments."""
+        """Return what torch's Adam would: for each parameter's number its step and moments."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
         if self.stage == 0:
@@ -120,7 +126,7 @@ class DeepSpeedPlayer(Player):
         inner = self.optimizer.optimizer
         steps = [float(s["step"]) for s in inner.state.values()]
         states: dict[int, dict[str, Tensor]] = {}
-        for i, parameter in enumerate(self.raw.parameters()):
+        for i, parameter in enumerate(self.module.parameters()):
             if not steps:
                 break
             moments = {
@@ -138,7 +144,7 @@ class DeepSpeedPlayer(Player):
             super()._load_optimizer_state(state)
             return
         self._make_empty_moments(state["state"][0]["step"])
-        for i, parameter in enumerate(self.raw.parameters()):
+        for i, parameter in enumerate(self.module.parameters()):
             for key in MOMENTS:
                 value = state["state"][i][key].to(self.device)
                 if self.stage == 3:
@@ -148,7 +154,7 @@ class DeepSpeedPlayer(Player):
                     safe_set_full_optimizer_state(parameter, value, key)
 
     def _make_empty_moments(self, step: Tensor) -> None:
-        """What Adam makes at its first step, over the flat parts that ZeRO gives it."""
+        """Create what Adam creates at its first step, over the flat parts that ZeRO gives it."""
         zero = self.optimizer
         parts = (
             zero.fp32_partitioned_groups_flat

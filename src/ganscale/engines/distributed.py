@@ -1,23 +1,182 @@
-"""This process among the others of a run, as far as data is concerned."""
+"""Ranks and collectives: the one file that knows how the processes of a run talk to each other.
+
+Every function is a collective unless it says otherwise: all ranks call it, in the same order.
+Without a process group each does what it would do for a single process.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
 
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
+
+from ganscale.engines.launcher import Launcher
 from ganscale.errors import GanscaleError
 
 T = TypeVar("T")
+Tensors = dict[str, Tensor]
+
+_OPERATIONS = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
+
+
+# -- the process group -------------------------------------------------------------------------
+
+
+def is_initialized() -> bool:
+    """Return whether this process belongs to a group; not a collective."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def rank() -> int:
+    """Return this process's rank in the group; not a collective."""
+    return dist.get_rank() if is_initialized() else 0
+
+
+def world_size() -> int:
+    """Return the number of processes in the group; not a collective."""
+    return dist.get_world_size() if is_initialized() else 1
+
+
+def join_restarted_group(attempt: str, timeout: timedelta) -> None:
+    """Form the process group under this attempt's own keys if torchrun has restarted the ranks.
+
+    Its store outlives a restart, so the addresses of the dead ranks would be taken for ours.
+    """
+    if attempt == "0" or is_initialized():
+        return
+    store, rank_, size = next(rendezvous("env://", timeout=timeout))
+    dist.init_process_group(
+        "nccl" if torch.cuda.is_available() else "gloo",
+        store=PrefixStore(f"attempt-{attempt}", store),
+        rank=rank_,
+        world_size=size,
+        timeout=timeout,
+    )
+
+
+def is_lost_contact(error: BaseException) -> bool:
+    """Return whether a collective failed: NCCL has a type for it, Gloo only a text."""
+    return isinstance(error, dist.DistError) or "/gloo/" in str(error)
+
+
+def wait_for_all_ranks() -> None:
+    """Return once all ranks have come this far."""
+    if is_initialized():
+        dist.barrier()
+
+
+# -- tensors -----------------------------------------------------------------------------------
+
+
+def all_reduce(tensor: Tensor, operation: Literal["sum", "min", "max"] = "sum") -> Tensor:
+    """Reduce a tensor over ranks in place, and return it."""
+    if is_initialized():
+        dist.all_reduce(tensor, _OPERATIONS[operation])
+    return tensor
+
+
+def average_over_ranks(tensor: Tensor) -> Tensor:
+    """Return the mean of a tensor over ranks."""
+    return all_reduce(tensor.clone()) / world_size()
+
+
+def average_gradients(gradients: list[Tensor]) -> None:
+    """Average a network's gradients over ranks in place, all in one piece.
+
+    PyTorch's DDP lays its buckets out anew after a process's first step: a resumed run would add
+    its gradients up in another order than the uninterrupted one.
+    """
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def broadcast_from_rank_0(tensors: list[Tensor]) -> None:
+    """Copy rank 0's values into the tensors of all ranks."""
+    if is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
+
+
+def stack_over_ranks(tensor: Tensor) -> Tensor:
+    """Return every rank's tensor: (world size, *shape)."""
+    if not is_initialized():
+        return tensor[None]
+    parts = [torch.empty_like(tensor) for _ in range(world_size())]
+    dist.all_gather(parts, tensor.contiguous())
+    return torch.stack(parts)
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Return all ranks' rows (N, width), concatenated by rank; N may differ between ranks."""
+    if not is_initialized():
+        return rows
+    counts: list[int] = gather_objects(len(rows))
+    padded = torch.nn.functional.pad(rows, (0, 0, 0, max(counts) - len(rows)))
+    parts = stack_over_ranks(padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
+# -- objects -----------------------------------------------------------------------------------
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Every rank's `value`, in the order of ranks, which all call it."""
-    import torch.distributed
-
-    if not torch.distributed.is_initialized():
+    """Return every rank's `value`, in the order of ranks."""
+    if not is_initialized():
         return [value]
-    values: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(values, value)
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
     return values
+
+
+def broadcast_object(value: Any) -> Any:
+    """Return rank 0's `value` on every rank."""
+    box = [value]
+    if is_initialized():
+        dist.broadcast_object_list(box)
+    return box[0]
+
+
+def tensors_from_rank_0(find: Callable[[], Tensors | None], device: torch.device) -> Tensors | None:
+    """Return what `find` gives on rank 0, in the host memory of every rank.
+
+    The other ranks do not call `find`: their nodes need not have the files that it reads. If it
+    raises `GanscaleError`, every rank does. `device` is the one that the group communicates with.
+    """
+    if not is_initialized():
+        return find()
+    found: Tensors | None = None
+    failure: GanscaleError | None = None
+    if rank() == 0:
+        try:
+            found = find()
+        except GanscaleError as error:
+            failure = error
+    shapes = found and [(key, tuple(t.shape), t.dtype) for key, t in found.items()]
+    message, shapes = broadcast_object((failure and str(failure), shapes))
+    if message is not None:
+        raise GanscaleError(message, every_rank=True) from failure
+    if shapes is None:
+        return None
+    received: Tensors = {}
+    for key, shape, dtype in shapes:
+        tensor = torch.empty(shape, dtype=dtype, device=device)
+        if found is not None:
+            tensor.copy_(found[key])
+        dist.broadcast(tensor, 0)
+        received[key] = tensor.cpu()
+    return received
+
+
+# -- one rank among the others -----------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -25,7 +184,7 @@ class Ranks:
     """One rank, its node, and how it hears from the others.
 
     Ranks with the same `node` share memory; one of them has `local_rank` 0. `gather` returns every
-    rank's object, in the order of ranks; like `barrier`, it waits for all ranks.
+    rank's object, in the order of ranks; all ranks call it.
     """
 
     rank: int = 0
@@ -33,11 +192,30 @@ class Ranks:
     local_rank: int = 0
     local_world_size: int = 1
     node: int = 0
-    barrier: Callable[[], None] = lambda: None
     gather: Callable[[Any], list[Any]] = lambda value: [value]
 
+    @classmethod
+    def started_by(cls, launcher: Launcher) -> "Ranks":
+        """Return this process's place among those that a launcher has started."""
+        return cls(
+            launcher.rank,
+            launcher.world_size,
+            launcher.local_rank,
+            launcher.local_world_size,
+            launcher.node,
+            gather_objects,
+        )
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which writes what is written once."""
+        return self.rank == 0
+
     def rows(self, batch_size: int, accumulation: int = 1) -> range:
-        """The rows of a global batch that are this rank's, whole micro-batches of them."""
+        """Return this rank's rows of a global batch; they divide into whole micro-batches.
+
+        Raises `GanscaleError` if `batch_size` is not divisible that way.
+        """
         parts = self.world_size * accumulation
         if batch_size % parts:
             raise GanscaleError(
@@ -48,10 +226,10 @@ class Ranks:
         part = batch_size // self.world_size
         return range(self.rank * part, (self.rank + 1) * part)
 
-    def together(self, action: Callable[[], T]) -> list[T]:
-        """Each rank's result of `action`, on every rank.
+    def agree(self, action: Callable[[], T]) -> list[T]:
+        """Return each rank's result of `action`, on every rank.
 
-        Where one rank fails, all raise its `GanscaleError`: none is left waiting for it.
+        If it fails on one rank, all raise that rank's `GanscaleError`, and none waits for it.
         """
         result: T | None = None
         failure: str | None = None
@@ -60,9 +238,9 @@ class Ranks:
         except GanscaleError as error:
             failure = str(error)
         outcomes = self.gather((result, failure))
-        for rank, (_, message) in enumerate(outcomes):
+        for rank_, (_, message) in enumerate(outcomes):
             if message is not None:
                 alike = all(other == message for _, other in outcomes)
-                where = "" if alike else f"rank {rank}: "
+                where = "" if alike else f"rank {rank_}: "
                 raise GanscaleError(f"{where}{message}", every_rank=True)
         return [result for result, _ in outcomes]

@@ -1,8 +1,9 @@
-"""Players: network + optimizer + an Accelerator of its own.
+"""A player: one network with its optimizer and an Accelerator of its own.
 
-A GAN is a game of two. One Accelerator a player gives each its own DeepSpeed engine; under fp16
-each has its own gradient scaler. `Player` is a single process and DDP; `DeepSpeedPlayer` and
-`FSDPPlayer`, in the files beside this one, divide what a rank holds. The step meets none of them.
+A GAN is a game of two. With one Accelerator for each player, each has its own DeepSpeed engine, and
+under fp16 its own gradient scaler. `Player` covers a single process and DDP; `FSDP2Player` and
+`DeepSpeedPlayer`, in the files beside this one, partition what a rank holds. The update sees only
+what is public here.
 """
 
 import functools
@@ -15,21 +16,23 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ganscale.config import Adam, DiscriminatorPlayer, Generator, Train
-from ganscale.engines.accelerators import DTYPES
+from ganscale.engines import distributed
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Player:
-    """One network, how it is trained, and on what.
+    """One network and how it is trained.
 
-    `network` is what a loss is computed with, and `raw` the module inside: the same module, unless
-    an engine wraps it. Under DDP each rank holds all of it, and the gradients are averaged.
+    Call the player to compute a loss that is to train it, and `module`, the plain network inside,
+    for anything else. Under DDP each rank holds all of it, and the gradients are averaged.
     """
 
     def __init__(
         self,
         name: str,
         accelerator: Accelerator,
-        network: nn.Module,
+        module: nn.Module,
         options: Generator | DiscriminatorPlayer,
         train: Train,
     ):
@@ -39,12 +42,12 @@ class Player:
         self.device: torch.device = accelerator.device
         self.clip_norm = options.clip_norm
         if train.sync_batch_norm:
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+            module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         self.memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
-        self.raw = network.to(self.device).to(memory_format=self.memory_format)
-        self._forward_float32 = self.raw.forward  # before it is wrapped in autocast
-        self.raw.forward = in_lower_precision(self.raw.forward, self.device, train.precision)
-        self._prepare(adam(self.raw, options.optimizer), train)
+        self.module = module.to(self.device).to(memory_format=self.memory_format)
+        self._plain_forward = self.module.forward  # before it is wrapped in autocast
+        self.module.forward = in_lower_precision(self.module.forward, self.device, train.precision)
+        self._prepare(make_adam(self.module, options.optimizer), train)
         self._base_rates = [group["lr"] for group in self.optimizer.param_groups]
 
     @property
@@ -53,65 +56,67 @@ class Player:
         return True
 
     def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
-        """Put the machinery around network and optimizer."""
-        self.network: Any = self.raw
+        """Put the engine around module and optimizer."""
         self.optimizer: Any = optimizer
-        if self.accelerator.num_processes > 1:
-            # A seed's first weights may differ in the last bit between kinds of CPU.
-            for tensor in self.raw.state_dict().values():
-                torch.distributed.broadcast(tensor, 0)
+        # The first weights of a seed may differ in the last bit between kinds of CPU.
+        distributed.broadcast_from_rank_0(list(self.module.state_dict().values()))
         if train.precision == "fp16":
             self._own_scaler = torch.amp.GradScaler(self.device.type)
 
-    def float32(self, images: Tensor, *labels: Tensor) -> Tensor:
-        """The raw network in float32, whatever the precision of the rest: for penalties."""
+    def __call__(self, *inputs: Tensor) -> Tensor:
+        """Return the network's output for a loss that is to train it."""
+        output: Tensor = self.module(*inputs)
+        return output
+
+    def forward_float32(self, images: Tensor, *labels: Tensor) -> Tensor:
+        """Return the network's output computed in float32, whatever `train.precision` says."""
         with torch.autocast(self.device.type, enabled=False):
-            output: Tensor = self._forward_float32(images.float(), *labels)
+            output: Tensor = self._plain_forward(images.float(), *labels)
             return output
 
     @contextmanager
     def frozen(self) -> Iterator[nn.Module]:
-        """The raw network with parameters that take no gradient: to differentiate through."""
+        """Give the plain network without gradients for its parameters: to differentiate through."""
         trained = self._trained_parameters()
         for parameter in trained:
             parameter.requires_grad_(False)
         try:
-            yield self.raw
+            yield self.module
         finally:
             for parameter in trained:
                 parameter.requires_grad_(True)
 
     def _trained_parameters(self) -> list[nn.Parameter]:
-        """All parameters but those that the network itself keeps from being trained."""
-        return [parameter for parameter in self.raw.parameters() if parameter.requires_grad]
+        """Return all parameters but those that the network itself has frozen."""
+        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
 
     @contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
-        """Around the forward and backward of a micro-batch: gradients are reduced in the last."""
+        """Enclose a micro-batch's forward and backward; after the last, average the gradients."""
         yield
         if last:
             self._fill_gradients()
-            if self.accelerator.num_processes > 1:
+            if distributed.world_size() > 1:
                 gradients = [p.grad for p in self._trained_parameters() if p.grad is not None]
-                average_over_ranks(gradients)
+                distributed.average_gradients(gradients)
 
     def _fill_gradients(self) -> None:
-        """Make a gradient that is missing zero, since another rank's rows may have used it."""
+        """Set missing gradients to zero: another rank's rows may have used those parameters."""
         for parameter in self._trained_parameters():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the loss's gradient, scaled under fp16."""
+        """Add the gradient of the loss, scaled under fp16."""
         scaler = self._scaler()
         self.accelerator.backward(loss if scaler is None else scaler.scale(loss))
 
     def step(self, measure: bool = False) -> Tensor | None:
         """Update the weights and clear the gradients.
 
-        Returns the L2 norm of the gradient before clipping where clipping or `measure` asks
+        Returns the L2 norm of the gradient before clipping if clipping needs it or `measure` asks
         for it: measuring costs a pass over the gradients. Under fp16 a step whose scaled gradients
-        overflow is left out, and its norm is not finite.
+        overflow is skipped, and its norm is not finite.
         """
         norm: Tensor | None = None
         scaler = self._scaler()
@@ -119,7 +124,7 @@ class Player:
             if scaler is not None:
                 scaler.unscale_(self.optimizer)
             limit = self.clip_norm if self.clip_norm is not None else float("inf")
-            norm = self.accelerator.clip_grad_norm_(self.raw.parameters(), limit)
+            norm = self.accelerator.clip_grad_norm_(self.module.parameters(), limit)
         # Without Accelerate's wrapper, which looks for other libraries at every step.
         if scaler is None:
             self.optimizer.step()
@@ -131,47 +136,47 @@ class Player:
 
     @property
     def loss_scale(self) -> float | None:
-        """What the loss is multiplied by under fp16; None otherwise. Waits for the device."""
+        """What the loss is multiplied by under fp16, else None; reading it waits for the device."""
         scaler = self._scaler()
         return None if scaler is None else float(scaler.get_scale())
 
     def scale_rate(self, factor: float) -> None:
-        """Let the learning rate be `factor` times the one it was built with."""
+        """Set the learning rate to `factor` times the one that the optimizer was built with."""
         for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
             group["lr"] = base * factor
 
     @property
     def rate(self) -> float:
-        """The learning rate of the last step, or of the one that follows."""
+        """The learning rate in use."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Around anything that reads the raw network's weights; every rank enters it.
+    def gathered_weights(self) -> Iterator[None]:
+        """Enclose what reads the weights of `module`: inside, every rank has all of them.
 
-        Only an engine that divides the weights among ranks has something to do here.
+        Every rank enters it. Only engines that partition the weights have something to do here.
         """
         yield
 
-    def state(self) -> dict[str, Tensor]:
-        """The network's weights, with BatchNorm's running statistics averaged over ranks.
+    def weights(self) -> dict[str, Tensor]:
+        """Return the network's weights, BatchNorm's running statistics averaged over ranks.
 
-        Every rank must call it: it communicates.
+        Every rank must call it.
         """
-        with self.whole():
-            state = {name: value.clone() for name, value in self.raw.state_dict().items()}
+        with self.gathered_weights():
+            state = {name: value.clone() for name, value in self.module.state_dict().items()}
         stacked = self._buffers_of_all_ranks()
         return state | {name: values.mean(0) for name, values in stacked.items()}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Take these weights."""
-        self.raw.load_state_dict(state)
+    def load_weights(self, state: dict[str, Tensor]) -> None:
+        """Load the weights that `weights` returned."""
+        self.module.load_state_dict(state)
 
     def training_state(self) -> dict[str, Any]:
-        """What, besides weights, a later step depends on; every rank must call it.
+        """Return what, besides the weights, a later step depends on; every rank must call it.
 
-        The optimizer's moments, the gradient scale, and the running statistics of each rank: with
-        them a run resumed at the same number of processes is the same to the last bit.
+        These are the optimizer's moments, the gradient scale, and each rank's running statistics:
+        with them a run that resumes with the same number of processes does so bit for bit.
         """
         scaler = self._scaler()
         return {
@@ -181,22 +186,22 @@ class Player:
         }
 
     def load_training_state(self, state: dict[str, Any]) -> None:
-        """Take up where `training_state` left off, after the weights have been loaded."""
+        """Load what `training_state` returned, after the weights have been loaded."""
         self._load_optimizer_state(state["optimizer"])
         scaler = self._scaler()
         if scaler is not None and state["scaler"]:
             scaler.load_state_dict(state["scaler"])
-        own = dict(self.raw.named_buffers())
+        own = dict(self.module.named_buffers())
         for name, values in state["buffers"].items():
-            if len(values) == self.accelerator.num_processes:
-                own[name].copy_(values[self.accelerator.process_index])
+            if len(values) == distributed.world_size():
+                own[name].copy_(values[distributed.rank()])
 
     def _scaler(self) -> Any:
-        """The loss scaler under fp16; None otherwise."""
+        """Return the loss scaler under fp16; None otherwise."""
         return self._own_scaler
 
     def _optimizer_state(self) -> dict[str, Any]:
-        """`state`: for the number of each parameter its step and moments."""
+        """Return `state`: for each parameter's number its step and moments."""
         return {"state": self.optimizer.state_dict()["state"]}
 
     def _load_optimizer_state(self, state: dict[str, Any]) -> None:
@@ -204,30 +209,16 @@ class Player:
         self.optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
 
     def _buffers_of_all_ranks(self) -> dict[str, Tensor]:
-        """Floating-point buffers stacked over ranks: (world size, *shape)."""
+        """Return the floating-point buffers stacked over ranks: (world size, *shape)."""
         return {
-            name: self.accelerator.gather(buffer[None])
-            for name, buffer in self.raw.named_buffers()
+            name: distributed.stack_over_ranks(buffer)
+            for name, buffer in self.module.named_buffers()
             if buffer.is_floating_point()
         }
 
 
-def average_over_ranks(gradients: list[Tensor]) -> None:
-    """Average a network's gradients over ranks in place, all in one piece.
-
-    PyTorch's DDP lays its buckets out anew after a process's first step: a resumed run would add
-    its gradients up in another order than the uninterrupted one.
-    """
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    torch.distributed.all_reduce(flat)
-    flat /= torch.distributed.get_world_size()
-    parts = flat.split([gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
-
-
-def adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
-    """Adam over all weights of a network."""
+def make_adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
+    """Return Adam over all weights of a network."""
     return torch.optim.Adam(
         network.parameters(), lr=options.lr, betas=options.betas, eps=options.eps, fused=True
     )
@@ -236,7 +227,7 @@ def adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
 def in_lower_precision(
     forward: Callable[..., Tensor], device: torch.device, precision: str
 ) -> Callable[..., Tensor]:
-    """`forward` under autocast, its output in float32."""
+    """Wrap `forward` in autocast; its output is float32."""
     if precision == "fp32":
         return forward
 

@@ -1,32 +1,31 @@
 """What an engine or a device cannot train: known before any process has started."""
 
 from ganscale.config import Experiment
+from ganscale.engines.launcher import Engine
 from ganscale.errors import GanscaleError
 
 
-def refuse_unfit_engine(
-    experiment: Experiment, *, gpus: bool, fsdp: bool = False, zero_stage: int | None = None
-) -> None:
-    """Raise `GanscaleError` where the experiment cannot be trained that way.
+def refuse_unfit_engine(experiment: Experiment, engine: Engine, *, gpus: bool) -> None:
+    """Raise `GanscaleError` if the experiment cannot be trained on that engine.
 
-    gpus: whether the processes have one each. zero_stage: DeepSpeed's, None without DeepSpeed.
+    gpus: whether each process has one.
     """
     train = experiment.train
     if train.sync_batch_norm and not gpus:
         raise GanscaleError(
             "train.sync_batch_norm=true needs GPUs; set it to false", every_rank=True
         )
-    if train.precision == "fp16" and fsdp:
+    if train.precision == "fp16" and engine.name == "fsdp2":
         raise GanscaleError(
             "train.precision=fp16 does not go with FSDP; use bf16, DDP or DeepSpeed",
             every_rank=True,
         )
-    if train.precision == "fp16" and zero_stage is not None and not gpus:
+    if train.precision == "fp16" and engine.deepspeed and not gpus:
         raise GanscaleError(
             "train.precision=fp16: DeepSpeed scales losses on GPUs only; use bf16, or DDP",
             every_rank=True,
         )
-    if zero_stage == 3 and experiment.objective.penalties:
+    if engine.zero_stage == 3 and experiment.objective.penalties:
         kinds = ", ".join(penalty.kind for penalty in experiment.objective.penalties)
         raise GanscaleError(
             "ZeRO stage 3 cannot differentiate twice through partitioned weights, which "

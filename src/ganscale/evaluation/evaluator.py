@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from ganscale.config import Experiment
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.readers import Reader
-from ganscale.engines.distributed import Ranks, gather_objects
+from ganscale.engines.distributed import Ranks, gather_objects, gather_rows
 from ganscale.evaluation import metrics
 from ganscale.evaluation.feature_cache import Cache
 from ganscale.evaluation.features.network import Features, measure, open_features
-from ganscale.evaluation.ranks import gathered
 from ganscale.evaluation.real_set import COMPARED, RealSet
 from ganscale.evaluation.samples import NotFiniteError, drawn_labels, generate
 from ganscale.evaluation.scores import Scores
@@ -111,7 +110,7 @@ class Evaluator:
         if any(gather_objects(problem is not None)):
             raise problem or NotFiniteError()
         sums.add_up_over_ranks()
-        return sums.on_host(), gathered(torch.cat(compared)).cpu()
+        return sums.on_host(), gather_rows(torch.cat(compared)).cpu()
 
     def _labels(self, rows: range) -> tuple[Tensor, ...]:
         """Classes of some samples, as often as training draws them from the real set."""

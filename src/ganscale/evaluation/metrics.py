@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
+from ganscale.engines.distributed import all_reduce
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.features.network import Features
 from ganscale.randomness import permutation
@@ -79,9 +80,8 @@ class Sums:
 
     def add_up_over_ranks(self) -> None:
         """Make these the sums over all ranks; every rank calls it."""
-        if torch.distributed.is_initialized():
-            for tensor in self.tensors().values():
-                torch.distributed.all_reduce(tensor)
+        for tensor in self.tensors().values():
+            all_reduce(tensor)
 
 
 def fid(real: Sums, fake: Sums) -> float:

@@ -14,13 +14,18 @@ from torch import Tensor
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.order import Indices
 from ganscale.data.reading.readers import Reader
-from ganscale.engines.distributed import Ranks
+from ganscale.engines.distributed import (
+    Ranks,
+    Tensors,
+    all_reduce,
+    gather_rows,
+    tensors_from_rank_0,
+)
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.distribution import Distribution
 from ganscale.evaluation.feature_cache import Cache
 from ganscale.evaluation.features.network import FeatureNetwork, Features, measure
 from ganscale.evaluation.metrics import Sums, fid
-from ganscale.evaluation.ranks import Tensors, from_rank_0, gathered
 from ganscale.monitoring.progress import tracked
 
 COMPARED = 10_000  # most images whose features are compared one with another
@@ -83,10 +88,12 @@ class RealSet:
     def statistics(self) -> RealStatistics:
         """Rank 0's, from its cache or measured by all ranks together; every rank asks for it."""
         name = f"statistics-{self._network.key}"
-        found = from_rank_0(lambda: self._cache.read(name, **self._depends_on), self._device)
+        found = tensors_from_rank_0(
+            lambda: self._cache.read(name, **self._depends_on), self._device
+        )
         if found is None:
             measured = _to_tensors(self._measure())
-            found = from_rank_0(
+            found = tensors_from_rank_0(
                 lambda: self._cache.write(name, measured, **self._depends_on), self._device
             )
             assert found is not None
@@ -99,11 +106,13 @@ class RealSet:
         `number` generated ones. A generator that repeats the set itself may get a little less.
         """
         name = f"perfect-{self._network.key}-{number}"
-        found = from_rank_0(lambda: self._cache.read(name, **self._depends_on), self._device)
+        found = tensors_from_rank_0(
+            lambda: self._cache.read(name, **self._depends_on), self._device
+        )
         if found is None:
             drawn = self._sums_of(self._distribution.draw(number, "perfect/generated"))
             value = fid(self.statistics.resampled, drawn)
-            found = from_rank_0(
+            found = tensors_from_rank_0(
                 lambda: self._cache.write(
                     name, {"fid": torch.tensor(value, dtype=torch.float64)}, **self._depends_on
                 ),
@@ -136,9 +145,9 @@ class RealSet:
                 class_weights.index_add_(0, labels[has_class], weights[has_class])
         for part in (sums, resampled):
             part.add_up_over_ranks()
-        if torch.distributed.is_initialized() and classes:
-            torch.distributed.all_reduce(class_weights)
-        kept = gathered(torch.cat(compared))
+        if classes:
+            all_reduce(class_weights)
+        kept = gather_rows(torch.cat(compared))
         return RealStatistics(sums, resampled, kept, torch.from_numpy(indices), class_weights)
 
     def _sums_of(self, drawn: Indices) -> Sums:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ganscale.config import Evaluation
 from ganscale.engines.arithmetic import Arithmetic
+from ganscale.engines.distributed import is_lost_contact
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.files import open_inside, read_inside, sha256_of_file, sha256_of_stream
@@ -304,10 +305,10 @@ def explain_misfit(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (GanscaleError, OSError, torch.OutOfMemoryError, torch.distributed.DistError):
+    except (GanscaleError, OSError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        if "/gloo/" in str(error):  # another process is gone
+        if is_lost_contact(error):
             raise
         what = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise GanscaleError(

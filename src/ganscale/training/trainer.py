@@ -135,7 +135,7 @@ class Trainer:
         Ranks that judged by themselves could differ, as their file systems do, or while the run's
         last processes are ending: some would leave, and the others wait for them.
         """
-        finished = self.ranks.together(
+        finished = self.ranks.agree(
             lambda: self.is_main and self.folder.is_finished(self.experiment)
         )[0]
         if finished and self.is_main:

@@ -42,7 +42,7 @@ def on_ranks(nodes: tuple[int, ...], action: Callable[[Ranks], T]) -> list[T]:
             return heard
 
         node, local = places[rank]
-        return Ranks(rank, len(places), local, nodes[node], node, lambda: None, gather)
+        return Ranks(rank, len(places), local, nodes[node], node, gather)
 
     with ThreadPoolExecutor(len(places)) as pool:
         return [done.result() for done in [pool.submit(action, ranks(r)) for r in range(len(told))]]

@@ -26,7 +26,7 @@ class BatchSource:
             self.description = f"streaming reader: {data.path}, shards drawn with replacement"
             self.fingerprint = "streaming"
             return
-        ranks.together(self._open)
+        ranks.agree(self._open)
         self.fingerprint = self._images.fingerprint
         reader, self.description = open_reader(data, self._images, ranks, device)
         order = self._images.order(experiment.seed)
@@ -57,7 +57,7 @@ class BatchSource:
         if classes is None or self._dataset is None:
             return None
         first = self._ranks.rank == 0
-        return self._ranks.together(lambda: self._images.class_shares() if first else None)[0]
+        return self._ranks.agree(lambda: self._images.class_shares() if first else None)[0]
 
     def whole_set(self) -> tuple[ImageSet, Reader]:
         """The dataset and its reader, for a caller that needs all of it."""

@@ -46,7 +46,7 @@ def open_reader(
     where = "in host memory"
     if ranks.local_world_size > 1:
         where += f", shared by {ranks.local_world_size} processes of a node"
-    on_device = ranks.together(lambda: _on_device(data, needed, device))[ranks.rank]
+    on_device = ranks.agree(lambda: _on_device(data, needed, device))[ranks.rank]
     if on_device:
         held, where = held.to(device), f"in the memory of {device}"
     return held, f"resident reader: {size}, {where}"
@@ -76,7 +76,7 @@ def _decoded_once_for_node(images: ImageSet, ranks: Ranks) -> ResidentReader:
         if ranks.local_rank == 0:
             labels.copy_(decode_all(images.reader(), pixels, os.cpu_count() or 1))
 
-    ranks.together(decode)
+    ranks.agree(decode)
     return ResidentReader(pixels, labels)
 
 
@@ -100,8 +100,8 @@ def _shared_memory(size: int, ranks: Ranks) -> Tensor:
             first_of_several = ranks.local_rank == 0 and ranks.local_world_size > 1
             return ranks.node, files.enter_context(_file(size)) if first_of_several else None
 
-        named = {node: file for node, file in ranks.together(make_file) if file is not None}
-        ranks.together(lambda: map_file(named.get(ranks.node)))
+        named = {node: file for node, file in ranks.agree(make_file) if file is not None}
+        ranks.agree(lambda: map_file(named.get(ranks.node)))
     return memory[0]
 
 

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.order import Order
 from ganscale.data.reading.readers import Batch, Reader
+from ganscale.engines.distributed import Tensors, tensors_from_rank_0
 from ganscale.evaluation.feature_cache import Cache
-from ganscale.evaluation.features.network import Features
-from ganscale.evaluation.ranks import Tensors, checksum, from_rank_0
+from ganscale.evaluation.features.network import Features, compute_checksum
 from ganscale.gan.augment import shift
 from ganscale.monitoring.progress import tracked
 from ganscale.randomness import torch_seed, uniform
@@ -87,11 +87,11 @@ def cached_classifier(
             found = cache.write(Classifier.key, trained.state_dict())
         return found
 
-    weights = from_rank_0(find, device)
+    weights = tensors_from_rank_0(find, device)
     assert weights is not None
     classifier = Classifier(shape, classes)
     classifier.load_state_dict(weights)
-    classifier.checksum = checksum(weights)
+    classifier.checksum = compute_checksum(weights)
     return classifier.to(device).eval().requires_grad_(False)
 
 

@@ -11,9 +11,9 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from ganscale.engines.distributed import Tensors, tensors_from_rank_0
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.features.network import Features
-from ganscale.evaluation.ranks import Tensors, from_rank_0
 from ganscale.files import read_regular_file
 
 MAX_BYTES = 1 << 30  # torch-fidelity's file has 95 million
@@ -79,7 +79,7 @@ def open_inception(weights: Path | None, device: torch.device) -> Inception:
                 every_rank=True,
             ) from None
 
-    tensors = from_rank_0(read, device)
+    tensors = tensors_from_rank_0(read, device)
     assert tensors is not None
     return Inception(tensors["file"].numpy().tobytes(), where).to(device)
 

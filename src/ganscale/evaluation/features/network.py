@@ -4,6 +4,7 @@
 Inception v3 (`inception.py`).
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,16 @@ def _full_float32() -> Iterator[None]:
         yield
     finally:
         matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def compute_checksum(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of the names, shapes, types and values of some tensors."""
+    digest = hashlib.sha256()
+    for key in sorted(tensors):
+        array = tensors[key].cpu().contiguous().numpy()
+        digest.update(f"{key} {array.shape} {array.dtype}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def open_features(

@@ -1,0 +1,166 @@
+"""What the launcher asks for, read once from its environment, and the engines it can ask for.
+
+torchrun, `accelerate launch` and `slurm/rank.sh` say in environment variables which process this
+is and how the processes of the run work together.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ganscale.engines.deepspeed_config import read_deepspeed_file, read_deepspeed_variables
+from ganscale.errors import GanscaleError
+
+ENGINE = "GANSCALE_ENGINE"
+PLACE = {  # the least value of each; -1 is some launchers' way to say "none"
+    "RANK": -1,
+    "LOCAL_RANK": -1,
+    "GROUP_RANK": -1,
+    "WORLD_SIZE": 1,
+    "LOCAL_WORLD_SIZE": 1,
+}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the processes of a run share a network's weights, gradients and optimizer state."""
+
+    name: str
+    player: str
+    """The class that plays with it, as `module:class`."""
+    deepspeed: Mapping[str, Any] = field(default_factory=dict)
+    """What a DeepSpeed file would contain; empty without DeepSpeed."""
+
+    @property
+    def zero_stage(self) -> int | None:
+        """DeepSpeed's ZeRO stage, 0 to 3; None without DeepSpeed."""
+        return int(self.deepspeed["zero_optimization"]["stage"]) if self.deepspeed else None
+
+    def describe(self, world_size: int) -> str:
+        """Return the engine's name for people."""
+        if self.deepspeed:
+            return f"DeepSpeed ZeRO-{self.zero_stage}"
+        if self.name == "fsdp2":
+            return "FSDP2"
+        return "DDP" if world_size > 1 else "single process"
+
+
+def _zero(name: str, stage: int, **more: Any) -> Engine:
+    return Engine(name, DEEPSPEED, {"zero_optimization": {"stage": stage, **more}})
+
+
+DEEPSPEED = "ganscale.engines.deepspeed_player:DeepSpeedPlayer"
+DDP = Engine("ddp", "ganscale.engines.player:Player")
+FSDP2 = Engine("fsdp2", "ganscale.engines.fsdp2_player:FSDP2Player")
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        DDP,
+        FSDP2,
+        _zero("zero0", 0),
+        _zero("zero1", 1),
+        _zero("zero2", 2),
+        _zero("zero2_offload", 2, offload_optimizer={"device": "cpu", "pin_memory": True}),
+        _zero("zero3", 3),
+    )
+}
+"""The engines that `ganscale submit --engine` and GANSCALE_ENGINE name."""
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """This process's place in the run, and how the run's processes work together."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+    node: int = 0
+    """Number of the machine, from 0."""
+    engine: Engine = DDP
+    mixed_precision: str = "no"
+    """What `accelerate launch` asks for; the experiment's `train.precision` decides."""
+    attempt: str = "0"
+    """How often torchrun has restarted the ranks."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Launcher":
+        """Read the launcher's variables; without a launcher this is a single process.
+
+        Raises `GanscaleError` naming a variable whose value makes no sense.
+        """
+        place = {name: _read_number(environment, name) for name in PLACE}
+        rank, local_world_size = max(0, place["RANK"]), place["LOCAL_WORLD_SIZE"]
+        node = place["GROUP_RANK"]
+        if node < 0:  # launchers that do not say it number ranks node by node
+            node = rank // local_world_size
+        return cls(
+            rank,
+            place["WORLD_SIZE"],
+            max(0, place["LOCAL_RANK"]),
+            local_world_size,
+            node,
+            _read_engine(environment, place["WORLD_SIZE"]),
+            environment.get("ACCELERATE_MIXED_PRECISION", "no"),  # "no" is also its default
+            environment.get("TORCHELASTIC_RESTART_COUNT", "0"),
+        )
+
+
+def _read_number(environment: Mapping[str, str], name: str) -> int:
+    least = PLACE[name]
+    value = environment.get(name, str(least))
+    if not re.fullmatch("-?[0-9]{1,9}", value) or int(value) < least:
+        wanted = "a number" if least < 0 else f"a number of at least {least}"
+        raise GanscaleError(
+            f"{name}={value} in the environment is not {wanted}: a launcher sets it "
+            f"(accelerate launch, torchrun, srun); without one, unset {name}"
+        )
+    return int(value)
+
+
+def _read_engine(environment: Mapping[str, str], world_size: int) -> Engine:
+    """Return the engine of GANSCALE_ENGINE, else the one that `accelerate launch` asks for."""
+
+    def says_yes(name: str) -> bool:
+        return environment.get(name, "false").lower() == "true"
+
+    name = environment.get(ENGINE)
+    if name:
+        engine = find_engine(name)
+    elif says_yes("ACCELERATE_USE_DEEPSPEED"):
+        file = environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
+        if file in ("", "none"):
+            engine = Engine("deepspeed", DEEPSPEED, read_deepspeed_variables(environment))
+        else:
+            engine = Engine("deepspeed", DEEPSPEED, read_deepspeed_file(Path(file)))
+    elif says_yes("ACCELERATE_USE_FSDP"):
+        engine = FSDP2
+    else:
+        engine = DDP
+    if engine is FSDP2 and world_size == 1:
+        return DDP
+    if engine is FSDP2 and says_yes("FSDP_OFFLOAD_PARAMS"):
+        raise GanscaleError(
+            "the launcher's file says fsdp_offload_params: true; only Adam's moments can be kept "
+            f"in host memory, and DeepSpeed does that ({ENGINE}=zero2_offload)",
+            every_rank=True,
+        )
+    if engine.deepspeed and "RANK" not in environment:
+        raise GanscaleError(
+            f"DeepSpeed needs a launcher, also for a single process: {ENGINE}={name} accelerate "
+            "launch --config_file launch/accelerate/deepspeed.yaml --num_processes 1 …",
+            every_rank=True,
+        )
+    return engine
+
+
+def find_engine(name: str) -> Engine:
+    """Return the engine of that name; raises `GanscaleError` if there is none."""
+    if name not in ENGINES:
+        raise GanscaleError(
+            f"{ENGINE}={name}: there is no such engine; use {', '.join(ENGINES)}", every_rank=True
+        )
+    return ENGINES[name]
