@@ -5,6 +5,7 @@ a process draws only its rows of the global batch and gets the numbers that one 
 """
 
 import hashlib
+from collections import Counter
 from math import prod, tau
 
 import numpy as np
@@ -74,6 +75,28 @@ def normal(seed: int, purpose: str, step: int, rows: range, shape: tuple[int, ..
     torch.mul(radius, torch.cos(angle), out=pairs[:, :half])
     torch.mul(radius, torch.sin(angle), out=pairs[:, half:])
     return pairs[:, :columns].reshape(len(rows), *shape)
+
+
+class Draws:
+    """Uniform numbers for some rows of a global batch, at one step.
+
+    Called with a purpose and a shape, it returns (len(rows), *shape) float32 numbers in [0, 1] on
+    the device; each draw is a stream of its own, numbered in the order of the calls.
+    """
+
+    def __init__(self, seed: int, step: int, rows: range, device: torch.device):
+        self._seed = seed
+        self._step = step
+        self._rows = rows
+        self._device = device
+        self._drawn: Counter[str] = Counter()
+
+    def __call__(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
+        """Return the next numbers for that purpose."""
+        self._drawn[purpose] += 1
+        stream = f"{purpose}/{self._drawn[purpose]}"
+        numbers = uniform(self._seed, stream, self._step, self._rows, shape)
+        return numbers.to(self._device, non_blocking=True)
 
 
 def latents(latent: Latent, seed: int, purpose: str, step: int, rows: range) -> Tensor:

@@ -4,7 +4,6 @@ What is known to end the job as soon as it starts is refused before it is submit
 """
 
 import argparse
-import json
 import os
 import shlex
 import shutil
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganscale.commands.arguments import add_overrides, path, positive
+from ganscale.engines.launcher import ENGINES
 from ganscale.errors import GanscaleError
 
 if TYPE_CHECKING:
     from ganscale.config import Data, Experiment
 
 SCRIPT = Path("slurm") / "train.sbatch"
-ENGINES = ("ddp", "fsdp2", "zero0", "zero1", "zero2", "zero2_offload", "zero3")
 MEMORY_PER_GPU = "16G"
 CPUS_BESIDE_WORKERS = 2  # a rank's own, and one for what it writes and fetches meanwhile
 
@@ -126,12 +125,8 @@ def _refuse_what_ends_in_the_queue(options: argparse.Namespace, experiment: "Exp
 
     processes = _processes(options)
     Ranks(world_size=processes).rows(experiment.train.batch_size, experiment.train.accumulation)
-    refuse_unfit_engine(
-        experiment,
-        gpus=options.gpus_per_node is not None,
-        fsdp=options.engine == "fsdp2" and processes > 1,
-        zero_stage=_zero_stage(options.engine),
-    )
+    engine = ENGINES[options.engine]
+    refuse_unfit_engine(experiment, engine, gpus=options.gpus_per_node is not None)
     RunFolder.of(experiment).refuse_another(experiment)
     _check_players(experiment)
     _check_set(experiment.data)
@@ -149,17 +144,6 @@ def _check_players(experiment: "Experiment") -> None:
         Scheduled(f"{player}.schedules", getattr(experiment, player).schedules)
     first_generator(experiment)
     refuse_unfit_penalties(experiment, first_discriminator(experiment))
-
-
-def _zero_stage(engine: str) -> int | None:
-    """The stage of a DeepSpeed engine."""
-    if engine in ("ddp", "fsdp2"):
-        return None
-    path = Path("configs") / "deepspeed" / f"{engine}.json"
-    try:
-        return int(json.loads(path.read_text())["zero_optimization"]["stage"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GanscaleError(f"--engine {engine}: {path} cannot be used ({error!r})") from None
 
 
 def _check_set(data: "Data") -> None:

@@ -5,10 +5,12 @@ experiment.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
+
+if TYPE_CHECKING:
+    from ganscale.config import Experiment  # the command line reads the table of engines
 
 STAGES = ("0", "1", "2", "3")
 FROM_EXPERIMENT = {
@@ -75,7 +77,7 @@ def read_deepspeed_variables(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def complete_deepspeed_config(
     partitioning: Mapping[str, Any],
-    experiment: Experiment,
+    experiment: "Experiment",
     clip_norm: float | None,
     world_size: int,
 ) -> dict[str, Any]:

@@ -1,28 +1,29 @@
-"""What the discriminator sees of an image: augmented, noisy, and how strongly.
+"""What the discriminator sees of an image: how strongly it is augmented, and how noisy it is.
 
-Draws are functions of (seed, purpose, step); the one thing that is state is ADA's probability.
+Draws are functions of (seed, purpose, step); the only state is the probability that ADA steers.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Experiment
+from ganscale.engines import distributed
 from ganscale.gan.augment import TRANSFORMS, augment
 
 
 class Augmentation:
-    """Called on images, returns what the discriminator is shown instead."""
+    """Called on images, it returns what the discriminator sees instead."""
 
-    def __init__(self, experiment: Experiment, accelerator: Accelerator):
+    def __init__(self, experiment: Experiment, device: torch.device):
         self._options = experiment.augment
         self._policy = [TRANSFORMS.get(name) for name in experiment.augment.policy]
         self._seed = experiment.seed
         self._batch_size = experiment.train.batch_size
-        self._accelerator = accelerator
+        self._device = device
         self.probability = self._options.probability
         self._noise_std = 0.0
         self._signs: list[Tensor] = []
@@ -38,35 +39,28 @@ class Augmentation:
         if noise is not None:
             self._noise_std = noise.std * max(0.0, 1 - step / noise.steps)
 
-    def __call__(self, images: Tensor, purpose: str, step: int, rows: range) -> Tensor:
-        """Images (N, C, H, W) of these rows of the global batch, differentiably changed.
+    def __call__(self, images: Tensor, purpose: str, update: int, rows: range) -> Tensor:
+        """Return images (N, C, H, W) of these rows of the global batch, differentiably changed.
 
-        `purpose` sets the draws for real images apart from those for made ones.
+        `purpose` gives real images other draws than generated ones.
         """
-        draws = 0
-
-        def random(shape: tuple[int, ...]) -> Tensor:
-            nonlocal draws
-            draws += 1
-            purpose_of_draw = f"augment/{purpose}/{draws}"
-            numbers = randomness.uniform(self._seed, purpose_of_draw, step, rows, shape)
-            return numbers.to(images.device, non_blocking=True)
-
         if self._policy:
-            images = augment(images, self._policy, self.probability, random)
+            draws = randomness.Draws(self._seed, update, rows, images.device)
+            draw = partial(draws, f"augment/{purpose}")
+            images = augment(images, self._policy, self.probability, draw)
         if self._noise_std:
             shape = tuple(images.shape[1:])
-            noise = randomness.normal(self._seed, f"noise/{purpose}", step, rows, shape)
+            noise = randomness.normal(self._seed, f"noise/{purpose}", update, rows, shape)
             images = images + self._noise_std * noise.to(images.device, non_blocking=True)
         return images
 
     def observe(self, real_logits: Tensor) -> None:
-        """Note how sure the discriminator is of real images (ADA's r_t)."""
+        """Note how sure the discriminator is of real images (r_t of ADA)."""
         if self._options.adaptive is not None:
             self._signs.append(real_logits.detach().float().sign().mean())
 
     def adjust(self, step: int) -> None:
-        """After `step` steps: move the probability towards where the signs meet the target.
+        """Move the probability, after `step` steps, to bring the mean sign towards the target.
 
         Every rank calls it. Karras et al. 2020, section 3.1: a fixed amount up or down.
         """
@@ -80,15 +74,14 @@ class Augmentation:
         self.probability = min(1.0, max(0.0, self.probability + direction * amount))
 
     def _signs_of_all_ranks(self) -> Tensor:
-        mean: Tensor = self._accelerator.reduce(torch.stack(self._signs), "mean")
-        return mean
+        return distributed.average_over_ranks(torch.stack(self._signs))
 
     def state(self) -> dict[str, Any]:
-        """What a later step depends on; every rank calls it."""
+        """Return what a later step depends on; every rank calls it."""
         signs = self._signs_of_all_ranks().tolist() if self._signs else []
         return {"probability": self.probability, "signs": signs}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take up where `state` left off."""
+        """Load what `state` returned."""
         self.probability = state["probability"]
-        self._signs = [torch.tensor(s, device=self._accelerator.device) for s in state["signs"]]
+        self._signs = [torch.tensor(s, device=self._device) for s in state["signs"]]

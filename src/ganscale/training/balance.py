@@ -1,4 +1,4 @@
-"""How well the discriminator does on images that it has not been trained on."""
+"""Measures how well the discriminator does on images that it was not trained on."""
 
 import numpy as np
 import torch
@@ -8,22 +8,23 @@ from ganscale import randomness
 from ganscale.config import Balance, Experiment
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.readers import Batch
-from ganscale.engines.distributed import Ranks
+from ganscale.engines.distributed import Ranks, all_reduce
 from ganscale.errors import GanscaleError
-from ganscale.training.model import Game
+from ganscale.training.model import GANModel
 from ganscale.training.update import REAL_SCALE
 
 CHUNK = 250  # images judged at once
 
 
 class HeldOut:
-    """This rank's part of some held-out real images, and a look at how they are judged."""
+    """This rank's part of some held-out real images, which the discriminator judges."""
 
-    def __init__(self, experiment: Experiment, balance: Balance, game: Game, ranks: Ranks):
+    def __init__(self, experiment: Experiment, balance: Balance, model: GANModel, ranks: Ranks):
         self._experiment = experiment
-        self._game = game
+        self._ranks = ranks
+        self._model = model
         self.every = balance.every
-        """Steps between two looks."""
+        """Steps between two measurements."""
         data = experiment.held_out
         assert data is not None, "the caller has a balance"
         images = ImageSet(data)
@@ -40,20 +41,20 @@ class HeldOut:
         self._real: Batch = images.reader().read(chosen[self._rows.start : self._rows.stop])
 
     @classmethod
-    def of(cls, experiment: Experiment, game: Game, ranks: Ranks) -> "HeldOut | None":
-        """What the experiment's `balance` names; None where it is off."""
+    def of(cls, experiment: Experiment, model: GANModel, ranks: Ranks) -> "HeldOut | None":
+        """Return what the experiment's `balance` names; None if it is off."""
         balance = experiment.balance
-        return cls(experiment, balance, game, ranks) if balance is not None else None
+        return cls(experiment, balance, model, ranks) if balance is not None else None
 
     @torch.no_grad()
     def accuracy(self, step: int) -> float:
-        """Share of pairs, real and made, of which the real one gets the higher logit."""
-        game, device = self._game, self._game.generator.device
-        networks = (game.generator.raw, game.discriminator.raw)
-        # BatchNorm and spectral norm count forwards: a look leaves no trace.
+        """Return the share of real-generated pairs whose real image gets the higher logit."""
+        model, device = self._model, self._model.device
+        networks = (model.generator.module, model.discriminator.module)
+        # BatchNorm and spectral norm change their buffers at each forward: they are put back.
         kept = [(b, b.clone()) for network in networks for b in network.buffers()]
         told_apart: list[Tensor] = []
-        with game.generator.whole(), game.discriminator.whole():
+        with model.generator.gathered_weights(), model.discriminator.gathered_weights():
             for start in range(0, len(self._real.images), CHUNK):
                 images, labels = (part[start : start + CHUNK].to(device) for part in self._real)
                 first = self._rows.start + start
@@ -70,6 +71,6 @@ class HeldOut:
                 told_apart.append((real > networks[1](fake, *classes)).sum())
         for buffer, value in kept:
             buffer.copy_(value)
-        # Counted, since a mean of the ranks' means differs in its last bit, and so at a band's end.
-        count: Tensor = game.generator.accelerator.reduce(torch.stack(told_apart).sum(), "sum")
-        return int(count) / (len(self._real.images) * int(game.generator.accelerator.num_processes))
+        # Counted: a mean of the ranks' means could miss an end of the band by its last bit.
+        count = all_reduce(torch.stack(told_apart).sum())
+        return int(count) / (len(self._real.images) * self._ranks.world_size)

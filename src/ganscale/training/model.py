@@ -1,4 +1,4 @@
-"""The state of a game: two players and the generator's moving average, built and restored."""
+"""A GAN that is being trained: two players, the generator's moving average, and their state."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,8 @@ from torch import Tensor, nn
 
 from ganscale import randomness
 from ganscale.config import Experiment
-from ganscale.engines.accelerators import make_accelerators
-from ganscale.engines.deepspeed_player import DeepSpeedPlayer
-from ganscale.engines.fsdp2_player import FSDPPlayer
-from ganscale.engines.player import Player
+from ganscale.engines.accelerators import build_players
+from ganscale.engines.launcher import Launcher
 from ganscale.evaluation.samples import drawn_labels
 from ganscale.gan.ema import MovingAverage
 from ganscale.networks import first_discriminator, first_generator
@@ -23,69 +21,51 @@ from ganscale.training.rates import LearningRates
 STANDING_BATCHES, STANDING_BATCH_SIZE = 16, 128  # latents behind the average's BatchNorm statistics
 
 
-class Game:
+class GANModel:
     """Everything that a step reads and writes, on this rank."""
 
-    def __init__(self, experiment: Experiment):
+    def __init__(self, experiment: Experiment, launcher: Launcher):
         self._experiment = experiment
         classes = experiment.data.classes
         self.class_shares = torch.ones(classes) if classes is not None else None
-        """How often each class (classes,) is drawn; equal unless the data say otherwise."""
-        accelerators = make_accelerators(experiment)
-        self.engine = accelerators.engine
-        player = Player
-        if accelerators.zero_stage is not None:
-            player = DeepSpeedPlayer
-        elif accelerators.fsdp:
-            player = FSDPPlayer
-        self.generator: Player = player(
-            "generator",
-            accelerators.generator,
-            first_generator(experiment),
-            experiment.generator,
-            experiment.train,
-        )
+        """How often each class (classes,) is drawn; equal unless the dataset says otherwise."""
         discriminator = first_discriminator(experiment)
         refuse_unfit_penalties(experiment, discriminator)
-        self.discriminator: Player = player(
-            "discriminator",
-            accelerators.discriminator,
-            discriminator,
-            experiment.discriminator,
-            experiment.train,
+        self.generator, self.discriminator = build_players(
+            experiment, launcher, first_generator(experiment), discriminator
         )
+        self.device = self.generator.device
         self.average = MovingAverage(
-            first_generator(experiment).to(self.generator.device),
-            self.generator.raw,
+            first_generator(experiment).to(self.device),
+            self.generator.module,
             experiment.ema,
             experiment.train.batch_size,
         )
-        self.augmentation = Augmentation(experiment, accelerators.generator)
+        self.augmentation = Augmentation(experiment, self.device)
         self.rates = LearningRates(experiment, self.generator, self.discriminator)
 
     def sampled_network(self) -> nn.Module:
-        """The averaged generator, ready to sample from: the same on every rank."""
+        """Return the averaged generator, ready to sample from: the same on every rank."""
         experiment, rows = self._experiment, range(STANDING_BATCH_SIZE)
-        device = self.generator.device
         batches = []
         for i in range(STANDING_BATCHES):
             inputs = [randomness.latents(experiment.latent, experiment.seed, "standing", i, rows)]
             if self.class_shares is not None:
                 seed = experiment.seed
                 inputs.append(drawn_labels(self.class_shares, seed, "standing labels", i, rows))
-            batches.append(tuple(part.to(device) for part in inputs))
+            batches.append(tuple(part.to(self.device) for part in inputs))
         return self.average.snapshot(batches)
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
-        """What sampling and other programs read; every rank calls it."""
+        """Return the networks that sampling and other programs read; every rank calls it."""
         return {
-            "generator": self.generator.state(),
-            "discriminator": self.discriminator.state(),
+            "generator": self.generator.weights(),
+            "discriminator": self.discriminator.weights(),
             "ema": dict(self.sampled_network().state_dict()),
         }
 
     def training_state(self) -> dict[str, Any]:
-        """What, besides `weights`, the next step depends on; every rank calls it."""
+        """Return what, besides `weights`, the next step depends on; every rank calls it."""
         return {
             "generator": self.generator.training_state(),
             "discriminator": self.discriminator.training_state(),
@@ -94,10 +74,10 @@ class Game:
         }
 
     def restore(self, path: Path) -> None:
-        """Take up where the checkpoint left off."""
+        """Resume from a checkpoint."""
         training = checkpoint.read_training(path)
         for part, player in (("generator", self.generator), ("discriminator", self.discriminator)):
-            player.load_state(checkpoint.read_weights(path, part))
+            player.load_weights(checkpoint.read_weights(path, part))
             player.load_training_state(training[part])
         self.average.network.load_state_dict(checkpoint.read_weights(path, "ema"))
         self.augmentation.load_state(training["augmentation"])

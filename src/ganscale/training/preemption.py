@@ -1,7 +1,7 @@
 """Stopping and saving in good order: all ranks do it after the same step.
 
-A signal asks (a scheduler's, or Ctrl-C), or a file in the run folder (`ganscale stop`, `ganscale
-save`). Files reach a run whose processes nobody can signal, on whatever machines they are.
+The request is a signal (from a scheduler or Ctrl-C) or a file in the run folder (`ganscale stop`,
+`ganscale save`). Files reach a run whose processes nobody can signal, on whatever machine.
 """
 
 import os
@@ -9,14 +9,12 @@ import signal
 import time
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
+from ganscale.engines.distributed import Ranks, all_reduce
 from ganscale.runs.run_folder import SAVE, STOP
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator  # takes seconds, and `ganscale stop` wants only two names
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 AGREE_EVERY = 10  # steps; asking all ranks costs a reduction and a wait for the device
@@ -26,20 +24,21 @@ HEARD = "\nganscale: saving and ending as soon as this step is done; Ctrl-C agai
 
 
 class Agreement(NamedTuple):
-    """What all ranks do after a step."""
+    """What all ranks have agreed to do after a step."""
 
     stop: bool = False
     save: bool = False
 
 
 class StopRequest:
-    """Remembers what was asked until the step is done, as a context around training.
+    """Remembers requests until the step is done; a context manager that encloses training.
 
     The second SIGINT is let through: someone at the keyboard means it.
     """
 
-    def __init__(self, accelerator: "Accelerator", folder: Path):
-        self._accelerator = accelerator
+    def __init__(self, ranks: Ranks, device: torch.device, folder: Path):
+        self._ranks = ranks
+        self._device = device
         self._folder = folder
         self._looked = 0.0
         self._old: dict[int, object] = {}
@@ -63,34 +62,33 @@ class StopRequest:
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.signal == number == signal.SIGINT:
             raise KeyboardInterrupt
-        if number == signal.SIGINT and self._accelerator.is_main_process:
+        if number == signal.SIGINT and self._ranks.is_main:
             # A log line or a print could be interrupted by itself.
             os.write(STANDARD_ERROR, HEARD.encode())
         self.signal = number
 
     def agreed(self, step: int) -> Agreement:
-        """What happens after `step`: the same answer on every rank."""
-        alone = self._accelerator.num_processes == 1
+        """Return what happens after `step`: the same answer on every rank."""
+        alone = self._ranks.world_size == 1
         if not alone and step % AGREE_EVERY:
             return Agreement()
         stop, save = self._found()
         if not alone:
-            asked = torch.tensor([self.signal, stop, save], device=self._accelerator.device)
-            torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
-            self.signal, stop, save = asked.tolist()
+            asked = torch.tensor([self.signal, stop, save], device=self._device)
+            self.signal, stop, save = all_reduce(asked, "max").tolist()
         return Agreement(bool(stop or self.signal), bool(save))
 
     def _found(self) -> tuple[bool, bool]:
-        """Whether a file asks to stop, to save; rank 0 looks, now and then, and removes it."""
+        """Return whether files ask to stop and to save; rank 0 looks now and then."""
         now = time.monotonic()
-        if not self._accelerator.is_main_process or now - self._looked < LOOK_EVERY_S:
+        if not self._ranks.is_main or now - self._looked < LOOK_EVERY_S:
             return False, False
         self._looked = now
-        return _taken(self._folder / STOP), _taken(self._folder / SAVE)
+        return _take(self._folder / STOP), _take(self._folder / SAVE)
 
 
-def _taken(path: Path) -> bool:
-    """Whether the file was there; it no longer is."""
+def _take(path: Path) -> bool:
+    """Remove the file, and return whether it was there."""
     try:
         path.unlink()
     except FileNotFoundError:

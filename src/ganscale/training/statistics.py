@@ -1,0 +1,65 @@
+"""What a step measured on this rank, kept on the device until someone wants to know."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ganscale.gan.game import Measured
+
+
+class Statistics:
+    """Collects measurements of a step's micro-batches; the means are computed when asked for."""
+
+    def __init__(self, paired: bool = False):
+        """`paired`: the loss compares a real logit with a generated one, and knows no other."""
+        self._paired = paired
+        self.values: dict[str, list[Tensor]] = defaultdict(list)
+
+    def add(self, name: str, value: Tensor) -> None:
+        """Note a number."""
+        self.values[name].append(value.detach())
+
+    def add_all(self, player: str, measured: Measured) -> None:
+        """Note what a player's loss measured in one micro-batch."""
+        for name, value in measured.items():
+            self.add(f"loss/{player}" if name == "loss" else name, value)
+
+    def take(self, other: "Statistics", prefix: str) -> None:
+        """Note the numbers of another step too whose names begin with `prefix`."""
+        for name, values in other.values.items():
+            if name.startswith(prefix):
+                self.values[name] += values
+
+    @contextmanager
+    def timing(self, name: str, device: torch.device) -> Iterator[None]:
+        """Note the seconds that the work inside takes on the device."""
+        wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+        wait()
+        start = time.perf_counter()
+        yield
+        wait()
+        self.add(name, torch.tensor(time.perf_counter() - start, device=device))
+
+    def means(self) -> dict[str, Tensor]:
+        """Return one float32 number for each name, and how sure the discriminator is.
+
+        `D(x)` and `D(G(z))` are the sigmoid of its logits. A relativistic discriminator only says
+        which of two images is more real: there they are the sigmoid of the difference.
+        """
+        means = {
+            name: torch.stack([value.float().mean() for value in values]).mean()
+            for name, values in self.values.items()
+        }
+        if "real_logits" in means:
+            del means["real_logits"], means["fake_logits"]
+            real, fake = (torch.cat(self.values[f"{side}_logits"]) for side in ("real", "fake"))
+            lead = real - fake
+            means["D accuracy"] = (lead > 0).float().mean()
+            real, fake = (lead, -lead) if self._paired else (real, fake)
+            means["D(x)"] = torch.sigmoid(real.float()).mean()
+            means["D(G(z))"] = torch.sigmoid(fake.float()).mean()
+        return means
