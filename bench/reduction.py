@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ganscale.engines.player import average_over_ranks
+from ganscale.engines.distributed import average_gradients
 from ganscale.networks.dcgan import DCGANDiscriminator
 from ganscale.networks.mlp import MLPDiscriminator
 
@@ -62,7 +62,7 @@ def timed(network: nn.Module, images: Tensor) -> dict[str, float]:
             start = time.perf_counter()
             (module(images).mean() - module(-images).mean()).backward()
             if kind == "flat":
-                average_over_ranks([p.grad for p in module.parameters() if p.grad is not None])
+                average_gradients([p.grad for p in module.parameters() if p.grad is not None])
             dist.barrier()
             seconds[kind].append(time.perf_counter() - start)
             module.zero_grad()

@@ -1,28 +1,36 @@
+"""What is refused or said before the players exist."""
+
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from ganscale.engines import accelerators
-from ganscale.engines.accelerators import make_accelerators
+from ganscale.config import Experiment
+from ganscale.engines.accelerators import Accelerators, make_accelerators
+from ganscale.engines.launcher import FSDP2, Launcher, find_engine
 from ganscale.errors import GanscaleError
 from ganscale.monitoring.progress import set_up_logging
 from tests.conftest import tiny
-from tests.system.processes import ROOT
+
+
+def made(experiment: Experiment, **environment: str) -> Accelerators:
+    return make_accelerators(experiment, Launcher.from_environment(environment))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a CUDA device")
-def test_what_a_cpu_cannot_do_is_refused(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_cpu_cannot_do_is_refused(digits: Path, tmp_path: Path) -> None:
     with pytest.raises(GanscaleError, match=r"train\.sync_batch_norm=true needs GPUs"):
-        make_accelerators(tiny(digits, tmp_path, "train.sync_batch_norm=true"))
-    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    file = ROOT / "configs" / "deepspeed" / "zero1.json"
-    monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(file))
+        made(tiny(digits, tmp_path, "train.sync_batch_norm=true"))
+    half = tiny(digits, tmp_path, "train.precision=fp16")
     with pytest.raises(GanscaleError, match="fp16: DeepSpeed scales losses on GPUs only"):
-        make_accelerators(tiny(digits, tmp_path, "train.precision=fp16"))
+        make_accelerators(half, Launcher(engine=find_engine("zero1")))
+
+
+def test_what_fsdp_cannot_do_is_refused(digits: Path, tmp_path: Path) -> None:
+    half = tiny(digits, tmp_path, "train.precision=fp16")
+    with pytest.raises(GanscaleError, match="fp16 does not go with FSDP; use bf16"):
+        make_accelerators(half, Launcher(world_size=2, engine=FSDP2))
 
 
 @pytest.mark.parametrize(
@@ -32,47 +40,21 @@ def test_what_a_cpu_cannot_do_is_refused(
 def test_another_precision_of_the_launcher_is_said_not_to_count(
     digits: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     asked: str | None,
     precision: str,
     warned: bool,
 ) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
-    if asked is not None:
-        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", asked)
     set_up_logging(rank=0)
-    make_accelerators(tiny(digits, tmp_path, f"train.precision={precision}"))
+    given = {"ACCELERATE_MIXED_PRECISION": asked} if asked is not None else {}
+    made(tiny(digits, tmp_path, f"train.precision={precision}"), **given)
     said = "mixed_precision=bf16 and the experiment for train.precision=fp32"
     assert (said in capsys.readouterr().err) == warned
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-@pytest.mark.parametrize(
-    ("precision", "offload", "message"),
-    [
-        ("fp16", "false", "fp16 does not go with FSDP; use bf16"),
-        ("fp32", "true", "fsdp_offload_params: true; only moments"),
-    ],
-)
-def test_what_fsdp_cannot_do_is_refused(
-    digits: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    precision: str,
-    offload: str,
-    message: str,
-) -> None:
-    monkeypatch.setenv(accelerators.USE_FSDP, "true")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", offload)
-    with pytest.raises(GanscaleError, match=message):
-        make_accelerators(tiny(digits, tmp_path, f"train.precision={precision}"))
-
-
-def test_fsdp_of_one_process_is_a_single_process(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(accelerators.USE_FSDP, "true")
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert make_accelerators(tiny(digits, tmp_path)).engine == "single process"
+def test_processes_that_did_not_find_each_other_are_an_error(digits: Path, tmp_path: Path) -> None:
+    """Each would train alone, on its part of every batch."""
+    with pytest.raises(GanscaleError, match=r"WORLD_SIZE=4 in the environment, but .* found 0"):
+        made(tiny(digits, tmp_path), WORLD_SIZE="4")

@@ -34,7 +34,7 @@ def player() -> Player:
 
 
 def trained(player: Player) -> list[str]:
-    return [name for name, p in player.raw.named_parameters() if p.requires_grad]
+    return [name for name, p in player.module.named_parameters() if p.requires_grad]
 
 
 def test_parameters_that_a_network_froze_stay_frozen() -> None:
@@ -49,11 +49,11 @@ def test_parameters_that_a_network_froze_stay_frozen() -> None:
 def test_a_missing_gradient_is_zero_so_that_ranks_can_add_theirs() -> None:
     discriminator = player()
     with discriminator.micro_batch(last=True):
-        discriminator.backward(discriminator.network(torch.ones(2, 4)).sum())
-    gradients = {name: p.grad for name, p in discriminator.raw.named_parameters()}
+        discriminator.backward(discriminator(torch.ones(2, 4)).sum())
+    gradients = {name: p.grad for name, p in discriminator.module.named_parameters()}
     assert torch.equal(gradients["unused.weight"], torch.zeros(1, 4))
     assert gradients["used.weight"].abs().sum() > 0
     assert gradients["pretrained.weight"] is None
-    weights = discriminator.raw.unused.weight.clone()
+    weights = discriminator.module.unused.weight.clone()
     discriminator.step()
-    assert torch.equal(discriminator.raw.unused.weight, weights)
+    assert torch.equal(discriminator.module.unused.weight, weights)

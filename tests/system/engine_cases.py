@@ -11,13 +11,16 @@ from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from ganscale.config import Experiment
+from ganscale.engines import distributed
 from ganscale.engines.player import Player
 from ganscale.errors import GanscaleError
 from ganscale.runs import checkpoint
 from ganscale.training.divergence import refuse_differing_ranks
-from ganscale.training.model import Game
-from ganscale.training.update import GANStep, Statistics
+from ganscale.training.model import GANModel
+from ganscale.training.statistics import Statistics
+from ganscale.training.update import GANStep
 from tests.conftest import tiny
+from tests.models import make_step
 from tests.reference import real_batches
 
 STEPS = 10
@@ -72,24 +75,20 @@ def case_experiment(digits: Path, folder: Path, name: str, precision: str) -> Ex
     return Experiment.model_validate(values)
 
 
-def make(experiment: Experiment) -> tuple[Game, GANStep]:
-    """The game on this rank, on whatever engine the launcher chose."""
+def start(experiment: Experiment) -> tuple[GANModel, GANStep]:
+    """The model on this rank, on whatever engine the launcher chose."""
     AcceleratorState._reset_state()
-    game = Game(experiment)
-    accelerator = game.generator.accelerator
-    part = experiment.train.batch_size // accelerator.num_processes
-    rows = range(accelerator.process_index * part, (accelerator.process_index + 1) * part)
-    return game, GANStep(experiment, game, rows)
+    return make_step(experiment)
 
 
-def play(experiment: Experiment, steps: int) -> tuple[Game, dict[str, float]]:
+def play(experiment: Experiment, steps: int) -> tuple[GANModel, dict[str, float]]:
     """Some steps; the last one's gradient norms."""
-    game, step = make(experiment)
+    model, step = start(experiment)
     n = experiment.discriminator.steps
     for k in range(steps):
         statistics = step(k, real_batches(experiment, k * n, n, step.rows), k == steps - 1)
     means = statistics.means()
-    return game, {p: float(means[f"gradient_norm/{p}"]) for p in ("generator", "discriminator")}
+    return model, {p: float(means[f"gradient_norm/{p}"]) for p in ("generator", "discriminator")}
 
 
 class Traffic:
@@ -145,59 +144,59 @@ class Traffic:
 def traffic(counter: Traffic, digits: Path, folder: Path) -> dict[str, Any]:
     """What one accumulated update of each player sends."""
     experiment = case_experiment(digits, folder, "DCGAN, relativistic, accumulated", "fp32")
-    game, step = make(experiment)
+    model, step = start(experiment)
     images = real_batches(experiment, 0, 2, step.rows)
     step(0, images[:1], measure=False)
 
     def size(parameter: Any) -> int:
-        if game.engine == "FSDP2":  # rows, padded to the same on all ranks
-            ranks = game.generator.accelerator.num_processes
+        if model.engine == "FSDP2":  # rows, padded to the same on all ranks
+            ranks = distributed.world_size()
             return parameter.numel() // len(parameter) * -(-len(parameter) // ranks) * ranks
         return getattr(parameter, "ds_numel", parameter.numel())
 
     def sizes(player: Player) -> int:
-        return sum(size(parameter) * 4 for parameter in player.raw.parameters())
+        return sum(size(parameter) * 4 for parameter in player.module.parameters())
 
     return {
         "discriminator": counter.during(
-            lambda: step.update_discriminator(1, images[1], Statistics(), False)
+            lambda: step.update(step.phases[0], 1, images[1], Statistics(), False)
         ),
         "generator": counter.during(
-            lambda: step.update_generator(1, images[1], Statistics(), False)
+            lambda: step.update(step.phases[1], 1, images[1], Statistics(), False)
         ),
-        "sizes": {"discriminator": sizes(game.discriminator), "generator": sizes(game.generator)},
+        "sizes": {"discriminator": sizes(model.discriminator), "generator": sizes(model.generator)},
     }
 
 
-def resumed(digits: Path, folder: Path, penalties: bool) -> Game:
-    """Ten steps, five of them by another game that takes up the first one's checkpoint."""
+def resumed(digits: Path, folder: Path, penalties: bool) -> GANModel:
+    """Ten steps, five of them by another model that takes up the first one's checkpoint."""
     name = "DCGAN, lazy R1" if penalties else "DCGAN, relativistic, accumulated"
     experiment = case_experiment(digits, folder, name, "fp32")
-    game, step = make(experiment)
+    model, step = start(experiment)
     for k in range(5):
         step(k, real_batches(experiment, k, 1, step.rows), False)
-    weights, training = game.weights(), game.training_state()
+    weights, training = model.weights(), model.training_state()
     checkpoints = folder / "checkpoints"
-    if game.generator.accelerator.is_main_process:
+    if distributed.rank() == 0:
         state = checkpoint.State(step=5, images=0, data_fingerprint="")
         checkpoint.write(checkpoints, state, weights, training)
-    game.generator.accelerator.wait_for_everyone()
-    game, step = make(experiment)
-    game.restore(checkpoints / "step-00000005")
+    distributed.wait_for_all_ranks()
+    model, step = start(experiment)
+    model.restore(checkpoints / "step-00000005")
     for k in range(5, STEPS):
         step(k, real_batches(experiment, k, 1, step.rows), k == STEPS - 1)
-    return game
+    return model
 
 
 def diverged(digits: Path, folder: Path) -> str:
     """What is said when one bit of one weight of one rank has changed."""
-    game, _ = make(case_experiment(digits, folder, "MLP, non-saturating", "fp32"))
-    refuse_differing_ranks(game, 0)
-    if game.generator.accelerator.process_index == 1:
-        first = next(game.average.network.parameters())
+    model, _ = start(case_experiment(digits, folder, "MLP, non-saturating", "fp32"))
+    refuse_differing_ranks(model, 0)
+    if distributed.rank() == 1:
+        first = next(model.average.network.parameters())
         first.data.view(torch.int32).view(-1)[3] ^= 1
     try:
-        refuse_differing_ranks(game, 7)
+        refuse_differing_ranks(model, 7)
     except GanscaleError as error:
         return str(error)
     return ""
@@ -206,8 +205,8 @@ def diverged(digits: Path, folder: Path) -> str:
 def main() -> None:
     digits, folder, penalties = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "penalties"
     counter = Traffic()
-    game, _ = make(case_experiment(digits, folder, "MLP, non-saturating", "fp32"))
-    rank = game.generator.accelerator.process_index
+    model, _ = start(case_experiment(digits, folder, "MLP, non-saturating", "fp32"))
+    rank = distributed.rank()
 
     def save(name: str, value: Any) -> None:
         if rank == 0:
@@ -217,16 +216,16 @@ def main() -> None:
         for precision in PRECISIONS:
             experiment = case_experiment(digits, folder, name, precision)
             if penalties or not experiment.objective.penalties:
-                game, norms = play(experiment, STEPS)
-                save(f"{name}-{precision}", {"weights": game.weights(), "norms": norms})
+                model, norms = play(experiment, STEPS)
+                save(f"{name}-{precision}", {"weights": model.weights(), "norms": norms})
     save("resumed", resumed(digits, folder, penalties).weights())
-    game, _ = play(case_experiment(digits, folder, "MLP, non-saturating", "fp32"), 50)
-    torch.save(game.weights(), folder / f"rank-{rank}")
-    save("traffic", {"engine": game.engine, **traffic(counter, digits, folder)})
+    model, _ = play(case_experiment(digits, folder, "MLP, non-saturating", "fp32"), 50)
+    torch.save(model.weights(), folder / f"rank-{rank}")
+    save("traffic", {"engine": model.engine, **traffic(counter, digits, folder)})
     save("diverged", diverged(digits, folder))
     # Left to the interpreter's end, Gloo's threads sometimes abort the process.
-    game.generator.accelerator.wait_for_everyone()
-    game.generator.accelerator.end_training()
+    distributed.wait_for_all_ranks()
+    model.generator.accelerator.end_training()
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from ganscale.config import Experiment
 from ganscale.training.augmentation import Augmentation
-from ganscale.training.model import Game
 from tests.conftest import tiny
+from tests.models import make_model
 
 
 def make(experiment: Experiment) -> Augmentation:
-    return Game(experiment).augmentation
+    return make_model(experiment).augmentation
 
 
 def test_rows_are_changed_alike_on_one_process_and_on_several(digits: Path, tmp_path: Path) -> None:

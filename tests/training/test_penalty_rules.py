@@ -9,9 +9,9 @@ from torch import nn
 
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
-from ganscale.training.model import Game
 from ganscale.training.penalty_rules import refuse_unfit_penalties
 from tests.conftest import tiny
+from tests.models import make_model
 
 
 class Normalising(nn.Module):
@@ -40,17 +40,17 @@ def test_a_penalty_of_each_image_alone_refuses_batch_norm(
     digits: Path, tmp_path: Path, penalty: str
 ) -> None:
     with pytest.raises(GanscaleError, match=f"penalties \\({penalty}\\) with BatchNorm"):
-        Game(experiment_with(digits, tmp_path, penalty))
+        make_model(experiment_with(digits, tmp_path, penalty))
 
 
 def test_r1_with_batch_norm_is_warned_of(
     digits: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "ganscale"):
-        Game(experiment_with(digits, tmp_path, "r1"))
+        make_model(experiment_with(digits, tmp_path, "r1"))
         assert "(r1) with BatchNorm in the discriminator" in caplog.text
         caplog.clear()
-        Game(tiny(digits, tmp_path, "objective.penalties=[{kind: r1, weight: 1}]"))
+        make_model(tiny(digits, tmp_path, "objective.penalties=[{kind: r1, weight: 1}]"))
         assert not caplog.text
 
 

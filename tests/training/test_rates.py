@@ -8,8 +8,9 @@ from ganscale.config import Experiment
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 from ganscale.training.balance import HeldOut
-from ganscale.training.model import Game
+from ganscale.training.model import GANModel
 from tests.conftest import tiny
+from tests.models import make_model
 
 COSINE = "generator.schedules=[{name: CosineAnnealingLR, options: {T_max: 10}}]"
 TWO = (
@@ -18,24 +19,24 @@ TWO = (
 )
 
 
-def rates_of(game: Game) -> list[float]:
-    game.rates.apply()
-    players = (game.generator, game.discriminator)
+def rates_of(model: GANModel) -> list[float]:
+    model.rates.apply()
+    players = (model.generator, model.discriminator)
     return [player.optimizer.param_groups[0]["lr"] for player in players]
 
 
 def test_schedules_are_torchs(digits: Path, tmp_path: Path) -> None:
-    game = Game(tiny(digits, tmp_path, COSINE, TWO, "generator.optimizer.lr=0.1"))
+    model = make_model(tiny(digits, tmp_path, COSINE, TWO, "generator.optimizer.lr=0.1"))
     base = 2e-4
     for step in range(8):
         cosine = 0.1 * (1 + np.cos(np.pi * step / 10)) / 2
         linear = 0.5 + 0.5 * min(step, 4) / 4
-        assert rates_of(game) == pytest.approx([cosine, base * linear * 0.1 ** (step // 3)])
-        game.rates.advance()
+        assert rates_of(model) == pytest.approx([cosine, base * linear * 0.1 ** (step // 3)])
+        model.rates.advance()
 
 
 def test_state_goes_on_where_it_was(digits: Path, tmp_path: Path) -> None:
-    first, second = (Game(tiny(digits, tmp_path, COSINE, TWO)) for _ in range(2))
+    first, second = (make_model(tiny(digits, tmp_path, COSINE, TWO)) for _ in range(2))
     for _ in range(5):
         first.rates.advance()
     torch.save(first.rates.state(), tmp_path / "state.pt")
@@ -49,7 +50,7 @@ def test_state_goes_on_where_it_was(digits: Path, tmp_path: Path) -> None:
 def test_a_schedule_that_does_not_take_its_options_is_named(digits: Path, tmp_path: Path) -> None:
     bad = "generator.schedules=[{name: StepLR, options: {gama: 0.1}}]"
     with pytest.raises(GanscaleError, match=r"generator\.schedules\.0: StepLR .*gama"):
-        Game(tiny(digits, tmp_path, bad))
+        make_model(tiny(digits, tmp_path, bad))
 
 
 def balanced(digits: Path, folder: Path) -> Experiment:
@@ -58,7 +59,7 @@ def balanced(digits: Path, folder: Path) -> Experiment:
 
 
 def test_the_balance_slows_who_runs_away_and_gives_back_first(digits: Path, tmp_path: Path) -> None:
-    game = Game(balanced(digits, tmp_path))
+    model = make_model(balanced(digits, tmp_path))
     for accuracy, expected in (
         (0.7, [1, 1]),
         (0.9, [1, 0.5]),
@@ -69,32 +70,32 @@ def test_the_balance_slows_who_runs_away_and_gives_back_first(digits: Path, tmp_
         (0.5, [0.5, 1]),
         (0.9, [1, 1]),
     ):
-        game.rates.rebalance(accuracy)
-        assert rates_of(game) == pytest.approx(expected)
+        model.rates.rebalance(accuracy)
+        assert rates_of(model) == pytest.approx(expected)
     for _ in range(10):
-        game.rates.rebalance(0.99)
-    assert rates_of(game) == pytest.approx([1, 0.25])
-    game.rates.shares["discriminator"] = 0.75  # twice that would be more than it was built with
-    game.rates.rebalance(0.5)
-    assert rates_of(game) == pytest.approx([1, 1])
+        model.rates.rebalance(0.99)
+    assert rates_of(model) == pytest.approx([1, 0.25])
+    model.rates.shares["discriminator"] = 0.75  # twice that would be more than it was built with
+    model.rates.rebalance(0.5)
+    assert rates_of(model) == pytest.approx([1, 1])
 
 
 def test_a_look_counts_pairs_told_apart_and_leaves_no_trace(digits: Path, tmp_path: Path) -> None:
     base = balanced(digits, tmp_path).model_dump(mode="json")
     base["discriminator"]["network"] = {"architecture": "dcgan", "width": 4}
     experiment = Experiment.model_validate(base)
-    game = Game(experiment)
-    held_out = HeldOut.of(experiment, game, Ranks())
+    model = make_model(experiment)
+    held_out = HeldOut.of(experiment, model, Ranks())
     assert held_out is not None
-    before = {k: v.clone() for k, v in game.discriminator.raw.state_dict().items()}
+    before = {k: v.clone() for k, v in model.discriminator.module.state_dict().items()}
     accuracy = held_out.accuracy(3)
     assert accuracy == held_out.accuracy(3)
     assert 0 <= accuracy <= 1
-    for key, value in game.discriminator.raw.state_dict().items():
+    for key, value in model.discriminator.module.state_dict().items():
         assert torch.equal(value, before[key]), key
     # A discriminator that sums pixels tells bright images from dark ones.
-    game.discriminator.raw.forward = lambda images: images.flatten(1).sum(1)
-    game.generator.raw.forward = lambda latents: torch.full((len(latents), 1, 28, 28), -1.1)
+    model.discriminator.module.forward = lambda images: images.flatten(1).sum(1)
+    model.generator.module.forward = lambda latents: torch.full((len(latents), 1, 28, 28), -1.1)
     assert held_out.accuracy(3) == 1
-    game.generator.raw.forward = lambda latents: torch.full((len(latents), 1, 28, 28), 1.0)
+    model.generator.module.forward = lambda latents: torch.full((len(latents), 1, 28, 28), 1.0)
     assert held_out.accuracy(3) == 0

@@ -7,17 +7,10 @@ import torch
 from torch import Tensor
 
 from ganscale.config import Experiment
-from ganscale.training.model import Game
-from ganscale.training.update import GANStep, Statistics
+from ganscale.training.statistics import Statistics
 from tests.conftest import tiny
+from tests.models import make_step
 from tests.reference import by_hand, real_batches
-
-
-def make(experiment: Experiment) -> tuple[Game, GANStep]:
-    game = Game(experiment)
-    rows = range(experiment.train.batch_size)
-    return game, GANStep(experiment, game, rows)
-
 
 GAMES = {
     "textbook": (),
@@ -52,24 +45,28 @@ GAMES = {
 @pytest.mark.parametrize("name", GAMES)
 def test_a_step_is_the_update_of_the_papers(digits: Path, tmp_path: Path, name: str) -> None:
     experiment = tiny(digits, tmp_path, *GAMES[name])
-    game, step = make(experiment)
+    model, step = make_step(experiment)
     n = experiment.discriminator.steps
     for k in range(4):
         step(k, real_batches(experiment, k * n, n), measure=k % 2 == 0)
     played = by_hand(experiment, 4)
     networks = (played.generator, played.discriminator)
-    for ours, theirs in zip((game.generator.raw, game.discriminator.raw), networks, strict=True):
+    for ours, theirs in zip(
+        (model.generator.module, model.discriminator.module), networks, strict=True
+    ):
         for (name_, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
             assert torch.allclose(a.double(), b, rtol=1e-4, atol=1e-6), name_
 
 
 def test_batch_norm_judges_real_and_fake_apart(digits: Path, tmp_path: Path) -> None:
     experiment = dcgan(digits, tmp_path)
-    game, step = make(experiment)
-    assert not step.judge_together
+    model, step = make_step(experiment)
+    assert not step.one_batch
     step(0, real_batches(experiment, 0, 1), measure=True)
     discriminator = by_hand(experiment, 1).discriminator
-    for a, b in zip(game.discriminator.raw.parameters(), discriminator.parameters(), strict=True):
+    for a, b in zip(
+        model.discriminator.module.parameters(), discriminator.parameters(), strict=True
+    ):
         assert torch.allclose(a.double(), b, rtol=1e-3, atol=1e-5)
 
 
@@ -84,15 +81,15 @@ def test_the_generators_update_leaves_no_gradient_on_the_discriminator(
     digits: Path, tmp_path: Path
 ) -> None:
     experiment = tiny(digits, tmp_path)
-    game, step = make(experiment)
+    model, step = make_step(experiment)
     images = real_batches(experiment, 0, 1)[0]
-    before = [p.clone() for p in game.discriminator.raw.parameters()]
+    before = [p.clone() for p in model.discriminator.module.parameters()]
     touched: list[Tensor] = []
-    for parameter in game.discriminator.raw.parameters():
+    for parameter in model.discriminator.module.parameters():
         parameter.register_hook(touched.append)
-    step.update_generator(0, images, Statistics(), measure=False)
+    step.update(step.phases[1], 0, images, Statistics(), measure=False)
     assert touched == []
-    for parameter, old in zip(game.discriminator.raw.parameters(), before, strict=True):
+    for parameter, old in zip(model.discriminator.module.parameters(), before, strict=True):
         assert parameter.grad is None
         assert parameter.requires_grad
         assert torch.equal(parameter, old)
@@ -102,10 +99,10 @@ def test_the_discriminators_update_builds_no_graph_through_the_generator(
     digits: Path, tmp_path: Path
 ) -> None:
     experiment = tiny(digits, tmp_path)
-    game, step = make(experiment)
+    model, step = make_step(experiment)
     images = real_batches(experiment, 0, 1)[0]
-    step.update_discriminator(0, images, Statistics(), measure=False)
-    assert all(p.grad is None for p in game.generator.raw.parameters())
+    step.update(step.phases[0], 0, images, Statistics(), measure=False)
+    assert all(p.grad is None for p in model.generator.module.parameters())
 
 
 def test_a_lazy_penalty_is_measured_where_it_is_due_and_only_there(
@@ -113,7 +110,7 @@ def test_a_lazy_penalty_is_measured_where_it_is_due_and_only_there(
 ) -> None:
     lazy = "objective.penalties=[{kind: r1, weight: 3, every: 4}]"
     experiment = tiny(digits, tmp_path, lazy)
-    _, step = make(experiment)
+    _, step = make_step(experiment)
     for number, measure in ((3, True), (4, False), (5, True)):
         statistics = step(number, real_batches(experiment, number, 1), measure)
         assert ("penalty/r1" in statistics.values) == (number == 4)
@@ -121,16 +118,16 @@ def test_a_lazy_penalty_is_measured_where_it_is_due_and_only_there(
 
 def test_clipping_bounds_the_gradient(digits: Path, tmp_path: Path) -> None:
     experiment = tiny(digits, tmp_path, "discriminator.clip_norm=1e-3")
-    game, step = make(experiment)
+    model, step = make_step(experiment)
     norms: list[float] = []
-    optimizer_step = game.discriminator.optimizer.step
+    optimizer_step = model.discriminator.optimizer.step
 
     def watched() -> None:
-        gradients = [p.grad for p in game.discriminator.raw.parameters()]
+        gradients = [p.grad for p in model.discriminator.module.parameters()]
         norms.append(torch.nn.utils.get_total_norm(gradients).item())
         optimizer_step()
 
-    game.discriminator.optimizer.step = watched
+    model.discriminator.optimizer.step = watched
     statistics = step(0, real_batches(experiment, 0, 1), measure=True)
     assert norms[0] == pytest.approx(1e-3, rel=1e-2)
     assert statistics.means()["gradient_norm/discriminator"] > 1e-2  # before clipping
