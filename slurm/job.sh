@@ -24,10 +24,6 @@ enter_environment() {
         # shellcheck disable=SC1091
         . slurm/site.sh
     fi
-    if [[ ! $GANSCALE_ENGINE =~ ^(ddp|fsdp2)$ ]] && [ ! -f "configs/deepspeed/$GANSCALE_ENGINE.json" ]; then
-        echo "slurm: GANSCALE_ENGINE=$GANSCALE_ENGINE: it is ddp, fsdp2 or one of $(cd configs/deepspeed && echo *.json | sed 's/\.json//g')" >&2
-        exit 2
-    fi
 }
 
 # Where the processes meet. The port follows from the job's number, so that two jobs on a node

@@ -5,15 +5,8 @@ ganscale_pid=
 trap '[ -z "$ganscale_pid" ] || kill -USR1 "$ganscale_pid" 2>/dev/null || true' USR1
 trap '[ -z "$ganscale_pid" ] || kill -TERM "$ganscale_pid" 2>/dev/null || true' TERM
 
-case $GANSCALE_ENGINE in
-    ddp) ;;
-    fsdp2) export ACCELERATE_USE_FSDP=true ;;
-    *)
-        export ACCELERATE_USE_DEEPSPEED=true
-        export ACCELERATE_DEEPSPEED_CONFIG_FILE=configs/deepspeed/$GANSCALE_ENGINE.json
-        ;;
-esac
-if [ "$WORLD_SIZE" -gt 1 ] || [ -n "${ACCELERATE_USE_DEEPSPEED:-}" ]; then
+# DeepSpeed wants a group of processes, also of one.
+if [ "$WORLD_SIZE" -gt 1 ] || [[ $GANSCALE_ENGINE == zero* ]]; then
     export RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID LOCAL_WORLD_SIZE=$TASKS_PER_NODE
     export GROUP_RANK=$SLURM_NODEID
 else

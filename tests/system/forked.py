@@ -19,14 +19,14 @@ from subprocess import CompletedProcess
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 
-from tests.system.processes import LONGEST_S, ROOT, environment
+from ganscale.engines.launcher import ENGINE, ENGINES
+from tests.system.processes import LONGEST_S, environment, launch_file
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     ["torch._dynamo", "ganscale.training.trainer", "ganscale.runs.report", "tests.conftest"]
 )
 TIMED_OUT = 124
-LAUNCHED_FROM = ROOT / "launch" / "accelerate"
 
 
 class Forked:
@@ -88,7 +88,7 @@ def forked(processes: int, *arguments: str, folder: Path, **more: str) -> Comple
 def _launched(engine: str, processes: int) -> dict[str, str]:
     """What `accelerate launch` sets for all ranks, by its own code and one of the shipped files."""
     line = (
-        f"--config_file={LAUNCHED_FROM / engine}.yaml",
+        f"--config_file={launch_file(engine)}",
         f"--num_processes={processes}",
         "--main_process_port=0",
         "ganscale",
@@ -100,6 +100,8 @@ def _launched(engine: str, processes: int) -> dict[str, str]:
     else:
         variables = prepare_multi_gpu_env(wanted)
     set_here = {name: value for name, value in variables.items() if os.environ.get(name) != value}
+    if engine in ENGINES:
+        set_here[ENGINE] = engine
     return set_here | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(wanted.main_process_port)}
 
 

@@ -29,6 +29,12 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "ganscale", *arguments]
 
 
+def launch_file(engine: str) -> Path:
+    """The shipped file of that name; that of several CPU processes where an engine has none."""
+    file = ROOT / "launch" / "accelerate" / f"{engine}.yaml"
+    return file if file.exists() else file.with_name("cpu_ddp.yaml")
+
+
 def launched(
     processes: int,
     *arguments: str,
@@ -42,7 +48,7 @@ def launched(
         "-m",
         "accelerate.commands.launch",
         "--config_file",
-        str(ROOT / "launch" / "accelerate" / f"{engine}.yaml"),
+        str(launch_file(engine)),
         f"--num_processes={processes}",
         "--main_process_port=0",
         *launcher,

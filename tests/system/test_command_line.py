@@ -282,7 +282,7 @@ def test_the_quickstart_from_a_fresh_clone(tmp_path: Path) -> None:
             [],
             "sets gradient_clipping, which follows from generator.clip_norm",
         ),
-        ({"zero_optimization": {"stage": 4}}, [], "zero_optimization.stage=4; it is 0, 1, 2 or 3"),
+        ({"zero_optimization": {"stage": 4}}, [], "zero_optimization.stage=4 must be 0, 1, 2 or 3"),
     ],
 )
 def test_a_deepspeed_file_that_does_not_fit_says_so_once(
@@ -296,7 +296,7 @@ def test_a_deepspeed_file_that_does_not_fit_says_so_once(
         "train",
         str(path),
         *overrides,
-        engine="deepspeed_zero1",
+        engine="deepspeed",
         launcher=(f"--deepspeed_config_file={file}",),
     )
     done = run(line, ROOT)

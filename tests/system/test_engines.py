@@ -16,11 +16,11 @@ pytestmark = pytest.mark.system
 ENGINES = {
     "cpu": "single process",
     "cpu_ddp": "DDP",
-    "deepspeed_zero0": "DeepSpeed ZeRO-0",
-    "deepspeed_zero1": "DeepSpeed ZeRO-1",
-    "deepspeed_zero2": "DeepSpeed ZeRO-2",
-    "deepspeed_zero2_offload": "DeepSpeed ZeRO-2",
-    "deepspeed_zero3": "DeepSpeed ZeRO-3",
+    "zero0": "DeepSpeed ZeRO-0",
+    "zero1": "DeepSpeed ZeRO-1",
+    "zero2": "DeepSpeed ZeRO-2",
+    "zero2_offload": "DeepSpeed ZeRO-2",
+    "zero3": "DeepSpeed ZeRO-3",
     "fsdp2": "FSDP2",
 }
 # Of weights, and of the last gradient norms, of which bfloat16 leaves one or two digits.
@@ -43,7 +43,7 @@ class Row(NamedTuple):
 def play(engine: str, digits: Path, folder: Path) -> None:
     """All cases on that engine, on four processes where it is for several."""
     folder.mkdir()
-    penalties = "none" if engine == "deepspeed_zero3" else "penalties"
+    penalties = "none" if engine == "zero3" else "penalties"
     done = forked(
         1 if engine == "cpu" else PROCESSES,
         str(digits),
@@ -108,7 +108,7 @@ def played(
 def test_an_engine_plays_the_same_game(played: tuple[str, Path], digits: Path) -> None:
     engine, folder = played
     found = rows(engine, digits, folder)
-    assert len(found) == (8 if engine == "deepspeed_zero3" else 14)
+    assert len(found) == (8 if engine == "zero3" else 14)
     for row in found:
         print(row)
         weights, gradient_norms = LARGEST_DIFFERENCE[row.precision]
@@ -125,7 +125,7 @@ def test_an_engine_plays_the_same_game(played: tuple[str, Path], digits: Path) -
 
 def check_resumed(engine: str, folder: Path) -> None:
     """Taken up from a checkpoint is uninterrupted, to the last bit, on every engine."""
-    case = "DCGAN, relativistic, accumulated" if engine == "deepspeed_zero3" else "DCGAN, lazy R1"
+    case = "DCGAN, relativistic, accumulated" if engine == "zero3" else "DCGAN, lazy R1"
     whole = torch.load(folder / f"{case}-fp32")["weights"]
     resumed = torch.load(folder / "resumed")
     for part, tensors in whole.items():
@@ -148,10 +148,10 @@ def check_traffic(engine: str, traffic: dict[str, Any]) -> None:
         sent = traffic[player]
         assert sent["reduced calls"] == 1, traffic
         assert sent["reduced bytes"] == traffic["sizes"][player], traffic
-        if engine in ("cpu_ddp", "deepspeed_zero0"):
+        if engine in ("cpu_ddp", "zero0"):
             assert "gathered bytes" not in sent, traffic
         elif engine == "fsdp2":  # each network once a step: here the other player's
             gathered = traffic["sizes"]["discriminator"] if player == "generator" else 0
             assert sent.get("gathered bytes", 0) == gathered, traffic
-        elif engine != "deepspeed_zero3":  # that gathers what forwards need
+        elif engine != "zero3":  # that gathers what forwards need
             assert sent["gathered bytes"] == traffic["sizes"][player], traffic

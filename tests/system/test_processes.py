@@ -59,7 +59,7 @@ def test_four_processes_do_what_one_does(digits: Path, tmp_path: Path) -> None:
     assert (RunFolder.of(four).path / "report.html").is_file()
 
 
-@pytest.mark.parametrize("engine", ["cpu_ddp", "deepspeed_zero2", "deepspeed_zero3", "fsdp2"])
+@pytest.mark.parametrize("engine", ["cpu_ddp", "zero2", "zero3", "fsdp2"])
 def test_four_processes_score_and_steer_as_one_does(
     digits: Path, tmp_path: Path, engine: str
 ) -> None:
@@ -143,7 +143,7 @@ def test_rank_0_says_whether_the_run_is_done(digits: Path, tmp_path: Path) -> No
     assert (tmp_path / "runs" / "run" / "report.html").stat().st_mtime_ns == report
 
 
-@pytest.mark.parametrize("kind", ["cpu_ddp", "deepspeed_zero1"])
+@pytest.mark.parametrize("kind", ["ddp", "zero1"])
 def test_two_machines_find_each_other(digits: Path, tmp_path: Path, kind: str) -> None:
     """Two launchers of two processes each, as on two machines; these share a /dev/shm."""
     path = tmp_path / "two.yaml"

@@ -64,7 +64,7 @@ def wait_for_checkpoint(process: subprocess.Popen[Any] | Forked, folder: Path) -
 
 @pytest.mark.parametrize(
     ("engine", "precision"),
-    [("cpu_ddp", "fp32"), ("cpu_ddp", "fp16"), ("deepspeed_zero2", "fp32"), ("fsdp2", "fp32")],
+    [("cpu_ddp", "fp32"), ("cpu_ddp", "fp16"), ("zero2", "fp32"), ("fsdp2", "fp32")],
 )
 def test_killed_on_four_processes_is_uninterrupted_too(
     digits: Path, tmp_path: Path, engine: str, precision: str
@@ -100,7 +100,7 @@ def test_a_run_goes_on_with_another_engine(digits: Path, tmp_path: Path) -> None
     whole = load(path, [*none, "train.steps=60"])
     train(whole)
     changed, path = experiment_file(digits, tmp_path, "mlp", "changed")
-    engines = {"fsdp2": 4, "deepspeed_zero3": 2, "deepspeed_zero1": 1}
+    engines = {"fsdp2": 4, "zero3": 2, "zero1": 1}
     for steps, (engine, processes) in zip((15, 30, 45), engines.items(), strict=True):
         line = ("train", str(path), *none, f"train.steps={steps}")
         assert forked(processes, *line, folder=ROOT, engine=engine).returncode == 0

@@ -64,7 +64,7 @@ def test_ranks_score_with_rank_0s_classifier_whatever_their_own_nodes_keep(
 
     together = tmp_path / "together.yaml"
     together.write_text(to_yaml(experiment("together")))
-    nodes = on_machines("cpu_ddp", together, *({"HOME": str(home)} for home in homes))
+    nodes = on_machines("ddp", together, *({"HOME": str(home)} for home in homes))
     logs = [node.communicate(timeout=900)[1] for node in nodes]
     server.shutdown()
     assert [node.returncode for node in nodes] == [0, 0], logs

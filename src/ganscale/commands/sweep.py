@@ -4,7 +4,8 @@ import argparse
 import shutil
 
 from ganscale.commands.arguments import add_overrides, natural, path
-from ganscale.commands.train import refuse_bad_ranks, train_unless_finished
+from ganscale.commands.train import train_unless_finished
+from ganscale.engines.launcher import Launcher
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +26,7 @@ def run(options: argparse.Namespace) -> int:
         if options.folder:
             print(experiment.folder)
             return 0
-        refuse_bad_ranks()
-        return train_unless_finished(experiment)
+        return train_unless_finished(experiment, Launcher.from_environment())
     from rich.console import Console
 
     width = max(120, shutil.get_terminal_size().columns)

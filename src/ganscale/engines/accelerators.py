@@ -25,6 +25,8 @@ from ganscale.engines.player import Player
 from ganscale.engines.rules import refuse_unfit_engine
 from ganscale.errors import GanscaleError
 
+USE_CPU = "ACCELERATE_USE_CPU"
+
 log = logging.getLogger("ganscale")
 
 
@@ -68,9 +70,7 @@ def make_accelerators(experiment: Experiment, launcher: Launcher) -> Accelerator
     distributed.join_restarted_group(launcher.attempt, timeout)
     # The player applies the engine and the experiment's precision. Accelerate would otherwise
     # build a plugin of its own from the same variables.
-    with _without_variables(
-        "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_DEEPSPEED_CONFIG_FILE"
-    ):
+    with _without_variables("ACCELERATE_USE_", "ACCELERATE_DEEPSPEED_", "ACCELERATE_CONFIG_DS_"):
         if engine.deepspeed:
             accelerators = _make_for_deepspeed(experiment, launcher, timeout)
         else:
@@ -105,9 +105,10 @@ def _warn_of_other_precision(experiment: Experiment, launcher: Launcher) -> None
 
 
 @contextmanager
-def _without_variables(*names: str) -> Iterator[None]:
+def _without_variables(*prefixes: str) -> Iterator[None]:
     """Hide environment variables from a library, and put them back afterwards."""
-    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
+    names = [name for name in os.environ if name.startswith(prefixes) and name != USE_CPU]
+    hidden = {name: os.environ.pop(name) for name in names}
     try:
         yield
     finally:
