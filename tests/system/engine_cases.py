@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganscale.config import Experiment
 from ganscale.engines import distributed
+from ganscale.engines.launcher import Launcher
 from ganscale.engines.player import Player
 from ganscale.errors import GanscaleError
 from ganscale.runs import checkpoint
@@ -221,7 +222,13 @@ def main() -> None:
     save("resumed", resumed(digits, folder, penalties).weights())
     model, _ = play(case_experiment(digits, folder, "MLP, non-saturating", "fp32"), 50)
     torch.save(model.weights(), folder / f"rank-{rank}")
-    save("traffic", {"engine": model.engine, **traffic(counter, digits, folder)})
+    save(
+        "traffic",
+        {
+            "engine": Launcher.from_environment().engine.describe(distributed.world_size()),
+            **traffic(counter, digits, folder),
+        },
+    )
     save("diverged", diverged(digits, folder))
     # Left to the interpreter's end, Gloo's threads sometimes abort the process.
     distributed.wait_for_all_ranks()

@@ -79,12 +79,8 @@ def discriminator_loss(
     loss = objective.loss.discriminator(real_logits, fake_logits, objective.real_target)
     measured = {"real_logits": real_logits.detach(), "fake_logits": fake_logits.detach()}
     for name, penalty, weight in objective.penalties:
-        value = penalty(
-            lambda images: penalized(images, *labels),
-            real.float(),
-            fake.float(),
-            partial(draw, f"penalty/{name}"),
-        )
+        draw_next = partial(draw, f"penalty/{name}")
+        value = penalty(lambda images: penalized(images, *labels), real, fake, draw_next)
         loss = loss + weight * value
         measured[f"penalty/{name}"] = value.detach()
     return loss, measured | {"loss": loss.detach()}

@@ -53,9 +53,13 @@ def build_penalty(options: PenaltyOptions) -> Penalty:
 
 def input_gradient(discriminator: Discriminator, images: Tensor) -> Tensor:
     """Return the gradient of each logit by its image, (N, C·H·W), itself differentiable."""
-    images = images.detach().requires_grad_(True)
-    logits = discriminator(images)
-    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    if torch.compiler.is_compiling():
+        # The one form that torch.compile takes whole; in eager mode BatchNorm refuses it.
+        logits, pull_back = torch.func.vjp(discriminator, images.detach())
+        (gradient,) = pull_back(torch.ones_like(logits))
+    else:
+        images = images.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     return gradient.flatten(1)
 
 
