@@ -82,6 +82,11 @@ def start(experiment: Experiment) -> tuple[GANModel, GANStep]:
     return make_step(experiment)
 
 
+def engine_in_words() -> str:
+    launcher = Launcher.from_environment()
+    return launcher.engine.describe(launcher.world_size)
+
+
 def play(experiment: Experiment, steps: int) -> tuple[GANModel, dict[str, float]]:
     """Some steps; the last one's gradient norms."""
     model, step = start(experiment)
@@ -150,7 +155,7 @@ def traffic(counter: Traffic, digits: Path, folder: Path) -> dict[str, Any]:
     step(0, images[:1], measure=False)
 
     def size(parameter: Any) -> int:
-        if model.engine == "FSDP2":  # rows, padded to the same on all ranks
+        if engine_in_words() == "FSDP2":  # rows, padded to the same on all ranks
             ranks = distributed.world_size()
             return parameter.numel() // len(parameter) * -(-len(parameter) // ranks) * ranks
         return getattr(parameter, "ds_numel", parameter.numel())
