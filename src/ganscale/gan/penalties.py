@@ -55,8 +55,8 @@ def input_gradient(discriminator: Discriminator, images: Tensor) -> Tensor:
     """Return the gradient of each logit by its image, (N, C·H·W), itself differentiable."""
     if torch.compiler.is_compiling():
         # The one form that torch.compile takes whole; in eager mode BatchNorm refuses it.
-        logits, pull_back = torch.func.vjp(discriminator, images.detach())
-        (gradient,) = pull_back(torch.ones_like(logits))
+        logits, pull_back, *_ = torch.func.vjp(discriminator, images.detach())
+        gradient: Tensor = pull_back(torch.ones_like(logits))[0]
     else:
         images = images.detach().requires_grad_(True)
         (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
