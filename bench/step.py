@@ -32,7 +32,8 @@ from torchvision import transforms
 
 from ganscale.config import Experiment
 from ganscale.config.load import load
-from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.pack import pack
+from ganscale.data.packing.shard_writer import Packing
 from ganscale.data.packing.sources import ArraySource
 from ganscale.networks import build_discriminator, build_generator
 from ganscale.training.preemption import StopRequest

@@ -6,6 +6,7 @@ import pytest
 from ganscale.errors import GanscaleError
 from ganscale.files import (
     append_line,
+    read_at,
     read_inside,
     read_json_lines,
     refuse_links,
@@ -57,6 +58,13 @@ def test_a_fifo_or_a_device_is_not_waited_for(run: Path) -> None:
         read_inside(run, "gallery")
 
 
+def test_reading_past_the_end_of_a_file_is_an_error(run: Path) -> None:
+    with (run / "gallery" / "samples.png").open("rb") as file:
+        assert read_at(file.fileno(), 1, 2) == b"ng"
+        with pytest.raises(ValueError, match="truncated: 1 of 5 bytes at byte 2"):
+            read_at(file.fileno(), 2, 5)
+
+
 def test_a_cut_line_costs_itself_only(run: Path) -> None:
     path = run / "lines.jsonl"
     append_line(path, '{"step": 1}')
@@ -104,6 +112,6 @@ def test_a_run_folder_with_a_link_is_refused(run: Path, secret: Path) -> None:
     refuse_links(run)
     for name in (".holder", "metrics.jsonl", "samples"):
         (run / name).symlink_to(secret)
-        with pytest.raises(GanscaleError, match=rf"{name} is a link: .*set runs=FOLDER"):
+        with pytest.raises(GanscaleError, match=rf"{name} is a link.* set runs=FOLDER"):
             refuse_links(run)
         (run / name).unlink()

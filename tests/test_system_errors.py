@@ -45,6 +45,6 @@ def test_a_fault_of_the_program_is_none() -> None:
 def test_the_sentence_says_where_what_and_what_to_do() -> None:
     full = OSError(errno.ENOSPC, "No space left on device", "/a/b")
     assert describe_error(full) == (
-        "/a/b: No space left on device; make room, or name another folder, and start again"
+        "/a/b: No space left on device; free some space or choose another folder, then start again"
     )
     assert describe_error(OSError("encoder error -2")) == "encoder error -2"

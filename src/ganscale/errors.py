@@ -1,13 +1,15 @@
-"""The error that a user is meant to read."""
+"""The error type whose message is written for the user."""
 
 
 class GanscaleError(Exception):
-    """What is wrong, where, and what to do about it, in one message.
+    """An error whose message says what is wrong, where, and what to do about it.
 
-    The command line prints it without a traceback and ends with a non-zero exit code. Anything
-    else that escapes is a fault of this program and keeps its traceback. `every_rank` says that
-    all processes of a run meet it alike, so that rank 0 alone need speak. `temporary` says that
-    the same command, started again, may well succeed; its exit code is then 75, else 1.
+    The command line prints the message without a traceback and exits with a non-zero code. Any
+    other exception that escapes is a bug in this program and keeps its traceback.
+
+    `every_rank` means that all processes of a run raise the same error, so only rank 0 needs to
+    print it. `temporary` means that the same command may succeed if it is started again; the exit
+    code is then 75, otherwise 1.
     """
 
     TEMPORARY = 75  # EX_TEMPFAIL of sysexits.h

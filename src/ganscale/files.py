@@ -1,7 +1,8 @@
-"""Files in a folder that someone else may have filled: no link is followed, no device is read.
+"""Safe and atomic file access, for folders that someone else may have filled.
 
-A run folder may be a stranger's. A link in it could name any file of this machine, a FIFO would
-block who opens it, and `/dev/zero` has no end.
+A run folder may come from a stranger. A symbolic link in it could point at any file of this
+machine, opening a FIFO would block, and `/dev/zero` never ends. Therefore the functions that read
+inside a run folder follow no link, and all of them read regular files only.
 """
 
 import errno
@@ -20,13 +21,13 @@ MAX_LINE_BYTES = 1 << 24
 
 
 def sha256_of_file(path: Path) -> str:
-    """The SHA-256 of a regular file, in hexadecimal."""
+    """Return the SHA-256 of a regular file, in hexadecimal."""
     with open_regular_file(path) as file:
         return sha256_of_stream(file)
 
 
 def sha256_of_stream(file: BinaryIO) -> str:
-    """The SHA-256 of what is left to read of an open file, in hexadecimal."""
+    """Return the SHA-256 of the rest of an open file, in hexadecimal."""
     digest = hashlib.sha256()
     while chunk := file.read(1 << 20):
         digest.update(chunk)
@@ -34,11 +35,11 @@ def sha256_of_stream(file: BinaryIO) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is either the old one or the new one, also after a crash."""
+    """Write a file so that even after a crash it holds either the old or the new content."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:  # x: a link that someone has put there is not followed
+        with temporary.open("xb") as file:  # x: do not follow a link that someone planted there
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -48,7 +49,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def open_regular_descriptor(path: Path) -> int:
-    """A descriptor to read a regular file by; `OSError` for a pipe or device, which may hang."""
+    """Open a regular file and return its descriptor.
+
+    Raises `OSError` for a pipe or a device, which might block forever.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -57,23 +61,34 @@ def open_regular_descriptor(path: Path) -> int:
 
 
 def open_regular_file(path: Path) -> BinaryIO:
-    """A regular file, open to be read; `OSError` for a pipe or device."""
+    """Open a regular file for reading; raise `OSError` for a pipe or a device."""
     return os.fdopen(open_regular_descriptor(path), "rb")
 
 
-def read_regular_file(path: Path, most: int) -> bytes:
-    """The bytes of a regular file; `OSError` where it is larger than `most` bytes."""
+def read_regular_file(path: Path, max_bytes: int) -> bytes:
+    """Return the content of a regular file; raise `OSError` if it exceeds `max_bytes`."""
     with open_regular_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if size > most:
-            raise OSError(f"{path}: larger than {most:,} bytes")
+        if size > max_bytes:
+            raise OSError(f"{path}: larger than {max_bytes:,} bytes")
         return file.read(size)
 
 
-def open_inside(folder: Path, *names: str) -> BinaryIO:
-    """Open `folder/names…` for reading; below `folder`, nothing on the way may be a link.
+def read_at(descriptor: int, offset: int, size: int) -> bytes:
+    """Return `size` bytes of an open file from `offset` on, such as one member of a tar.
 
-    Raises `FileNotFoundError` where nothing is there and `GanscaleError` where it is not a regular
+    Raises `ValueError` if the file ends before that.
+    """
+    content = os.pread(descriptor, size, offset)
+    if len(content) != size:
+        raise ValueError(f"truncated: {len(content):,} of {size:,} bytes at byte {offset:,}")
+    return content
+
+
+def open_inside(folder: Path, *names: str) -> BinaryIO:
+    """Open the file `folder/names…` for reading; no part of the path below `folder` may be a link.
+
+    Raises `FileNotFoundError` if there is no such file, and `GanscaleError` if it is not a regular
     file.
     """
     directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -83,13 +98,16 @@ def open_inside(folder: Path, *names: str) -> BinaryIO:
             inner = _open_at(name, os.O_RDONLY | os.O_DIRECTORY, directory, path)
             os.close(directory)
             directory = inner
-        return _regular(_open_at(names[-1], os.O_RDONLY, directory, path), path)
+        return _wrap_regular(_open_at(names[-1], os.O_RDONLY, directory, path), path)
     finally:
         os.close(directory)
 
 
 def read_inside(folder: Path, *names: str) -> bytes:
-    """The content of `folder/names…`, opened as `open_inside` does; at most `MAX_BYTES`."""
+    """Return the content of the file `folder/names…`, opened as in `open_inside`.
+
+    Raises `GanscaleError` if it exceeds `MAX_BYTES`.
+    """
     with open_inside(folder, *names) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
@@ -98,9 +116,9 @@ def read_inside(folder: Path, *names: str) -> bytes:
 
 
 def read_json_lines(folder: Path, name: str) -> list[dict[str, Any]]:
-    """The objects in a file of JSON lines, oldest first; none where there is no such file.
+    """Return the objects in a JSON Lines file, oldest first; an empty list if there is no file.
 
-    A line that a crash has cut, and anything else that is not a JSON object, is left out.
+    Lines that are not JSON objects, such as one that a crash cut off, are left out.
     """
     objects = []
     with suppress(FileNotFoundError), open_inside(folder, name) as file:
@@ -115,9 +133,9 @@ def read_json_lines(folder: Path, name: str) -> list[dict[str, Any]]:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append to a file of lines, after a line of its own where the last one was cut off."""
+    """Append a line to a text file; if its last line was cut off, start a new one first."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-    with _regular(_open_at(str(path), flags, None, path), path, "a+b") as file:
+    with _wrap_regular(_open_at(str(path), flags, None, path), path, "a+b") as file:
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             line = line if file.read(1) == b"\n" else "\n" + line
@@ -125,9 +143,9 @@ def append_line(path: Path, line: str) -> None:
 
 
 def write_output(path: Path, content: bytes) -> Path:
-    """Write a file that a user has asked for, whole or not at all; makes its folder.
+    """Write a file that the user asked for, atomically; create its folder if need be.
 
-    Raises `GanscaleError` where `path` is a folder, a device or a FIFO.
+    Raises `GanscaleError` if `path` is a folder, a device or a FIFO.
     """
     refuse_special(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,31 +154,30 @@ def write_output(path: Path, content: bytes) -> Path:
 
 
 def refuse_special(path: Path) -> None:
-    """Raise `GanscaleError` where `path` is, or leads to, something else than a regular file."""
+    """Raise `GanscaleError` if `path` is, or links to, anything but a regular file."""
     try:
         mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):  # the latter is told by who writes
+    except (FileNotFoundError, NotADirectoryError):  # the writer reports the latter
         return
     if not stat.S_ISREG(mode):
         raise GanscaleError(f"{path} is {_kind(mode)}, not a regular file; name another output")
 
 
 def refuse_links(folder: Path) -> None:
-    """Raise `GanscaleError` where an entry of a run folder is a link, a device or a FIFO."""
+    """Raise `GanscaleError` if an entry of a run folder is a link, a device or a FIFO."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
                 mode = entry.stat(follow_symlinks=False).st_mode
                 raise GanscaleError(
-                    f"{entry.path} is {_kind(mode)}: what is read or written there could lie "
-                    "outside the run folder. Remove it; to keep runs on another disk, set "
-                    "runs=FOLDER."
+                    f"{entry.path} is {_kind(mode)}, and could lead outside the run folder. "
+                    "Remove it; to keep runs on another disk, set runs=FOLDER."
                 )
 
 
 def _open_at(name: str, flags: int, directory: int | None, path: Path) -> int:
     try:
-        # A FIFO without a writer would block: it is opened, seen to be one, and closed.
+        # Without O_NONBLOCK, opening a FIFO that has no writer would block.
         flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return os.open(name, flags, 0o666, dir_fd=directory)
     except FileNotFoundError:
@@ -168,13 +185,13 @@ def _open_at(name: str, flags: int, directory: int | None, path: Path) -> int:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
             raise GanscaleError(
-                f"{path}: a link leads there, and links in a run folder are not followed; put the "
-                "file itself in its place"
+                f"{path} is or passes through a link, and links in a run folder are not followed; "
+                "replace the link with the file itself"
             ) from None
         raise
 
 
-def _regular(descriptor: int, path: Path, mode: str = "rb") -> BinaryIO:
+def _wrap_regular(descriptor: int, path: Path, mode: str = "rb") -> BinaryIO:
     kind = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(kind):
         os.close(descriptor)

@@ -1,7 +1,8 @@
-"""Random numbers as a pure function of (seed, purpose, step): no state to save or to restore.
+"""Random numbers as a pure function of (seed, purpose, step), with no state to save or restore.
 
-A stream is Philox, a counter-based generator: row r of a draw starts at a counter of its own, so
-a process draws only its rows of the global batch and gets the numbers that one process would.
+The generator is Philox, which is counter-based: each row of a draw starts at its own counter.
+Thus a process draws only its own rows of the global batch, and gets exactly the numbers that a
+single process would have drawn for those rows.
 """
 
 import hashlib
@@ -15,36 +16,36 @@ from torch import Tensor
 
 from ganscale.config import Latent
 
-WORDS_PER_COUNT = 4  # 64-bit words that Philox4x64 makes at each counter
+WORDS_PER_COUNT = 4  # Philox4x64 produces four 64-bit words per counter value
 
 
 def _key(seed: int, purpose: str, step: int) -> int:
-    """128 bits that are the same on every machine and in every version of Python."""
+    """Return a 128-bit key that is the same on every machine and in every version of Python."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=16).digest()
     return int.from_bytes(digest, "little")
 
 
 def philox(seed: int, purpose: str, step: int) -> np.random.Philox:
-    """The bit generator of one purpose at one step.
+    """Return the bit generator for one purpose at one step.
 
-    Use `random_raw`: numpy keeps its stream the same for ever, which it does not promise of the
-    methods of `numpy.random.Generator`.
+    Draw from it with `random_raw`: numpy guarantees that this stream never changes, but gives no
+    such guarantee for the methods of `numpy.random.Generator`.
     """
     return np.random.Philox(key=_key(seed, purpose, step))
 
 
 def permutation(seed: int, purpose: str, step: int, n: int) -> NDArray[np.int64]:
-    """A permutation of range(n)."""
+    """Return a random permutation of range(n), int64 of shape (n,)."""
     return np.argsort(philox(seed, purpose, step).random_raw(n), kind="stable")
 
 
 def torch_seed(seed: int, purpose: str, step: int = 0) -> int:
-    """A seed for `torch.manual_seed`, where a library draws by itself (weights, dropout)."""
+    """Return a seed for `torch.manual_seed`, for code that draws with torch's own generators."""
     return _key(seed, purpose, step) & (2**63 - 1)
 
 
 def _unit(seed: int, purpose: str, step: int, rows: range, columns: int) -> NDArray[np.float64]:
-    """Float64 numbers in [0, 1), shape (len(rows), columns): those rows of the global draw."""
+    """Return the given rows of the global draw: float64 in [0, 1), shape (len(rows), columns)."""
     counts = -(-columns // WORDS_PER_COUNT)
     bits = philox(seed, purpose, step)
     bits.advance(rows.start * counts)
@@ -56,15 +57,19 @@ def _unit(seed: int, purpose: str, step: int, rows: range, columns: int) -> NDAr
 
 
 def uniform(seed: int, purpose: str, step: int, rows: range, shape: tuple[int, ...]) -> Tensor:
-    """Float32 numbers in [0, 1], shape (len(rows), *shape): those rows of the global batch."""
+    """Return the given rows of a uniform global draw: float32 in [0, 1], (len(rows), *shape).
+
+    Rounding to float32 may turn a number just below 1 into 1.
+    """
     unit = _unit(seed, purpose, step, rows, prod(shape))
     return torch.from_numpy(unit.astype(np.float32)).view(len(rows), *shape)
 
 
 def normal(seed: int, purpose: str, step: int, rows: range, shape: tuple[int, ...]) -> Tensor:
-    """Standard normal float32 numbers, shape (len(rows), *shape), by Box and Muller (1958).
+    """Return the given rows of a standard normal global draw: float32, (len(rows), *shape).
 
-    Computed in float64, so that a last digit of some machine's logarithm does not reach float32.
+    This is the transform of Box and Muller (1958), computed in float64 so that the last digit of
+    a machine's logarithm does not reach float32.
     """
     columns = prod(shape)
     half = -(-columns // 2)
@@ -100,7 +105,7 @@ class Draws:
 
 
 def latents(latent: Latent, seed: int, purpose: str, step: int, rows: range) -> Tensor:
-    """Latents (len(rows), dim) of those rows, float32: the noise that a generator takes."""
+    """Return the latents of the given rows of a global batch: float32, (len(rows), dim)."""
     purpose = f"latent/{purpose}"
     if latent.distribution == "normal":
         return normal(seed, purpose, step, rows, (latent.dim,))

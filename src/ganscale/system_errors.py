@@ -1,38 +1,38 @@
-"""What the operating system refuses (a full disk, a read-only folder), in one message.
+"""Errors of the operating system, such as a full disk or a read-only folder, as one message.
 
-Libraries wrap such an error in types of their own; here it is found again.
+Libraries wrap such an error in their own exception types; this module finds it again.
 """
 
 import errno
 import os
 import re
 
-# Of a disk: an error of these, met while another was handled, is the cause of that other.
-DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+# An exception that was raised while one of these was being handled was caused by it.
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 ADVICE = {
-    errno.ENOSPC: "make room, or name another folder, and start again",
-    errno.EDQUOT: "make room, or name another folder, and start again",
-    errno.EROFS: "name a folder that can be written",
-    errno.EACCES: "name another one, or change who may use it",
-    errno.EPERM: "name another one, or change who may use it",
-    errno.EMFILE: "raise the limit (ulimit -n) and start again",
-    errno.ENAMETOOLONG: "name a shorter one",
-    errno.ESTALE: "the file server has lost it; start again",
-    errno.EIO: "the disk fails; look into the system's log",
+    errno.ENOSPC: "free some space or choose another folder, then start again",
+    errno.EDQUOT: "free some space or choose another folder, then start again",
+    errno.EROFS: "choose a writable folder",
+    errno.EACCES: "choose another path, or change its permissions",
+    errno.EPERM: "choose another path, or change its permissions",
+    errno.EMFILE: "raise the limit (ulimit -n), then start again",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ESTALE: "the file server no longer knows this file; start again",
+    errno.EIO: "the disk is failing; check the system log",
 }
 _RUST = re.compile(r"\(os error (\d+)\)")  # safetensors, tokenizers
 _TORCH = ("iostream error", "PytorchStreamWriter failed", "inline_container.cc")
 
 
 def find_system_error(error: BaseException) -> OSError | None:
-    """The operating system's error that `error` is, that it wraps, or that has led to it."""
+    """Return the operating system's error that `error` is, wraps or was caused by, if any."""
     if isinstance(error, OSError):
         return error
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
-        if isinstance(link, OSError) and link.errno in DISK:
+        if isinstance(link, OSError) and link.errno in DISK_ERRORS:
             return link
         if number := _RUST.search(str(link)):
             return OSError(int(number[1]), os.strerror(int(number[1])))
@@ -43,7 +43,7 @@ def find_system_error(error: BaseException) -> OSError | None:
 
 
 def describe_error(error: OSError) -> str:
-    """One sentence: where, what, and what to do."""
+    """Return one sentence that says where it happened, what happened and what to do."""
     names = [str(name) for name in (error.filename, error.filename2) if name is not None]
     what = error.strerror or str(error) or type(error).__name__
     advice = ADVICE.get(error.errno or 0)

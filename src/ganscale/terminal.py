@@ -1,4 +1,8 @@
-"""Standard output and error that fail no command: closed, full, or of a terminal without `×`."""
+"""Standard output and standard error that never crash a command.
+
+They may be closed, the disk behind them may be full, or their encoding may lack a character such
+as `×`.
+"""
 
 import codecs
 import io
@@ -9,11 +13,11 @@ SPELT = {"×": "x", "…": "...", "·": "-", "–": "-", "—": "-", "→": "->"
 
 
 def prepare_streams() -> None:
-    """Let everything be printed: what a terminal's encoding lacks is spelt in its letters."""
+    """Make standard output and error printable: spell out characters that the encoding lacks."""
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed: the next file opened would take its place, and be printed into
+        except OSError:  # closed: the next file to be opened would receive everything printed
             os.open(os.devnull, os.O_RDWR)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
@@ -32,12 +36,15 @@ def _spell(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def printable(text: str) -> str:
-    """The text with control characters written out: a stranger's file may hold a terminal's."""
+    """Return the text with control characters escaped.
+
+    Text from a stranger's file may contain the escape sequences of a terminal.
+    """
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def print_text(text: str) -> None:
-    """Print a long text at once; raises `OSError` where standard output cannot take it."""
+    """Print a text and flush it; raise `OSError` if standard output cannot take it."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -48,12 +55,12 @@ def print_text(text: str) -> None:
 
 
 def flush_output() -> None:
-    """Write out what was printed; raises `OSError` where standard output cannot take it."""
+    """Flush standard output; raise `OSError` if it cannot take what was printed."""
     print_text("")
 
 
 def abandon_output() -> None:
-    """Let what is still to be printed go nowhere, so that the interpreter's end does not fail."""
+    """Discard everything still unprinted, so that the interpreter can exit without an error."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):  # no real stream

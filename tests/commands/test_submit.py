@@ -86,7 +86,7 @@ ENDS_IN_THE_QUEUE = {
     "classes": ("--gpus-per-node 2 data.classes=7 data.path={digits}", "has 10 classes"),
     "partitions": (
         "--gpus-per-node 2 data.partitions=8 data.path={digits}",
-        "data.partitions=8: the set has only 5 shards",
+        "data.partitions=8: the dataset has only 5 shards",
     ),
     "schedule": (
         "'generator.schedules=[{{name: StepLR, options: {{gama: 0.1}}}}]' data.path={digits}",

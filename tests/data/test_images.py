@@ -13,7 +13,8 @@ from ganscale.config import Data
 from ganscale.data.images import open_image
 from ganscale.data.inspection import verify
 from ganscale.data.packing.foreign_shards import index_shards
-from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.pack import pack
+from ganscale.data.packing.shard_writer import Packing
 from ganscale.data.packing.sources import open_source
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.shards.manifest import load_manifest
@@ -272,7 +273,7 @@ def test_pixels_of_32_bits_are_refused_for_no_file_says_their_range(
 ) -> None:
     (tmp_path / "files").mkdir()
     Image.fromarray(DEEP.astype(dtype)).save(tmp_path / "files" / "a.tif")
-    with pytest.raises(GanscaleError, match=r"32 bits .* no agreed range"):
+    with pytest.raises(GanscaleError, match=r"32-bit pixels .* no agreed range"):
         pack(open_source(str(tmp_path / "files")), tmp_path / "set", Packing(), 1, quiet)
 
 

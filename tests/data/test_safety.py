@@ -129,7 +129,7 @@ def test_a_truncated_tar_is_found_at_once(tmp_path: Path) -> None:
 
 def test_two_images_under_one_key(tmp_path: Path) -> None:
     path = tar(tmp_path / "x.tar", [("a.png", png()), ("a.png", png())])
-    with pytest.raises(GanscaleError, match=r"sample 'a' has two members \.png"):
+    with pytest.raises(GanscaleError, match=r"sample 'a' has two \.png members"):
         index_shards([str(path)], tmp_path / "index")
 
 
@@ -142,12 +142,12 @@ def test_an_index_that_is_off_is_found_out(digits: Path, tmp_path: Path, shift: 
     np.save(index, table)
     forge(folder)
     with pytest.raises(
-        GanscaleError, match=r"index (does not point at a member|points outside it)"
+        GanscaleError, match=r"index (does not point at a member|points outside the shard)"
     ):
         ImageSet(Data(path=str(folder))).reader().read(np.array([3]))
     (fault,) = verify(str(folder), load_manifest(folder), 1)
     assert fault.startswith("shard-000000.")
-    assert "does not describe shard-000000.tar" in fault or "points outside it" in fault
+    assert "does not describe shard-000000.tar" in fault or "points outside the shard" in fault
 
 
 def test_an_index_with_objects_is_not_loaded(digits: Path, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_an_index_with_objects_is_not_loaded(digits: Path, tmp_path: Path) -> No
     index = index_path(folder / "shard-000000.tar")
     np.save(index, objects, allow_pickle=True)
     forge(folder)
-    with pytest.raises(GanscaleError, match="its index is not one"):
+    with pytest.raises(GanscaleError, match="its index is not a numpy file"):
         ImageSet(Data(path=str(folder))).reader().read(np.array([0]))
     assert not witness.exists()
 
@@ -169,7 +169,7 @@ def test_pipes_run_only_where_they_are_allowed(tmp_path: Path) -> None:
     streaming = ["data.reader=streaming", "data.resolution=8", "data.workers=0"]
     with pytest.raises(GanscaleError, match=r"data\.allow_pipe"):
         load(None, [f"data.path='{command}'", *streaming])
-    with pytest.raises(GanscaleError, match="no offsets"):
+    with pytest.raises(GanscaleError, match="cannot be indexed"):
         expand_shards([command])
     assert not witness.exists()
     allowed = load(None, [f"data.path='{command}'", *streaming, "data.allow_pipe=true"]).data
@@ -208,7 +208,10 @@ def test_a_manifest_cannot_smuggle_a_command_in(digits: Path, tmp_path: Path, na
     [
         ({}, "no sample in 100 shards in a row"),
         ({"a.txt": b"text"}, r"has no image|samples in a row cannot be used"),
-        ({"a.png": b"no png"}, r"no such image|samples in a row cannot be used"),
+        (
+            {"a.png": b"no png"},
+            r"not an image in a supported format|samples in a row cannot be used",
+        ),
     ],
     ids=["empty", "text", "damaged"],
 )

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.datasets import load_digits
 
-from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.pack import pack
+from ganscale.data.packing.shard_writer import Packing
 from ganscale.data.packing.sources import ArraySource
 from ganscale.data.shards.manifest import load_manifest
 

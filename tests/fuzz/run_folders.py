@@ -10,7 +10,8 @@ import numpy as np
 import yaml
 
 from ganscale.cli import main
-from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.pack import pack
+from ganscale.data.packing.shard_writer import Packing
 from ganscale.data.packing.sources import ArraySource
 from ganscale.errors import GanscaleError
 from ganscale.runs import checkpoint

@@ -27,7 +27,8 @@ from ganscale.data.images import JPEG_SIGNATURE, convert, open_image
 from ganscale.data.inspection import summary, verify
 from ganscale.data.packing.foreign_shards import index_shards
 from ganscale.data.packing.labels import read_labels
-from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.pack import pack
+from ganscale.data.packing.shard_writer import Packing
 from ganscale.data.packing.sources import ArraySource, open_source
 from ganscale.data.reading.decode import decode_bytes
 from ganscale.data.reading.image_set import ImageSet

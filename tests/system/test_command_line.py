@@ -155,7 +155,7 @@ WRONG = {
     "BatchNorm here": (["train", "{file}", "train.sync_batch_norm=true"], "needs GPUs"),
     "no source": (["pack", "nowhere", "out"], "no such source"),
     "no images": (["pack", "empty", "out"], "no image files"),
-    "unreadable image": (["pack", "broken", "out"], "broken: 'x.png' is no readable image"),
+    "unreadable image": (["pack", "broken", "out"], "broken: 'x.png' is not a readable image"),
     "no MNIST": (["pack", "mnist", "out", "--data-root", "empty"], "--download"),
     "no run": (["sample", "empty", "--grid", "g.png"], "not a run folder"),
     "unknown checkpoint": (

@@ -24,8 +24,8 @@ def test_a_full_output_is_one_message() -> None:
     done = shell(">/dev/full", "config", "--schema")
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "ganscale: error: standard output: No space left on device; make room, or name another "
-        "folder, and start again"
+        "ganscale: error: standard output: No space left on device; free some space or choose "
+        "another folder, then start again"
     )
 
 

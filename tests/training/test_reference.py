@@ -7,7 +7,8 @@ import torch
 
 from ganscale.config import Experiment
 from ganscale.config.load import load
-from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.pack import pack
+from ganscale.data.packing.shard_writer import Packing
 from ganscale.data.packing.sources import digits_source
 from ganscale.monitoring.trackers import read_metrics
 from ganscale.runs import checkpoint

@@ -1,4 +1,4 @@
-"""Show what a packed set holds, and check it."""
+"""Show what a packed dataset contains, and verify it."""
 
 import argparse
 import os
@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the set and what to do with it."""
-    parser.add_argument("set", type=location, help="folder or address of a packed set")
+    """Declare the dataset and what to do with it."""
+    parser.add_argument("set", type=location, help="folder or address of a packed dataset")
     parser.add_argument("--sheet", type=path, help="FILE.png: the first images")
-    parser.add_argument("--verify", action="store_true", help="check sums, decode all samples")
+    parser.add_argument(
+        "--verify", action="store_true", help="verify checksums and decode all samples"
+    )
     parser.add_argument("--processes", type=positive, default=os.cpu_count() or 1)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the summary; with --verify check everything, and return 1 where something is wrong."""
+    """Print the summary; with --verify check everything, and return 1 if something is wrong."""
     from ganscale.config import Data
     from ganscale.data.inspection import summary, verify
     from ganscale.data.shards.storage import open_storage
@@ -38,13 +40,13 @@ def run(options: argparse.Namespace) -> int:
     print(
         f"{len(faults):,} faults"
         if faults
-        else f"every sum holds and all {manifest.samples:,} samples decode"
+        else f"all checksums match and all {manifest.samples:,} samples decode"
     )
     return int(bool(faults))
 
 
 def write_sheet(location: str, manifest: "Manifest", target: Path) -> Path:
-    """Write a grid of the set's first images to a file, or into a folder; returns the file."""
+    """Write a grid of the dataset's first images to a file or into a folder; return its path."""
     from ganscale.data.inspection import first_images
     from ganscale.data.shards.manifest import SHEET
     from ganscale.monitoring.pictures import save_grid

@@ -12,7 +12,7 @@ from ganscale.errors import GanscaleError
 from ganscale.terminal import printable
 
 if TYPE_CHECKING:
-    from ganscale.data.packing.pack import PackingSummary
+    from ganscale.data.packing.shard_writer import PackingSummary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> None:
     from rich.progress import Progress
 
     from ganscale.data.inspection import summary
-    from ganscale.data.packing.pack import Packing, pack
+    from ganscale.data.packing.pack import pack
+    from ganscale.data.packing.shard_writer import Packing
     from ganscale.data.packing.sources import open_source
 
     folder: Path = options.folder

@@ -1,7 +1,7 @@
-"""From the bytes of an image file to 8 bits of grey or RGB: the one conversion for all that read.
+"""The one conversion from the bytes of an image file to 8-bit grey or RGB pixels.
 
-What `ganscale pack` writes into a shard and what a reader makes of the same file in a shard that
-was indexed in place are the same pixels, since both are computed here.
+`ganscale pack` and the readers of shards that were indexed in place both use it, so the same file
+gives the same pixels on either way.
 """
 
 import io
@@ -17,22 +17,22 @@ ORIENTATION_MARKS = (b"eXIf", b"Exif", b"EXIF", b"Orientation", b"Raw profile ty
 SHARD_FORMATS = ("PNG", "JPEG", "WEBP")
 FILE_FORMATS = (*SHARD_FORMATS, "BMP", "GIF", "TIFF")  # never EPS, which starts Ghostscript
 JPEG_SIGNATURE = b"\xff\xd8"
-SCAN_MARKER = b"\xff\xda"
+START_OF_SCAN = 0xFFDA  # ITU T.81, table B.1
 MAX_SCANS = 100  # encoders write about ten
 DEEP_TO_BYTE = 257  # 65535 / 255
-# A damaged file is an error or none: Pillow's warnings would only fill the log.
+# A damaged file either raises an error or is usable: Pillow's warnings would only fill the log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-GREY_BITS = {"L;2": 2, "L;4": 4}  # of a PNG's pixel
+GREY_BITS = {"L;2": 2, "L;4": 4}  # Pillow's raw mode of a PNG -> bits per pixel
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F"})
 
 
 def open_image(
     content: bytes, formats: tuple[str, ...] = FILE_FORMATS, max_pixels: int | None = None
 ) -> Image.Image:
-    """The decoded image; of an animation its first frame.
+    """Decode an image file; of an animation, decode the first frame.
 
-    Raises `ValueError` where the content is no whole image of one of the formats, or claims more
-    than `max_pixels`, which is checked before any pixel is decoded.
+    Raises `ValueError` if the content is not a complete image in one of the formats, or if its
+    header announces more than `max_pixels`. That is checked before any pixel is decoded.
     """
     refuse_scan_bomb(content)
     try:
@@ -41,50 +41,55 @@ def open_image(
             check_pixels(image.height, image.width, max_pixels)
         stored = str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
         image.load()
-        _mend_transparency(image, stored)
-    except Image.DecompressionBombError as error:
-        limit = f"; its pixels are over data.max_pixels={max_pixels}" if max_pixels else ""
-        raise ValueError(f"{error}{limit}") from None
-    except Exception as error:  # a damaged file meets every exception of Python inside Pillow
+        _rescale_transparency(image, stored)
+    except Image.DecompressionBombError as error:  # Pillow's own limit
+        raise ValueError(str(error).partition(",")[0]) from None
+    except Exception as error:  # a damaged file can raise any exception inside Pillow
         raise ValueError(_reason(error)) from None
     return image
 
 
 def refuse_scan_bomb(content: bytes) -> None:
-    """`ValueError` for a JPEG of very many scans: each costs as much time as an image."""
-    # Compressed data never hold the marker, an embedded thumbnail or colour profile rarely.
-    if content.startswith(JPEG_SIGNATURE) and (scans := content.count(SCAN_MARKER)) > MAX_SCANS:
-        raise ValueError(f"a JPEG of {scans:,} scans; {MAX_SCANS} are the most")
+    """Raise `ValueError` for a JPEG with very many scans: each costs as much time as an image."""
+    if not content.startswith(JPEG_SIGNATURE):
+        return
+    # Compressed data never contains the marker; a thumbnail or a colour profile rarely does.
+    scans = content.count(START_OF_SCAN.to_bytes(2, "big"))
+    if scans > MAX_SCANS:
+        raise ValueError(f"a JPEG with {scans:,} scans; at most {MAX_SCANS} are accepted")
 
 
 def check_pixels(height: int, width: int, max_pixels: int) -> None:
-    """`ValueError` where an image claims more pixels than are allowed."""
+    """Raise `ValueError` if an image has more pixels than allowed."""
     if height * width > max_pixels:
-        raise ValueError(f"{width}×{height} pixels are over data.max_pixels={max_pixels}")
+        raise ValueError(f"{width}×{height} pixels exceed data.max_pixels={max_pixels}")
 
 
 def count_channels(image: Image.Image) -> Literal[1, 3]:
-    """1 for grey images, 3 for colour."""
+    """Return 1 for a grey image and 3 for a colour image."""
     return 1 if image.mode in GREY_MODES or image.mode.startswith("I;16") else 3
 
 
 def turn_upright(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF says; `ValueError` where that cannot be read."""
+    """Rotate and mirror an image as its EXIF orientation says.
+
+    Raises `ValueError` if the EXIF data cannot be read.
+    """
     try:
         return ImageOps.exif_transpose(image)
     except Exception as error:
-        raise ValueError(f"its EXIF cannot be read ({_reason(error)})") from None
+        raise ValueError(f"its EXIF data cannot be read ({_reason(error)})") from None
 
 
 def read_header(content: bytes) -> tuple[int, int, Literal[1, 3]]:
-    """Height and width as the image stands upright, and channels, without decoding it.
+    """Return the height and width of the upright image and its channels, without decoding it.
 
-    Raises `ValueError` where it has no such header.
+    Raises `ValueError` if the content does not begin with the header of a supported image.
     """
     try:
         image = Image.open(io.BytesIO(content), formats=SHARD_FORMATS)
         turned = False
-        # Asked for its EXIF, Pillow decodes a PNG that has none.
+        # `getexif` would decode a whole PNG that has no EXIF data.
         if any(mark in content for mark in ORIENTATION_MARKS):
             turned = image.getexif().get(EXIF_ORIENTATION, 1) in QUARTER_TURNS
     except Exception as error:
@@ -94,10 +99,10 @@ def read_header(content: bytes) -> tuple[int, int, Literal[1, 3]]:
 
 
 def convert(image: Image.Image, channels: int) -> Image.Image:
-    """The image upright, in 8 bits of grey (1 channel) or RGB (3), on white where it is clear.
+    """Turn an image upright and convert it to 8-bit grey (1 channel) or RGB (3 channels).
 
-    16 bits become 8 by scaling. Raises `ValueError` for pixels of 32 bits, integer or float,
-    whose range no file says.
+    Transparent pixels are composited on white, and 16-bit values are scaled to 8 bits. Raises
+    `ValueError` for 32-bit pixels, integer or float, because no file states their range.
     """
     image = turn_upright(image)
     mode = "L" if channels == 1 else "RGB"
@@ -115,11 +120,11 @@ def convert(image: Image.Image, channels: int) -> Image.Image:
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits in 8; a transparent value is laid on white."""
+    """Convert 16-bit grey to 8 bits; pixels of the transparent value become white."""
     # Pillow before 11 opened 16-bit PNGs in 32 bits.
     if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG")):
         raise ValueError(
-            f"pixels of 32 bits (mode {image.mode}) have no agreed range; save it in 8 or 16 bits"
+            f"32-bit pixels (mode {image.mode}) have no agreed range; save it with 8 or 16 bits"
         )
     deep = np.asarray(image).astype(np.uint16)
     pixels = (deep / DEEP_TO_BYTE).round().astype(np.uint8)
@@ -129,11 +134,12 @@ def _from_deep(image: Image.Image) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def _mend_transparency(image: Image.Image, stored: str) -> None:
-    """Make the transparent value of a PNG `stored` so (Pillow's name of it) that of its pixels.
+def _rescale_transparency(image: Image.Image, stored: str) -> None:
+    """Scale the transparent value of a PNG like its pixels; `stored` is Pillow's raw mode.
 
-    Pillow spreads grey of few bits over 0 to 255, but not that value. `ValueError` for colour of
-    16 bits, of which it keeps eight: too few to tell which pixels have the value.
+    Pillow scales grey of 2 or 4 bits to the range 0 to 255, but not the transparent value. Raises
+    `ValueError` for 16-bit colour: Pillow keeps eight bits of each value, too few to tell which
+    pixels are transparent.
     """
     clear = image.info.get("transparency")
     if clear is None:
@@ -141,12 +147,16 @@ def _mend_transparency(image: Image.Image, stored: str) -> None:
     if stored == "RGB;16B":
         raise ValueError("16-bit colour with a transparent colour; save it with an alpha channel")
     if stored in GREY_BITS:
-        most = 2 ** GREY_BITS[stored] - 1  # bits beyond those of a pixel do not count
-        image.info["transparency"] = (clear & most) * (255 // most)
+        highest = 2 ** GREY_BITS[stored] - 1  # the standard ignores bits beyond those of a pixel
+        image.info["transparency"] = (clear & highest) * (255 // highest)
 
 
 def resize(image: Image.Image, size: tuple[int, int], crop: bool = True) -> Image.Image:
-    """The image in this (height, width), by Lanczos: its middle, or all of it on black."""
+    """Resize an image to (height, width) with a Lanczos filter.
+
+    With `crop` the centre is cut to the aspect ratio; without it the whole image is kept and
+    padded with black.
+    """
     height, width = size
     if image.size == (width, height):
         return image
@@ -155,7 +165,7 @@ def resize(image: Image.Image, size: tuple[int, int], crop: bool = True) -> Imag
 
 
 def describe_conversion(image: Image.Image) -> str:
-    """What is special about an image, for a summary; empty where nothing is."""
+    """Name what had to be converted about an image, for a summary; empty if nothing."""
     if image.getexif().get(EXIF_ORIENTATION, 1) != 1:
         return "rotated by EXIF"
     if image.mode.startswith("I"):
@@ -170,5 +180,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ValueError) and text:
         return text[0]
     if "cannot identify image file" in str(error):
-        return "no such image"
+        return "not an image in a supported format"
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

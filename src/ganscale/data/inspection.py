@@ -1,4 +1,4 @@
-"""What a packed set holds, and whether it is what its manifest says."""
+"""Inspection of a packed dataset: a summary, its first images, and a full verification."""
 
 import os
 from collections import Counter
@@ -16,18 +16,18 @@ from ganscale.data.shards.index import CHECKSUM, LABEL, NO_CHECKSUM, OFFSET, SIZ
 from ganscale.data.shards.manifest import Manifest
 from ganscale.data.shards.storage import open_storage
 from ganscale.errors import GanscaleError
-from ganscale.files import open_regular_file, sha256_of_file
+from ganscale.files import open_regular_file, read_at, sha256_of_file
 from ganscale.terminal import printable
 
 SHEET_IMAGES = 100
-SHEET_SIDE = 64  # pixels of an image where they differ in size
+SHEET_SIDE = 64  # pixels; images of different sizes are resized to this square
 MAX_CLASSES_SHOWN = 20
 
 
 def summary(location: str, manifest: Manifest) -> list[str]:
-    """Say in a few lines what a set is; labels are counted in a folder, not at an address."""
+    """Describe a dataset in a few lines; count its labels if it is in a folder of this machine."""
     size = sum(shard.bytes for shard in manifest.shards)
-    shape = "different sizes" if manifest.varied else f"{manifest.height}×{manifest.width}"
+    shape = "different sizes" if manifest.has_mixed_sizes else f"{manifest.height}×{manifest.width}"
     lines = [
         f"{location}: {manifest.samples:,} images of {shape}, "
         f"{manifest.channels} channel{'s' if manifest.channels > 1 else ''}, "
@@ -55,25 +55,25 @@ def _label_counts(location: str, manifest: Manifest) -> Counter[int]:
 def first_images(location: str, manifest: Manifest) -> NDArray[np.uint8]:
     """Return the first images of the first shard, uint8 (N, H, W, C), all of one size.
 
-    Raises `GanscaleError` where one cannot be shown as the manifest describes it.
+    Raises `GanscaleError` if one of them cannot be decoded or does not match the manifest.
     """
     data = Data(path=location)
     storage = open_storage(location, data)
     shard = manifest.shards[0]
     table = storage.index(shard, len(manifest.classes))
-    side = SHEET_SIDE if manifest.varied else None
+    side = SHEET_SIDE if manifest.has_mixed_sizes else None
     images = []
     with open_regular_file(storage.tar(shard)) as file:
-        # What the index says of sizes was compared with the manifest's, and both may be forged.
+        # The index was checked only against the manifest, and a stranger may have forged both.
         if (found := os.fstat(file.fileno()).st_size) != shard.bytes:
             raise GanscaleError(
-                f"{location}: shard {shard.name}: {found:,} bytes, the manifest says "
-                f"{shard.bytes:,}; pack or index the set again"
+                f"{location}: shard {shard.name}: {found:,} bytes, but the manifest says "
+                f"{shard.bytes:,}; pack or index the dataset again"
             )
         for row, (offset, size) in enumerate(table[:SHEET_IMAGES, [OFFSET, SIZE]].tolist()):
-            file.seek(offset)
             try:
-                image = open_image(file.read(size), SHARD_FORMATS, data.max_pixels)
+                content = read_at(file.fileno(), offset, size)
+                image = open_image(content, SHARD_FORMATS, data.max_pixels)
                 shown = convert(image, manifest.channels)
             except ValueError as error:
                 raise GanscaleError(
@@ -82,7 +82,7 @@ def first_images(location: str, manifest: Manifest) -> NDArray[np.uint8]:
             if not side and shown.size != (manifest.width, manifest.height):
                 raise GanscaleError(
                     f"{location}: shard {shard.name}, sample {row} has {shown.width}×"
-                    f"{shown.height} pixels in a set of {manifest.width}×{manifest.height}"
+                    f"{shown.height} pixels in a dataset of {manifest.width}×{manifest.height}"
                 )
             shown = shown.resize((side, side)) if side else shown
             images.append(np.array(shown).reshape(*shown.size[::-1], -1))
@@ -109,13 +109,13 @@ def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
         table = storage.index(shard, len(manifest.classes))
         tar = storage.tar(shard)
         if sha256_of_file(tar) != shard.sha256:
-            return [f"{shard.name}: its SHA-256 is not the manifest's"]
+            return [f"{shard.name}: its SHA-256 differs from the manifest's"]
         found = index_tar(tar)
     except (GanscaleError, OSError) as error:
         return [f"{shard.name}: {error}"]
     if len(found) != len(table):
         return [f"{shard.index_name}: does not describe {shard.name}"]
-    # Labels may have come from elsewhere than the tar's own `cls` members.
+    # The labels of the index need not come from the `cls` members of the tar.
     if not (found[:, LABEL] >= 0).any():
         found[:, LABEL] = table[:, LABEL]
     found[table[:, CHECKSUM] == NO_CHECKSUM, CHECKSUM] = NO_CHECKSUM
@@ -124,9 +124,8 @@ def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
     faults = []
     with open_regular_file(tar) as file:
         for row, (offset, size) in enumerate(table[:, [OFFSET, SIZE]].tolist()):
-            file.seek(offset)
-            content = file.read(size)
             try:
+                content = read_at(file.fileno(), offset, size)
                 height, width, _ = read_header(content)
                 shape = (
                     manifest.channels,

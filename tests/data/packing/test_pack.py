@@ -8,7 +8,8 @@ import pytest
 import webdataset as wds
 from PIL import Image
 
-from ganscale.data.packing.pack import Packing, pack
+from ganscale.data.packing.pack import pack
+from ganscale.data.packing.shard_writer import Packing
 from ganscale.data.packing.sources import ArraySource, digits_source, open_source
 from ganscale.data.shards.index import LABEL, index_path
 from ganscale.data.shards.manifest import load_manifest
@@ -73,7 +74,7 @@ def test_finished_shards_are_kept_and_the_rest_is_made(tmp_path: Path) -> None:
 def test_another_set_in_the_folder_is_left_alone(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     pack(digits_source(), folder, Packing(), 1, quiet)
-    with pytest.raises(GanscaleError, match="another packing"):
+    with pytest.raises(GanscaleError, match="another packed dataset"):
         pack(digits_source(), folder, Packing(size=16), 1, quiet)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")

@@ -43,5 +43,5 @@ def test_class_shares_of_a_mixture_are_weighted(tmp_path: Path) -> None:
 def test_a_dataset_without_any_label_is_refused(tmp_path: Path) -> None:
     images, _ = digit_arrays()
     path = packed(tmp_path / "set", images[:20], np.full(20, -1), 2)
-    with pytest.raises(GanscaleError, match=r"data\.classes=2: no sample of .* has a class"):
+    with pytest.raises(GanscaleError, match=r"data\.classes=2: no sample of .* has a label"):
         shares(path, tmp_path)

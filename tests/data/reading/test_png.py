@@ -84,7 +84,7 @@ def test_as_many_pixels_as_the_header_says_and_no_more(rows: bytes) -> None:
     assert plain.scanlines(with_data(zlib.compress(b"\0" * 72))) == b"\0" * 72
     content = with_data(zlib.compress(rows))
     tracemalloc.start()
-    with pytest.raises(ValueError, match="not as many pixels"):
+    with pytest.raises(ValueError, match="data does not match its size"):
         plain.scanlines(content)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -93,7 +93,7 @@ def test_as_many_pixels_as_the_header_says_and_no_more(rows: bytes) -> None:
 
 def test_data_that_end_before_their_own_checksum_are_an_error() -> None:
     compressed = zlib.compress(b"\0" * 72)
-    with pytest.raises(ValueError, match="not as many pixels"):
+    with pytest.raises(ValueError, match="data does not match its size"):
         PlainPng((1, 8, 8)).scanlines(with_data(compressed[:-2]))
 
 
@@ -108,7 +108,7 @@ def test_rows_of_different_or_unknown_filters_are_left_to_a_decoder() -> None:
 def test_a_flipped_bit_in_the_data_or_its_checksum_is_an_error(at: int) -> None:
     content = bytearray(encode(RNG.integers(0, 256, (8, 8, 1), dtype=np.uint8)))
     content[at] ^= 1
-    with pytest.raises(ValueError, match="checksum does not hold"):
+    with pytest.raises(ValueError, match="checksum mismatch"):
         PlainPng((1, 8, 8)).scanlines(bytes(content))
     with pytest.raises(ValueError, match="a damaged PNG"):
         PlainPng((1, 8, 8)).scanlines(with_data(b"no zlib stream"))

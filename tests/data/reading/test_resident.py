@@ -113,6 +113,8 @@ def test_no_room_for_the_set_is_a_message(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(GanscaleError, match=r"no room for the decoded set.* use data.reader=index"):
+    with pytest.raises(
+        GanscaleError, match=r"no space for the decoded dataset.* use data.reader=index"
+    ):
         on_ranks((2,), opened(data(digits, reader="resident")))
     assert not list(shared_memory.iterdir())

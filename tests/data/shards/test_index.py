@@ -64,7 +64,11 @@ def damaged_tables() -> dict[str, tuple[object, str]]:
 
         return change
 
-    outside, labels, no_index = "points outside it", "has labels that are none of", "is not one"
+    outside, labels, no_index = (
+        "points outside the shard",
+        "has labels outside the",
+        "is not a numpy file",
+    )
     return {
         "far": (changed(OFFSET, 2**62), outside),
         "before": (changed(OFFSET, -512), outside),
@@ -72,7 +76,7 @@ def damaged_tables() -> dict[str, tuple[object, str]]:
         "negative": (changed(SIZE, -5), outside),
         "label": (changed(LABEL, 10), labels),
         "negative label": (changed(LABEL, -2), labels),
-        "short": (lambda table: table[:-1], "399 samples, the manifest says 400"),
+        "short": (lambda table: table[:-1], "399 samples, but the manifest says 400"),
         "floats": (lambda table: table.astype(float), no_index),
         "flat": (lambda table: table.ravel(), no_index),
         "wide": (lambda table: table.repeat(2, axis=1)[:9], no_index),
@@ -95,7 +99,7 @@ def test_a_forged_index_is_named(copy: Path, damage: str) -> None:
 def test_bytes_that_are_no_index_are_named(copy: Path, content: bytes) -> None:
     index_path(copy / SHARD).write_bytes(content)
     forge(copy)
-    with pytest.raises(GanscaleError, match="its index is not one"):
+    with pytest.raises(GanscaleError, match="its index is not a numpy file"):
         read(copy)
 
 
@@ -104,7 +108,7 @@ def test_a_shape_that_the_file_does_not_hold_takes_no_memory(copy: Path) -> None
     content = index.read_bytes().replace(b"(400, 4), } ", b"(40000000, 4), }")
     index.write_bytes(content)
     forge(copy)
-    with pytest.raises(GanscaleError, match=r"its index is not one|cut off"):
+    with pytest.raises(GanscaleError, match=r"its index is not a numpy file|truncated"):
         read(copy)
 
 
@@ -180,7 +184,7 @@ def test_classes_in_json(tmp_path: Path, value: object, label: int) -> None:
 def test_a_compressed_tar_has_no_offsets(tmp_path: Path) -> None:
     path = tar(tmp_path / "x.tar", {"a.png": png()})
     path.write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(GanscaleError, match="compressed by gzip: decompress it"):
+    with pytest.raises(GanscaleError, match="compressed with gzip; decompress it first"):
         index_shards([str(path)], tmp_path / "index")
 
 
@@ -195,7 +199,9 @@ def test_a_compressed_tar_is_not_inflated_by_a_stream(
         folder = server.url if place == "server" else str(tmp_path)
         data = Data(path=f"{folder}/1.tar", reader="streaming", workers=0, resolution=8)
         data = data.model_copy(update={"cache": str(tmp_path / "cache")})
-        with pytest.raises(GanscaleError, match=r"1\.tar: compressed by \w+: decompress it"):
+        with pytest.raises(
+            GanscaleError, match=r"1\.tar: compressed with \w+; decompress it first"
+        ):
             next(stream(data, (1, 8, 8), 1, 0, 0, 0))
         data = data.model_copy(update={"path": f"{folder}/{{0..1}}.tar", "on_error": "skip"})
         assert next(stream(data, (1, 8, 8), 1, 0, 0, 0)).labels.tolist() == [-1]
@@ -212,13 +218,15 @@ def test_images_too_long_for_a_manifest(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("L", (70000, 1)).save(buffer, "PNG")
     path = tar(tmp_path / "x.tar", {"a.png": buffer.getvalue()})
-    with pytest.raises(GanscaleError, match=r"x\.tar: images of 70000×1 pixels; no side may"):
+    with pytest.raises(
+        GanscaleError, match=r"x\.tar: images of 70000×1 pixels; no side may exceed"
+    ):
         index_shards([str(path)], tmp_path / "index")
 
 
 def test_a_shard_whose_name_is_not_utf_8(tmp_path: Path) -> None:
     path = tar(tmp_path / os.fsdecode(b"caf\xe9.tar"), {"a.png": png()})
-    with pytest.raises(GanscaleError, match=r"no set can be made .*name"):
+    with pytest.raises(GanscaleError, match=r"cannot be described in a manifest .*name"):
         index_shards([str(path)], tmp_path / "index")
 
 
@@ -227,10 +235,10 @@ def test_a_damaged_header_is_not_the_end_of_the_archive(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[4 * 1024 + 3] ^= 1  # the header of the fifth member
     path.write_bytes(content)
-    with pytest.raises(GanscaleError, match="damaged or cut off at byte 4,096"):
+    with pytest.raises(GanscaleError, match="damaged or truncated at byte 4,096"):
         index_tar(path)
     path.write_bytes(content[: 4 * 1024])
-    with pytest.raises(GanscaleError, match="damaged or cut off at byte 4,096"):
+    with pytest.raises(GanscaleError, match="damaged or truncated at byte 4,096"):
         index_tar(path)
 
 
@@ -276,7 +284,7 @@ def test_a_forged_size_is_not_read_for_the_sheet(copy: Path, tmp_path: Path) -> 
     manifest.model_copy(update={"shards": (first, *others)}).save(copy)
     tracemalloc.start()
     try:
-        with pytest.raises(GanscaleError, match=r"bytes, the manifest says 4,294,967,296"):
+        with pytest.raises(GanscaleError, match=r"bytes, but the manifest says 4,294,967,296"):
             write_sheet(str(copy), load_manifest(copy), tmp_path / "sheet.png")
         assert tracemalloc.get_traced_memory()[1] < 1 << 26
     finally:
@@ -303,7 +311,7 @@ def test_names_of_members_are_not_obeyed_by_a_terminal(
         ({"channels": 2}, "channels"),
         ({"format": 99}, "format"),
         ({"height": 0}, "height"),
-        ({"height": None}, "a height or a width alone"),
+        ({"height": None}, "height and width must both be given"),
         ({"height": 10**9, "width": 10**9}, "height"),
         ({"classes": 5}, "classes"),
         ({"surprise": 1}, "surprise"),
@@ -325,12 +333,12 @@ def test_manifests_of_nothing_that_is_known(
         ({"samples": 0}, "without samples"),
         ({"samples": 10**30}, "samples"),
         ({"samples": 2**40}, r"cannot have [\d,]+ samples in [\d,]+ bytes"),
-        ({"samples": 2**40, "bytes": 2**50}, "16,777,216 are the most"),
+        ({"samples": 2**40, "bytes": 2**50}, "16,777,216 samples are the maximum"),
         ({"bytes": -1}, "bytes"),
         ({"sha256": "x"}, "sha256"),
-        ({"name": ""}, "which no file can be"),
-        ({"name": ".."}, "which no file can be"),
-        ({"name": "a\0b"}, "which no file can be"),
+        ({"name": ""}, "not a valid file name"),
+        ({"name": ".."}, "not a valid file name"),
+        ({"name": "a\0b"}, "not a valid file name"),
         ({"name": "file:///etc/passwd"}, "such addresses are not fetched"),
         ({"name": "reference://x"}, "such addresses are not fetched"),
         ({"name": "http://x::file:///etc/passwd"}, "such addresses are not fetched"),
@@ -362,7 +370,7 @@ def test_a_manifest_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_the_tar_that_webdataset_writes_ends_as_it_must(tmp_path: Path) -> None:
-    """Guard of `damaged or cut off`: members of any size, padded to any record."""
+    """Guard of `damaged or truncated`: members of any size, padded to any record."""
     for size in (0, 1, 511, 512, 513, 10240):
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:

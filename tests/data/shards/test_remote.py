@@ -52,7 +52,9 @@ def test_a_server_that_never_mends_is_named(digits: Path, tmp_path: Path, fault:
     with serving(digits) as server:
         images = ImageSet(remote(server.url, tmp_path / "cache"))
         server.faults = (fault,) * 100
-        with pytest.raises(GanscaleError, match=r"shard-000000\.tar: cannot be had after 6 tries"):
+        with pytest.raises(
+            GanscaleError, match=r"shard-000000\.tar: download failed after 6 attempts"
+        ):
             images.reader().read(np.array([0]))
 
 
@@ -74,7 +76,7 @@ def test_a_server_that_never_ends_is_given_up(
     name: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cache_module, "TRIES", 1)
+    monkeypatch.setattr(cache_module, "MAX_ATTEMPTS", 1)
     monkeypatch.setattr(download, "GRACE_S", 0.5)
     monkeypatch.setattr("ganscale.data.shards.storage.MAX_MANIFEST_BYTES", 10**5)
     started = time.monotonic()
@@ -90,18 +92,18 @@ def test_a_bound_above_the_caches_is_none(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A manifest that lists many samples allows a large index."""
-    monkeypatch.setattr(cache_module, "TRIES", 1)
+    monkeypatch.setattr(cache_module, "MAX_ATTEMPTS", 1)
     with serving(digits) as server:
         server.faults_of["shard-000000.index.npy"] = "flood"
         url = f"{server.url}/shard-000000.index.npy"
         with pytest.raises(GanscaleError, match="is larger than 100,000 bytes"):
-            ShardCache(tmp_path, 10**5).fetch(url, most=10**7)
+            ShardCache(tmp_path, 10**5).fetch(url, max_bytes=10**7)
 
 
 def test_what_is_not_there_is_not_asked_for_again(digits: Path, tmp_path: Path) -> None:
     with (
         serving(tmp_path) as server,
-        pytest.raises(GanscaleError, match=r"manifest\.json: cannot be had after 1 tries.*404"),
+        pytest.raises(GanscaleError, match=r"manifest\.json: download failed after 1 attempt.*404"),
     ):
         ImageSet(remote(server.url, tmp_path / "cache"))
 
@@ -296,7 +298,7 @@ def test_an_s3_like_address_goes_through_fsspec(digits: Path, tmp_path: Path) ->
             memory.pipe(f"/bucket/{path.name}", path.read_bytes())
     images = ImageSet(remote("memory://bucket", tmp_path / "cache"))
     assert len(images.reader().read(np.arange(5)).images) == 5
-    with pytest.raises(GanscaleError, match=r"after 1 tries .FileNotFoundError"):
+    with pytest.raises(GanscaleError, match=r"after 1 attempt .FileNotFoundError"):
         ImageSet(remote("memory://elsewhere", tmp_path / "cache"))
 
 
@@ -311,7 +313,7 @@ def test_a_file_systems_own_errors_are_messages_too(
 
     monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.open", opened)
     monkeypatch.setattr("ganscale.data.shards.shard_cache.time.sleep", lambda seconds: None)
-    with pytest.raises(GanscaleError, match=r"after 6 tries .CredentialsError: unable to"):
+    with pytest.raises(GanscaleError, match=r"after 6 attempts .CredentialsError: unable to"):
         ImageSet(remote("memory://bucket", tmp_path / "cache"))
 
 

@@ -1,1 +1,1 @@
-"""From images of any kind to shards."""
+"""Packing of images from any source into shards."""

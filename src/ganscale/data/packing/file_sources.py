@@ -15,17 +15,17 @@ from ganscale.data.shards.index import LABEL, OFFSET, SIZE, index_tar
 from ganscale.data.shards.manifest import MANIFEST, SHEET, load_manifest
 from ganscale.data.shards.storage import expand_braces
 from ganscale.errors import GanscaleError
-from ganscale.files import open_regular_file, read_regular_file
+from ganscale.files import open_regular_file, read_at, read_regular_file
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-MAX_IMAGE_BYTES = 1 << 30  # of a file, and of what an archive makes of it
+MAX_IMAGE_BYTES = 1 << 30  # of a file, also when it is decompressed from an archive
 
 
 class FileSource:
     """Image files in a folder, zip or tar.
 
-    Classes come from a label file where one is given, else from the folders that hold the images;
-    images in one folder have none.
+    The classes come from the label file if there is one, otherwise from the names of the folders
+    that hold the images. If all images lie in one folder, they have no classes.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class FileSource:
         self._names = sorted(n for n in names if _is_image(n))
         if not self._names:
             raise GanscaleError(
-                f"{path}: no image files in it (looked for {', '.join(sorted(IMAGE_SUFFIXES))})"
+                f"{path}: contains no image files (looked for {', '.join(sorted(IMAGE_SUFFIXES))})"
             )
         if label_file is not None:
             labels = read_labels(label_file)
@@ -64,17 +64,17 @@ class FileSource:
         return self._open_reader(self.path)
 
     def label(self, i: int) -> int:
-        """Index into `classes`, or -1 where all images lie in one folder."""
+        """Return the index into `classes`, or -1 if there are no classes."""
         return self._labels[i]
 
     def image(self, i: int) -> Image.Image:
-        """The decoded image."""
+        """Return the decoded image."""
         name = self._names[i]
         return load_image(lambda: self._reader(name), f"{self.path}: '{name}'")
 
 
 class ShardSource:
-    """The shards of another WebDataset, to be packed anew."""
+    """The shards of another WebDataset, to be packed again."""
 
     def __init__(self, name: str, paths: list[Path]):
         self.description = Path(name).name
@@ -91,24 +91,23 @@ class ShardSource:
         return len(self._table)
 
     def label(self, i: int) -> int:
-        """Index into `classes`, or -1."""
+        """Return the index into `classes`, or -1 for none."""
         return int(self._table[i, LABEL])
 
     def image(self, i: int) -> Image.Image:
-        """The decoded image."""
+        """Return the decoded image."""
         path = self._paths[self._shard[i]]
         offset, size = map(int, self._table[i, [OFFSET, SIZE]])
 
         def read() -> bytes:
             with open_regular_file(path) as file:
-                file.seek(offset)
-                return file.read(size)
+                return read_at(file.fileno(), offset, size)
 
         return load_image(read, f"{path}: sample {i}")
 
 
 def shard_paths(name: str) -> list[Path]:
-    """The tars of a folder that holds only those, or that a brace pattern names; else none."""
+    """Return the tars of a folder without images or subfolders, or of a brace pattern; else []."""
     folder = Path(name)
     if folder.is_dir():
         tars = sorted(folder.glob("*.tar"))
@@ -123,16 +122,16 @@ Reader = Callable[[str], bytes]
 
 
 def load_image(read: Callable[[], bytes], where: str) -> Image.Image:
-    """The decoded image; `GanscaleError` naming it where it cannot be read."""
+    """Read and decode an image; raise `GanscaleError` naming it if that fails."""
     try:
         return open_image(read())
-    except Exception as error:  # a damaged archive meets every exception of Python
+    except Exception as error:  # a damaged archive can raise any exception
         reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise GanscaleError(f"{where} is no readable image ({reason})") from None
+        raise GanscaleError(f"{where} is not a readable image ({reason})") from None
 
 
 def natural(name: str) -> tuple[int, str]:
-    """Numbers in their own order, before words."""
+    """Return a sort key that puts numbers in numerical order, before words."""
     is_number = name.isascii() and name.isdecimal() and len(name) < 10
     return (int(name), name) if is_number else (10**9, name)
 
@@ -158,7 +157,7 @@ def _zip_reader(path: Path) -> Reader:
 
 
 def _tar_reader(path: Path) -> Reader:
-    archive = tarfile.open(path)  # noqa: SIM115 - stays open as long as the source
+    archive = tarfile.open(path)  # noqa: SIM115 - it stays open as long as the source
 
     def read(name: str) -> bytes:
         member = archive.getmember(name)
@@ -172,41 +171,41 @@ def _tar_reader(path: Path) -> Reader:
 
 
 def _refuse_large(size: int) -> None:
-    """An archive of some kilobytes may hold a file of many gigabytes."""
+    """Raise `ValueError` for a huge member: an archive of kilobytes can hold one of gigabytes."""
     if size > MAX_IMAGE_BYTES:
         raise ValueError(f"{size:,} bytes are too many for an image")
 
 
 def folder_source(path: Path, labels: Path | None = None) -> FileSource:
-    """Every image below a folder; the folder that holds an image is its class."""
+    """Return a source of all images below a folder; the folder of an image is its class."""
     names = (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
     return FileSource(path, names, _folder_reader, labels)
 
 
 def zip_source(path: Path, labels: Path | None = None) -> FileSource:
-    """Every image in a zip; the folder that holds an image is its class."""
+    """Return a source of all images in a zip; the folder of an image is its class."""
 
     def names() -> list[str]:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
 
-    return FileSource(path, _listed(names, path, "zip"), _zip_reader, labels)
+    return FileSource(path, _list_members(names, path, "zip"), _zip_reader, labels)
 
 
 def tar_source(path: Path, labels: Path | None = None) -> FileSource:
-    """Every image in a tar, compressed or not; the folder that holds an image is its class."""
+    """Return a source of all images in a tar, compressed or not; an image's folder is its class."""
 
     def names() -> list[str]:
         with tarfile.open(path) as archive:
             return [member.name for member in archive if member.isfile()]
 
-    return FileSource(path, _listed(names, path, "tar"), _tar_reader, labels)
+    return FileSource(path, _list_members(names, path, "tar"), _tar_reader, labels)
 
 
-def _listed(names: Callable[[], list[str]], path: Path, kind: str) -> list[str]:
+def _list_members(names: Callable[[], list[str]], path: Path, kind: str) -> list[str]:
     try:
         return names()
-    except Exception as error:  # a damaged archive meets every exception of Python
+    except Exception as error:  # a damaged archive can raise any exception
         raise GanscaleError(
             f"{path}: not a readable {kind} ({type(error).__name__}: {error})"
         ) from None

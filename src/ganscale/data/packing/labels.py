@@ -1,4 +1,4 @@
-"""Labels from a file beside the images: CSV or JSON, by file name."""
+"""Label files beside the images: CSV or JSON, from file name to class."""
 
 import csv
 import io
@@ -13,11 +13,11 @@ MAX_BYTES = 1 << 31
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """File name to class name.
+    """Read a label file; return a dictionary from file name to class name.
 
-    A CSV has a header and the file name in its first column, the class in its second. A JSON is
-    `{"name": class}`, `[["name", class], …]`, or `{"labels": [["name", class], …]}` as StyleGAN's
-    `dataset.json` has it. Raises `GanscaleError` naming the file where it is neither.
+    A CSV file has a header, the file name in its first column and the class in its second. A JSON
+    file is `{"name": class}`, `[["name", class], …]`, or `{"labels": [["name", class], …]}` as in
+    StyleGAN's `dataset.json`. Raises `GanscaleError` naming the file if it is none of these.
     """
     try:
         text = read_regular_file(path, MAX_BYTES).decode()
@@ -31,13 +31,13 @@ def read_labels(path: Path) -> dict[str, str]:
         return {str(name): str(label) for name, label in pairs}
     except (OSError, ValueError, IndexError, TypeError, RecursionError, csv.Error) as error:
         raise GanscaleError(
-            f"{path}: not a label file ({error}); a CSV of `name,class` with a header, or a JSON "
-            'object {"name": class}'
+            f"{path}: not a label file ({error}); give a CSV file of `name,class` with a header, "
+            'or a JSON object {"name": class}'
         ) from None
 
 
 def class_of(name: str, labels: dict[str, str], source: Path) -> str:
-    """The class of a file, looked up by its path in the source and then by its bare name."""
+    """Return the class of a file, looked up by its path in the source, then by its bare name."""
     for key in (name, PurePosixPath(name).name):
         if key in labels:
             return labels[key]

@@ -7,15 +7,18 @@ from threading import Thread
 
 
 def process_pool(processes: int, module: str) -> ProcessPoolExecutor:
-    """A pool for functions of `module`."""
-    # A fork of this process could hang on locks of its threads; the server imports once for all.
+    """Return a pool of worker processes for functions of `module`."""
+    # Forking this process could deadlock on its threads' locks; the server also imports only once.
     context = get_context("forkserver")
     context.set_forkserver_preload([module])
     return ProcessPoolExecutor(processes, context, initializer=_end_with_parent)
 
 
 def _end_with_parent() -> None:
-    """A killed parent tells nobody, and workers wait on a pipe that they hold open themselves."""
+    """Start a thread that ends this worker when its parent dies.
+
+    A killed parent cannot notify its workers, which wait on a pipe that they hold open themselves.
+    """
     parent = parent_process()
     assert parent is not None
 

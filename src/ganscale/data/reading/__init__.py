@@ -1,1 +1,1 @@
-"""From a packed set to batches: order, readers, decoding."""
+"""Reading of a packed dataset: order of the samples, readers, decoding and batches."""

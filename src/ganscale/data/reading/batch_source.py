@@ -1,4 +1,4 @@
-"""What the trainer reads from: exact batches of an indexed set, or a stream of shards."""
+"""The trainer's source of batches: exact batches of an indexed dataset, or a stream of shards."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from ganscale.engines.distributed import Ranks
 
 
 class BatchSource:
-    """This rank's part of every batch of a run."""
+    """Provides this rank's part of every batch of a run."""
 
     def __init__(self, experiment: Experiment, ranks: Ranks, rows: range, device: torch.device):
         self._experiment = experiment
@@ -39,7 +39,7 @@ class BatchSource:
         self._images = ImageSet(self._experiment.data)
 
     def batches(self, first: int, last: int) -> Iterator[Batch]:
-        """Batches number first … last - 1."""
+        """Return this rank's part of batches `first` … `last` - 1."""
         data = self._experiment.data
         if self._dataset is not None:
             return batches(self._dataset, first, last, data)
@@ -49,9 +49,10 @@ class BatchSource:
         return stream(data, shape, len(self._rows), seed, self._ranks.rank, first)
 
     def class_shares(self) -> Tensor | None:
-        """How often each class is drawn, (classes,); None where that is not known or not asked.
+        """Return the share of each class in the batches, (classes,), float64.
 
-        Every rank calls it; rank 0 looks and tells the others.
+        Returns None for an unconditional run and for the streaming reader, which does not know.
+        All ranks must call this; rank 0 reads the labels and sends the result to the others.
         """
         classes = self._experiment.data.classes
         if classes is None or self._dataset is None:
@@ -60,6 +61,6 @@ class BatchSource:
         return self._ranks.agree(lambda: self._images.class_shares() if first else None)[0]
 
     def whole_set(self) -> tuple[ImageSet, Reader]:
-        """The dataset and its reader, for a caller that needs all of it."""
+        """Return the dataset and its reader, for a caller that needs all samples."""
         assert self._dataset is not None, "the config refuses to evaluate a streaming run"
         return self._images, self._dataset.reader

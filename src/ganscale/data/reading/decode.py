@@ -1,7 +1,8 @@
-"""From the bytes of an image file to pixels, with nothing that a file could make it run.
+"""Decoding of image files that may be damaged or malicious.
 
-Three ways give the same pixels: a plain PNG of our own by zlib, a JPEG by libjpeg-turbo, and
-everything else by Pillow. Each reports a damaged file; torchvision's decoder crashes on one.
+Three decoders share the work: zlib for the plain PNGs that `ganscale pack` writes, libjpeg-turbo
+for JPEGs, and Pillow for everything else. Each reports a damaged file as an error, whereas
+torchvision's decoder may crash the process.
 """
 
 import struct
@@ -14,6 +15,7 @@ from ganscale.data.images import (
     EXIF_ORIENTATION,
     JPEG_SIGNATURE,
     SHARD_FORMATS,
+    START_OF_SCAN,
     check_pixels,
     convert,
     open_image,
@@ -24,14 +26,14 @@ from ganscale.data.reading.png import Bytes, PlainPng
 
 JPEG_MODES = {1: "GRAY", 3: "RGB"}
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-APP1, START_OF_SCAN = 0xFFE1, 0xFFDA
+APP1 = 0xFFE1
 FRAME_MARKERS = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
 
 
 class Decoder:
-    """Decodes the image files of a set into one shape (channels, height, width).
+    """Decodes the image files of a dataset into one shape (channels, height, width).
 
-    With `resize` an image of another size is brought to this one: the middle, by Lanczos.
+    With `resize`, an image of another size is cropped at the centre and resized (Lanczos).
     """
 
     def __init__(self, shape: tuple[int, int, int], max_pixels: int, resize: bool = False):
@@ -42,20 +44,23 @@ class Decoder:
         self.unfilter = self._plain.unfilter
 
     def scanlines(self, content: bytes) -> bytes | None:
-        """What `unfilter` makes pixels of, for many files at once; None where `decode` must."""
+        """Return the scanlines of a plain PNG, which `unfilter` turns into pixels.
+
+        Returns None for any other file; use `decode` for it.
+        """
         if not self._plain.is_announced(content):
             return None
         check_pixels(*self._size, self._max_pixels)
         return self._plain.scanlines(content)
 
     def decode(self, content: bytes, into: Bytes) -> None:
-        """Write the pixels of a PNG, JPEG or WebP file `into` (height, width, channels).
+        """Write the pixels of a PNG, JPEG or WebP file `into` (height, width, channels), uint8.
 
-        Raises `ValueError` where the content is no such image, claims more than `max_pixels`
-        (checked before any pixel is decoded) or has another size.
+        Raises `ValueError` if the content is not such an image, has another size, or announces
+        more than `max_pixels` (checked before any pixel is decoded).
         """
         if not content:
-            raise ValueError("an empty file")
+            raise ValueError("the file is empty")
         if content.startswith(JPEG_SIGNATURE) and self._decode_jpeg(content, into):
             return
         image = convert(open_image(content, SHARD_FORMATS, self._max_pixels), self._channels)
@@ -65,7 +70,7 @@ class Decoder:
         into[:] = np.asarray(image).reshape(into.shape)
 
     def _decode_jpeg(self, content: bytes, into: Bytes) -> bool:
-        """Decode by libjpeg-turbo, which is faster than Pillow; return False where it cannot."""
+        """Decode with libjpeg-turbo, which is faster than Pillow; return False if it cannot."""
         frame = _jpeg_frame(content)
         if frame is None or not frame.plain or frame.components not in (1, self._channels):
             return False
@@ -75,20 +80,22 @@ class Decoder:
         check_pixels(frame.height, frame.width, self._max_pixels)
         self._check_size(frame.height, frame.width)
         pixels = simplejpeg.decode_jpeg(content, JPEG_MODES[self._channels], buffer=into)
-        if pixels.shape != into.shape:  # two sizes in one file: the header's was not the decoder's
-            raise ValueError(f"decodes to {pixels.shape}")
+        if pixels.shape != into.shape:  # the file states two sizes, and the decoder used the other
+            raise ValueError(f"it decodes to shape {pixels.shape}, not {into.shape}")
         return True
 
     def _check_size(self, height: int, width: int) -> None:
         if (height, width) != self._size:
-            raise ValueError(f"{width}×{height} pixels in a set of {self._size[1]}×{self._size[0]}")
+            raise ValueError(
+                f"{width}×{height} pixels in a dataset of {self._size[1]}×{self._size[0]}"
+            )
 
 
 def decode_bytes(
     content: bytes, shape: tuple[int, int, int], max_pixels: int, resize: bool = False
 ) -> Bytes:
-    """The pixels of one file: uint8 of `shape` (channels, height, width); as `Decoder` says."""
-    if not resize:  # the shape may be what a stranger's manifest says
+    """Decode one file as `Decoder` does; return uint8 of `shape` (channels, height, width)."""
+    if not resize:  # the shape may come from a stranger's manifest
         check_pixels(*shape[1:], max_pixels)
     decoder = Decoder(shape, max_pixels, resize)
     pixels: Bytes = np.empty((1, *shape[1:], shape[0]), dtype=np.uint8)
@@ -105,11 +112,11 @@ class _Frame(NamedTuple):
     width: int
     components: int
     plain: bool
-    """8 bits, and nothing that turns the image."""
+    """8 bits per value, and no metadata that rotates the image."""
 
 
 def _jpeg_frame(content: bytes) -> _Frame | None:
-    """What a JPEG's headers (ITU T.81, B.2) say; None where they are not those of one image."""
+    """Parse the headers of a JPEG (ITU T.81, B.2); return None unless they are of one image."""
     position, plain, frame = 2, True, None
     while position + 10 <= len(content):
         marker, length = struct.unpack_from(">HH", content, position)
@@ -127,7 +134,7 @@ def _jpeg_frame(content: bytes) -> _Frame | None:
 
 
 def _is_upright(metadata: bytes) -> bool:
-    """Whether an APP1 segment leaves the image unturned; False too where it cannot be told."""
+    """Return whether an APP1 segment leaves the image unrotated; False if that is unclear."""
     if metadata.startswith(XMP):
         return b"Orientation" not in metadata
     if not metadata.startswith(EXIF):

@@ -1,4 +1,4 @@
-"""The set of a run as one thing: what it holds, in which order it is read, and through what."""
+"""The dataset of a run as one object: its properties, the order of its samples, and its reader."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from ganscale.errors import GanscaleError
 
 
 class ImageSet:
-    """One packed set, or several that are mixed."""
+    """One packed dataset, or a mixture of several."""
 
     def __init__(self, data: Data):
         self._data = data
@@ -49,28 +49,28 @@ class ImageSet:
 
     @property
     def manifests(self) -> list[Manifest]:
-        """Of each set."""
+        """The manifest of each dataset."""
         return [reader.manifest for reader in self._readers]
 
     @property
     def samples(self) -> int:
-        """Images of all sets."""
+        """The number of images in all datasets."""
         return sum(manifest.samples for manifest in self.manifests)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes; none where mixed sets have different ones."""
+        """The names of the classes; empty if mixed datasets have different ones."""
         names = {manifest.classes for manifest in self.manifests}
         return names.pop() if len(names) == 1 else ()
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same data, wherever it lies."""
+        """An identifier of the data, independent of where it is stored."""
         return "-".join(manifest.fingerprint for manifest in self.manifests)
 
     @property
     def label_checksum(self) -> str:
-        """The same for the same classes of the same samples: one tar may be indexed in two ways."""
+        """An identifier of the classes and labels, since one tar can be indexed in several ways."""
         parts = [
             [manifest.classes, [shard.index_sha256 for shard in manifest.shards]]
             for manifest in self.manifests
@@ -79,7 +79,7 @@ class ImageSet:
 
     @property
     def description(self) -> str:
-        """Where its images came from, and how often where that is not equally often."""
+        """Where the images came from, and how they are weighted."""
         sources = [manifest.source for manifest in self.manifests]
         if self._data.mixture:
             shares = mixing_shares([part.weight for part in self._weighted])
@@ -89,10 +89,10 @@ class ImageSet:
         return sources[0] + (" with its classes balanced" if self._data.balance_classes else "")
 
     def class_shares(self) -> Tensor:
-        """How often each class (classes,) is drawn while training, as a share; float64.
+        """Return the share of each class in the samples that training draws: (classes,), float64.
 
-        Weighted as the mixture is; equal where `data.balance_classes` makes them so. Samples
-        without a label do not count. Reads the index of every shard.
+        The shares follow the weights of a mixture, and are equal with `data.balance_classes`.
+        Samples without a label do not count. This reads the index of every shard.
         """
         classes = len(self.classes)
         total = np.zeros(classes)
@@ -106,18 +106,18 @@ class ImageSet:
             total = (total > 0).astype(np.float64)
         if not total.any():
             raise GanscaleError(
-                f"data.classes={classes}: no sample of {self.description} has a class",
+                f"data.classes={classes}: no sample of {self.description} has a label",
                 every_rank=True,
             )
         return torch.from_numpy(total / total.sum())
 
     def order_of_all(self) -> Order:
-        """Every sample of every set once an epoch, whatever the config says of mixing."""
+        """Return an order with every sample once per epoch, whatever the config says on mixing."""
         sizes = [shard.samples for manifest in self.manifests for shard in manifest.shards]
         return ShuffledOrder(0, sizes, self._data.block_shards)
 
     def strata(self) -> list[Stratum]:
-        """What the config's mixing makes of the set: how often training draws which samples."""
+        """Return the groups of samples that training draws equally often, and their shares."""
         data = self._data
         if data.mixture:
             ends = np.cumsum([manifest.samples for manifest in self.manifests]).tolist()
@@ -132,21 +132,21 @@ class ImageSet:
         return [Stratum(range(self.samples), 1.0)]
 
     def _shard_labels(self) -> list[Indices]:
-        """The labels of each shard of a single set."""
+        """Return the labels of each shard of a single dataset."""
         return [self._readers[0].labels(i) for i in range(len(self.manifests[0].shards))]
 
     def reader(self) -> Reader:
-        """Reads any sample by its number, decoding it."""
+        """Return a reader that decodes any sample, given its number."""
         if len(self._readers) == 1:
             return self._readers[0]
         return ConcatReader(self._readers, [m.samples for m in self.manifests])
 
     def fetch(self, shard: int) -> None:
-        """Bring a shard of a single set onto this node."""
+        """Download a shard of a single dataset to this node, if need be."""
         self._readers[0].fetch(shard)
 
     def order(self, seed: int) -> Order:
-        """The order that the config asks for."""
+        """Return the order of the samples that the config asks for."""
         data = self._data
         sizes = [[shard.samples for shard in manifest.shards] for manifest in self.manifests]
         if data.mixture:
@@ -163,7 +163,7 @@ class ImageSet:
             )
             if not by_class:
                 raise GanscaleError(
-                    f"{data.path}: data.balance_classes=true, and the set has no labels",
+                    f"{data.path}: data.balance_classes=true, but the dataset has no labels",
                     every_rank=True,
                 )
             return MixedOrder(by_class, [1.0] * len(by_class), [0] * len(by_class))
@@ -173,7 +173,7 @@ class ImageSet:
 
 
 def _misfit(path: str, manifest: Manifest, data: Data) -> str:
-    """Say how a set and an experiment differ, and both ways to make them agree."""
+    """Return a message on how dataset and experiment differ, and both ways to make them agree."""
     pack, override = [], []
     if (manifest.height, manifest.width) != (data.resolution, data.resolution):
         pack.append(f"--size {data.resolution}")
@@ -182,11 +182,12 @@ def _misfit(path: str, manifest: Manifest, data: Data) -> str:
     if manifest.channels != data.channels:
         pack.append(f"--channels {data.channels}")
         override.append(f"data.channels={manifest.channels}")
-    mend = f"pack it anew with {' '.join(pack)}"
+    remedy = f"pack it again with {' '.join(pack)}"
     if override:
-        mend += f", or train with {' '.join(override)}"
+        remedy += f", or train with {' '.join(override)}"
+    channels = f"{manifest.channels} channel{'s' if manifest.channels > 1 else ''}"
     return (
-        f"{path} holds {manifest.height}×{manifest.width} images of {manifest.channels} channels; "
-        f"the experiment says data.resolution={data.resolution}, data.channels={data.channels}: "
-        f"{mend}"
+        f"{path} holds {manifest.height}×{manifest.width} images with {channels}, but the "
+        f"experiment says data.resolution={data.resolution}, data.channels={data.channels}: "
+        f"{remedy}"
     )

@@ -1,4 +1,4 @@
-"""Batches of a run for one rank, from any step on."""
+"""Loading of one rank's batches, starting at any step."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,15 +14,15 @@ from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.order import Indices, Order
 from ganscale.data.reading.prefetch import Prefetcher
 from ganscale.data.reading.readers import Batch, Reader, ResidentReader
-from ganscale.data.reading.workers import Guarded, unguarded
+from ganscale.data.reading.workers import GuardedDataset, reraise_errors
 from ganscale.data.shards.storage import is_remote
 
-HANDED_OVER_BYTES = 1 << 20  # about what a worker process gives at a time
-THREADED_BYTES = 1 << 15  # decoded images from this size on are decoded by threads
+WORKER_CHUNK_BYTES = 1 << 20  # about what a worker process sends at a time
+THREADED_BYTES = 1 << 15  # images of at least this decoded size are decoded by threads
 
 
 class BatchDataset(Dataset[Batch]):
-    """Map-style: item k is this rank's part of global batch k, whoever asks and when."""
+    """A map-style dataset: item k is always this rank's part of global batch k."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class BatchDataset(Dataset[Batch]):
         rows: range,
         fetch: Callable[[int], None] | None = None,
     ):
-        """`fetch` brings a shard onto this node; with it the next block is fetched ahead."""
+        """Set up the dataset; `fetch` downloads a shard, to prefetch the next block."""
         self.reader = reader
         self.order = order
         self.batch_size = batch_size
@@ -41,14 +41,14 @@ class BatchDataset(Dataset[Batch]):
         self._prefetcher: Prefetcher | None = None
 
     def __getitem__(self, k: int | range) -> Batch:
-        """This rank's rows of global batch `k`, or those of several batches one after another."""
+        """Return this rank's rows of global batch `k`, or of several batches concatenated."""
         return self.reader.read(self.indices(k))
 
     def indices(self, k: int | range) -> Indices:
-        """Which samples those are; has the next block fetched."""
+        """Return the numbers of those samples, and start to prefetch the block after them."""
         wanted = range(k, k + 1) if isinstance(k, int) else k
         if self._fetch is not None:
-            if self._prefetcher is None:  # a thread does not cross into a worker process
+            if self._prefetcher is None:  # created here, because worker processes inherit no thread
                 self._prefetcher = Prefetcher(self._fetch)
             self._prefetcher.want(self.order.next_shards(wanted[-1], self.batch_size, self.rows))
         parts = [self.order.batch(i, self.batch_size, self.rows) for i in wanted]
@@ -56,64 +56,65 @@ class BatchDataset(Dataset[Batch]):
 
 
 def batches(dataset: BatchDataset, first: int, last: int, data: Data) -> Iterator[Batch]:
-    """This rank's part of batches first … last - 1."""
+    """Return this rank's part of batches `first` … `last` - 1."""
     if isinstance(dataset.reader, ResidentReader) or not data.workers:
-        return (_pinned(dataset[k]) for k in range(first, last))
+        return (_pin(dataset[k]) for k in range(first, last))
     if data.channels * data.resolution**2 >= THREADED_BYTES:
-        return _decoded_by_threads(dataset, first, last, data.workers)
-    return _decoded_by_processes(dataset, first, last, data)
+        return _decode_with_threads(dataset, first, last, data.workers)
+    return _decode_with_processes(dataset, first, last, data)
 
 
-def _pinned(batch: Batch) -> Batch:
-    """Images in host memory that a GPU copies from by itself."""
+def _pin(batch: Batch) -> Batch:
+    """Move images into pinned host memory, from which a GPU copies asynchronously."""
     if not torch.cuda.is_available() or batch.images.is_cuda:
         return batch
     return Batch(batch.images.pin_memory(), batch.labels)
 
 
-def _decoded_by_threads(
+def _decode_with_threads(
     dataset: BatchDataset, first: int, last: int, workers: int
 ) -> Iterator[Batch]:
-    """Batches from threads: large images spend their time in the decoder, which needs no Python.
+    """Yield batches that threads decode, for large images.
 
-    Worker processes would copy each batch once more to hand it over.
+    Those spend their time in the decoder, which releases the GIL; worker processes would have to
+    copy each batch once more to send it.
     """
     with ThreadPoolExecutor(workers, "decode") as pool:
-        # The order is not for several threads; decoding is.
+        # The order is not thread-safe, so only decoding is done in the threads.
         batches = (pool.submit(dataset.reader.read, dataset.indices(k)) for k in range(first, last))
-        ahead = deque(islice(batches, 2 * workers))
+        pending = deque(islice(batches, 2 * workers))
         try:
-            while ahead:
-                batch = ahead.popleft().result()
-                ahead.extend(islice(batches, 1))
-                yield _pinned(batch)
+            while pending:
+                batch = pending.popleft().result()
+                pending.extend(islice(batches, 1))
+                yield _pin(batch)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _decoded_by_processes(
+def _decode_with_processes(
     dataset: BatchDataset, first: int, last: int, data: Data
 ) -> Iterator[Batch]:
-    """Batches from worker processes, several at a time where they are small.
+    """Yield batches that worker processes decode, several at a time if they are small.
 
-    Handing a tensor to another process costs the same for one kilobyte and for a thousand.
+    Sending a tensor to another process costs the same for one kilobyte as for a thousand.
     """
     size = len(dataset.rows)
     pixels = size * data.channels * data.resolution**2
-    together = max(1, HANDED_OVER_BYTES // pixels)
+    chunk = max(1, WORKER_CHUNK_BYTES // pixels)
     loader = DataLoader(
-        Guarded(dataset),
+        GuardedDataset(dataset),
         batch_size=None,
-        sampler=[range(k, min(k + together, last)) for k in range(first, last, together)],
+        sampler=[range(k, min(k + chunk, last)) for k in range(first, last, chunk)],
         num_workers=data.workers,
         pin_memory=torch.cuda.is_available(),
     )
-    for images, labels in unguarded(loader):
+    for images, labels in reraise_errors(loader):
         yield from map(Batch, images.split(size), labels.split(size))
 
 
 def shard_prefetcher(data: Data, images: ImageSet) -> Callable[[int], None] | None:
-    """What fetches shards ahead: nothing where they are on this node already."""
-    named = (shard.name for manifest in images.manifests for shard in manifest.shards)
-    remote = is_remote(data.path) or any(map(is_remote, named))
+    """Return the function that prefetches a shard, or None if all shards are on this node."""
+    names = (shard.name for manifest in images.manifests for shard in manifest.shards)
+    remote = is_remote(data.path) or any(map(is_remote, names))
     return images.fetch if remote and not data.mixture else None

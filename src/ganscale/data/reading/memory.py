@@ -1,4 +1,4 @@
-"""How much host memory this process may still take."""
+"""Measurement of the host memory that this process may still allocate."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def free_memory(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
-    """Bytes that are free on the machine, or within what a job or container may use of it.
+    """Return the free bytes of the machine, or of this job's or container's limit if it is lower.
 
-    Slurm and container engines end a process that takes more than its control group's limit,
-    however much of the machine's memory is free.
+    Slurm and container engines kill a process that exceeds the limit of its control group, however
+    much of the machine's memory is free.
     """
     available: int = psutil.virtual_memory().available
-    limits = (_room(group) for group in _groups(cgroups, own))
-    return min([available, *(room for room in limits if room is not None)])
+    below_limits = (_free_in_group(group) for group in _groups(cgroups, own))
+    return min([available, *(free for free in below_limits if free is not None)])
 
 
 def _groups(cgroups: Path, own: Path) -> list[Path]:
-    """The folders of this process's memory control group and of those that it lies in."""
+    """Return the folders of this process's memory control group and of its ancestors."""
     found = []
     for line in own.read_text().splitlines() if own.is_file() else []:
         _, controllers, name = line.split(":", 2)
@@ -31,8 +31,11 @@ def _groups(cgroups: Path, own: Path) -> list[Path]:
     return found
 
 
-def _room(group: Path) -> int | None:
-    """Bytes below a group's limit; file cache that the kernel would give up counts as free."""
+def _free_in_group(group: Path) -> int | None:
+    """Return the bytes left below a group's limit, or None if it has none.
+
+    File cache that the kernel can drop counts as free.
+    """
     for limit, used, cache in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),

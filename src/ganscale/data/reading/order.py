@@ -1,10 +1,10 @@
-"""Which samples make up batch k: a pure function of (seed, what is in the set, k).
+"""The order of samples: which of them make up batch k is a pure function of (seed, dataset, k).
 
-Samples are numbered through the whole set, shard after shard. In each epoch the shards are
-permuted, every `block_shards` neighbours form a block, and the samples of a block are permuted
-together. Nothing is ever as large as the set: an epoch costs a permutation of its shards, a batch
-that of the blocks it touches. Each sample comes exactly once an epoch; the batch that crosses an
-epoch's end takes its rest from the next.
+Samples are numbered through the whole dataset, shard after shard. In each epoch the shards are
+permuted, each `block_shards` neighbours form a block, and the samples of a block are permuted
+together. No array is ever as long as the dataset: an epoch needs a permutation of the shards, a
+batch a permutation of each block that it touches. Each sample occurs exactly once per epoch; a
+batch that crosses the end of an epoch continues with the next one.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ class Order(Protocol):
     """The endless sequence of global batches of one run."""
 
     samples: int
-    """Samples of an epoch."""
+    """The number of samples in an epoch."""
 
     def batch(self, k: int, batch_size: int, rows: range | None = None) -> Indices:
-        """Sample indices of global batch `k`, or of some of its rows."""
+        """Return the sample indices of global batch `k`, or of some of its rows."""
 
     def next_shards(self, k: int, batch_size: int, rows: range) -> list[int]:
-        """Shards of the block that follows the last sample of these rows, to fetch ahead."""
+        """Return the shards to prefetch: the block after the last sample of these rows."""
 
 
 class ShuffledOrder:
-    """One endless sequence of some shards' samples, epoch after epoch."""
+    """The samples of some shards in a random order, epoch after epoch without end."""
 
     def __init__(
         self,
@@ -43,7 +43,10 @@ class ShuffledOrder:
         shards: Indices | None = None,
         purpose: str = "order",
     ):
-        """Of all shards, or only of those numbered in `shards`; `purpose` tells streams apart."""
+        """Order the samples of all shards, or only of those numbered in `shards`.
+
+        `purpose` names the stream of random numbers, so that two orders with one seed differ.
+        """
         sizes = np.asarray(shard_samples, dtype=np.int64)
         firsts = np.cumsum(sizes) - sizes
         self._seed = seed
@@ -58,12 +61,12 @@ class ShuffledOrder:
         self._blocks: dict[tuple[int, int], Indices] = {}
 
     def batch(self, k: int, batch_size: int, rows: range | None = None) -> Indices:
-        """Sample indices of global batch `k`, or of some of its rows."""
+        """Return the sample indices of global batch `k`, or of some of its rows."""
         rows = rows if rows is not None else range(batch_size)
         return self.positions(k * batch_size + rows.start, k * batch_size + rows.stop)
 
     def positions(self, start: int, stop: int) -> Indices:
-        """Sample indices at positions start … stop of the endless sequence."""
+        """Return the sample indices at positions `start` … `stop` - 1 of the endless sequence."""
         pieces = []
         while start < stop:
             epoch, block, offset = self._locate(start)
@@ -74,7 +77,7 @@ class ShuffledOrder:
         return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)
 
     def next_shards(self, k: int, batch_size: int, rows: range) -> list[int]:
-        """Shards of the block that follows the last sample of these rows."""
+        """Return the shards of the block after the last sample of these rows."""
         epoch, block, _ = self._locate(k * batch_size + rows.stop - 1)
         permuted, starts = self._epoch(epoch)
         if block + 1 == len(starts):
@@ -84,24 +87,24 @@ class ShuffledOrder:
         return shards
 
     def _locate(self, position: int) -> tuple[int, int, int]:
-        """Epoch, block, and offset in the block."""
+        """Return the epoch, the block, and the offset in the block of a position."""
         epoch, offset = divmod(position, self.samples)
         _, starts = self._epoch(epoch)
         block = int(np.searchsorted(starts, offset, side="right")) - 1
         return epoch, block, offset - int(starts[block])
 
     def _epoch(self, epoch: int) -> tuple[Indices, Indices]:
-        """The epoch's permutation of shards, and the position at which each block starts."""
+        """Return the epoch's permutation of shards, and the position at which each block starts."""
         if epoch not in self._epochs:
             permuted = permutation(self._seed, f"{self._purpose}/shards", epoch, len(self._sizes))
             ends = np.cumsum(self._sizes[permuted])
             starts = np.concatenate([[0], ends[self._block_shards - 1 : -1 : self._block_shards]])
-            _forget_oldest(self._epochs, 1)
+            _drop_oldest(self._epochs, 1)
             self._epochs[epoch] = permuted, starts
         return self._epochs[epoch]
 
     def _block(self, epoch: int, block: int) -> Indices:
-        """The samples of one block in the order in which they are read."""
+        """Return the samples of one block in the order in which they are read."""
         if (epoch, block) not in self._blocks:
             permuted, _ = self._epoch(epoch)
             first = block * self._block_shards
@@ -111,28 +114,28 @@ class ShuffledOrder:
             )
             purpose = f"{self._purpose}/block/{block}"
             shuffled = samples[permutation(self._seed, purpose, epoch, len(samples))]
-            _forget_oldest(self._blocks, 3)
+            _drop_oldest(self._blocks, 3)
             self._blocks[epoch, block] = shuffled
         return self._blocks[epoch, block]
 
 
 class PartitionedOrder:
-    """Each partition owns part of the shards and fills its own rows of every batch.
+    """An order in which each partition owns some shards and fills fixed rows of every batch.
 
-    With as many partitions as nodes, a node reads only its own part of the set; with fewer nodes
-    each reads several parts. The batches are the same for any number of nodes. Each sample comes
-    once in an epoch of its partition; partitions differ in size by a shard at most.
+    With as many partitions as nodes, a node reads only its own part of the dataset; with fewer
+    nodes, each reads several parts. The batches are the same for any number of nodes. Each sample
+    occurs once in an epoch of its partition; partitions differ in size by at most one shard.
     """
 
     def __init__(self, seed: int, shard_samples: Sequence[int], block_shards: int, partitions: int):
         sizes = np.asarray(shard_samples, dtype=np.int64)
         if len(sizes) < partitions:
             raise GanscaleError(
-                f"data.partitions={partitions}: the set has only {len(sizes)} shards; "
+                f"data.partitions={partitions}: the dataset has only {len(sizes)} shards; "
                 "use fewer partitions or pack with fewer --samples-per-shard",
                 every_rank=True,
             )
-        # Dealt out by size, there and back, so that no partition is much larger than another.
+        # Deal out the shards by size, back and forth, to keep the partitions about equal.
         dealt = np.argsort(-sizes, kind="stable")
         place = np.arange(len(sizes)) % (2 * partitions)
         owner = np.where(place < partitions, place, 2 * partitions - 1 - place)
@@ -143,7 +146,7 @@ class PartitionedOrder:
         self.samples = int(sizes.sum())
 
     def batch(self, k: int, batch_size: int, rows: range | None = None) -> Indices:
-        """Sample indices of global batch `k`, or of some of its rows."""
+        """Return the sample indices of global batch `k`, or of some of its rows."""
         rows = rows if rows is not None else range(batch_size)
         share = self._share(batch_size)
         pieces = [
@@ -154,7 +157,7 @@ class PartitionedOrder:
         return np.concatenate(pieces)
 
     def next_shards(self, k: int, batch_size: int, rows: range) -> list[int]:
-        """Shards of the next block of each partition that these rows touch."""
+        """Return the shards of the next block of each partition that these rows touch."""
         share = self._share(batch_size)
         return [
             shard
@@ -174,10 +177,10 @@ class PartitionedOrder:
 
 
 def _overlap(rows: range, start: int, length: int) -> range:
-    """The part of `rows` in [start, start + length), counted from `start`."""
+    """Return the part of `rows` in [start, start + length), counted from `start`."""
     return range(min(max(rows.start - start, 0), length), min(max(rows.stop - start, 0), length))
 
 
-def _forget_oldest(kept: dict[Any, Any], most: int) -> None:
-    while len(kept) > most:
+def _drop_oldest(kept: dict[Any, Any], limit: int) -> None:
+    while len(kept) > limit:
         del kept[next(iter(kept))]

@@ -1,8 +1,8 @@
-"""PNG files as `ganscale pack` writes them: any program reads them, and this one without a decoder.
+"""Plain PNG files as `ganscale pack` writes them, which need no general PNG decoder.
 
-All rows of an image have the same filter (none, sub or up; W3C PNG, section 9), whichever gives
-the smallest file. A decoder of PNG in general undoes a filter chosen anew in each row; here
-`zlib` and a sum in numpy are enough, for many images at once.
+All rows of an image use the same filter (none, sub or up; W3C PNG, section 9), whichever gives the
+smallest file. A general decoder must undo a different filter in each row; here `zlib` and a sum in
+numpy are enough, for many images at once. Any other program can read the files, too.
 """
 
 import struct
@@ -17,15 +17,15 @@ Bytes = NDArray[np.uint8]
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NONE, SUB, UP = range(3)
 COLOUR_TYPES = {1: 0, 3: 2}
-TRIAL_LEVEL, LEVEL = 1, 6  # of zlib: to choose a filter, and to write
-DATA = 41  # where the compressed rows begin: after signature, IHDR and the head of IDAT
-TAIL = 16  # the checksum of IDAT, and IEND
+TRIAL_LEVEL, LEVEL = 1, 6  # zlib's compression levels to choose a filter, and to write
+DATA = 41  # where the compressed rows begin: after the signature, IHDR and the start of IDAT
+TAIL = 16  # bytes after them: the checksum of IDAT, and IEND
 
 
 def encode(pixels: Bytes) -> bytes:
-    """The PNG file of an image, uint8 (height, width, 1 or 3); the same bytes each time."""
+    """Encode an image, uint8 (height, width, 1 or 3), as a PNG file; always the same bytes."""
     height, width, channels = pixels.shape
-    # As the standard defines them: differences modulo 256, nothing left of or above the image.
+    # Filters as in the standard: differences modulo 256, with zeros left of and above the image.
     filtered = {NONE: pixels, SUB: pixels.copy(), UP: pixels.copy()}
     filtered[SUB][:, 1:] -= pixels[:, :-1]
     filtered[UP][1:] -= pixels[:-1]
@@ -41,13 +41,13 @@ def encode(pixels: Bytes) -> bytes:
 
 
 def _scanlines(rows: Bytes, kind: int) -> bytes:
-    """The rows as they are compressed: a byte that names the filter before each."""
+    """Return the rows as they are compressed, each after a byte that names its filter."""
     height = len(rows)
     return np.insert(rows.reshape(height, -1), 0, kind, axis=1).tobytes()
 
 
 def _beginning(shape: tuple[int, int, int]) -> bytes:
-    """Signature and header of an image (channels, height, width) of 8 bits, not interlaced."""
+    """Return signature and header of an 8-bit, non-interlaced image (channels, height, width)."""
     channels, height, width = shape
     header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
     return SIGNATURE + _chunk(b"IHDR", header)
@@ -77,10 +77,10 @@ class PlainPng:
         return content.startswith(self._beginning)
 
     def scanlines(self, content: bytes) -> bytes | None:
-        """The filtered rows of a file; None where it is a PNG of another kind, or none.
+        """Return the filtered rows of a file, or None if it is not a plain PNG of this shape.
 
-        Raises `ValueError` where it is of this kind and damaged. Never makes more bytes than the
-        image has, whatever the file holds.
+        Raises `ValueError` if it is a plain PNG but damaged. Never decompresses more bytes than
+        the image needs, whatever the file contains.
         """
         length = len(content) - DATA - TAIL
         if (
@@ -90,14 +90,14 @@ class PlainPng:
         ):
             return None
         if zlib.crc32(content[37 : DATA + length]) != int.from_bytes(content[-TAIL:-12], "big"):
-            raise ValueError("a damaged PNG: its checksum does not hold")
+            raise ValueError("a damaged PNG: checksum mismatch")
         inflater = zlib.decompressobj()
         try:
             rows = inflater.decompress(content[DATA : DATA + length], self._size + 1)
         except zlib.error as error:
             raise ValueError(f"a damaged PNG: {error}") from None
         if len(rows) != self._size or not inflater.eof:
-            raise ValueError("a damaged PNG: it has not as many pixels as it says")
+            raise ValueError("a damaged PNG: its data does not match its size")
         return rows if rows[:: self._stride] in self._uniform else None
 
     def unfilter(self, scanlines: Sequence[bytes], into: Bytes) -> None:

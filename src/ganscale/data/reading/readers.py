@@ -1,17 +1,13 @@
-"""Readers: sample numbers to pixels. Both give the same batches.
+"""Readers, which turn sample numbers into pixels and labels.
 
-`IndexedReader` finds a sample by offset in a tar and decodes it; `ResidentReader` decoded them all
-once and copies rows of one array.
+`IndexedReader` finds a sample by its offset in a tar and decodes it; `ResidentReader` copies rows
+of one array that holds all decoded images. Both return the same batches.
 """
 
 import logging
 import math
-import os
-import weakref
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 from typing import NamedTuple, Protocol
 
@@ -22,15 +18,16 @@ from torch import Tensor
 from ganscale.data.reading.decode import Decoder
 from ganscale.data.reading.order import Indices
 from ganscale.data.reading.png import Bytes
-from ganscale.data.shards.index import LABEL, NO_CHECKSUM, Table, member_size
-from ganscale.data.shards.manifest import TAR_BLOCK, Manifest
+from ganscale.data.shards.index import LABEL, Table
+from ganscale.data.shards.manifest import Manifest
+from ganscale.data.shards.open_shard import OpenShard
 from ganscale.data.shards.storage import Storage
 from ganscale.errors import GanscaleError
-from ganscale.files import open_regular_descriptor, sha256_of_file
+from ganscale.files import sha256_of_file
 from ganscale.terminal import printable
 
-DECODE_CHUNK = 1024  # samples that a thread decodes at a time while a set is made resident
-TOGETHER_BYTES = 1 << 17  # small images: one operation on many costs less than many operations
+DECODE_CHUNK = 1024  # samples that a thread decodes at a time for the resident reader
+UNFILTER_BYTES = 1 << 17  # small images are unfiltered together, which saves calls to numpy
 MAX_OPEN_SHARDS = 256
 MAX_SKIPPED_IN_A_ROW = 16
 
@@ -39,21 +36,21 @@ log = logging.getLogger("ganscale")
 
 
 class Batch(NamedTuple):
-    """Images (N, C, H, W) uint8, labels (N,) int64 with -1 for none."""
+    """Images (N, C, H, W), uint8, and labels (N,), int64, with -1 for none."""
 
     images: Tensor
     labels: Tensor
 
 
 class Reader(Protocol):
-    """Gives samples by their number in the set."""
+    """Provides samples by their number in the dataset."""
 
     def read(self, indices: Indices) -> Batch:
-        """The samples, in the order asked for."""
+        """Return the samples in the order of `indices`."""
 
 
 class IndexedReader:
-    """Reads by offset from the shards, decoding as it goes."""
+    """Reads samples from the shards by offset and decodes them."""
 
     def __init__(
         self,
@@ -65,14 +62,16 @@ class IndexedReader:
         classes: int | None = None,
         verify_shards: bool = False,
     ):
-        """With `classes` a sample must have one of them: 0 … classes - 1.
+        """Set up a reader of images (channels, height, width).
 
-        `verify_shards` reads all of a shard when it is opened and compares its SHA-256.
+        `skip` replaces a corrupt sample by its successor instead of raising an error. With
+        `classes`, each sample must have a label in 0 … `classes` - 1. `verify_shards` checks the
+        SHA-256 of a whole shard when it is opened.
         """
         self.manifest = manifest
         self._storage = storage
         self._image_shape = image_shape
-        self._decoder = Decoder(image_shape, max_pixels, resize=manifest.varied)
+        self._decoder = Decoder(image_shape, max_pixels, resize=manifest.has_mixed_sizes)
         self._skip = skip
         self._classes = classes
         self._verify_shards = verify_shards
@@ -88,22 +87,22 @@ class IndexedReader:
         self.__dict__ = {**state, "_opening": Lock()}
 
     def read(self, indices: Indices) -> Batch:
-        """Decode the samples; a corrupt one raises `GanscaleError`, or its successor stands in."""
+        """Decode the samples; for a corrupt one, raise `GanscaleError` or use its successor."""
         shape = (len(indices), *self._image_shape)
-        # The order in which decoders write pixels: another would take a fifth of the time.
+        # Decoders write pixels in this order; converting to another takes a fifth of the time.
         images = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
         labels = np.empty(len(indices), dtype=np.int64)
         pixels = images.permute(0, 2, 3, 1).numpy()
-        together = max(1, TOGETHER_BYTES // math.prod(self._image_shape))
-        for start in range(0, len(indices), together):
-            part = slice(start, start + together)
+        chunk = max(1, UNFILTER_BYTES // math.prod(self._image_shape))
+        for start in range(0, len(indices), chunk):
+            part = slice(start, start + chunk)
             self._read_into(pixels[part], labels[part], indices[part])
         return Batch(images, torch.from_numpy(labels))
 
     def _read_into(self, pixels: Bytes, labels: Indices, indices: Indices) -> None:
         places: list[int] = []
         plain: list[bytes] = []
-        for row, (index, shard) in enumerate(self._located(indices)):
+        for row, (index, shard) in enumerate(self._locate(indices)):
             rows, labels[row] = self._sample(index, shard, pixels[row])
             if rows is not None:
                 plain.append(rows)
@@ -115,19 +114,19 @@ class IndexedReader:
             self._decoder.unfilter(plain, some)
             pixels[places] = some
 
-    def _located(self, indices: Indices) -> Iterator[tuple[int, int]]:
-        """Each sample's number and its shard's."""
+    def _locate(self, indices: Indices) -> Iterator[tuple[int, int]]:
+        """Yield each sample's number and the number of its shard."""
         shards = np.searchsorted(self._ends, indices, side="right")
         return zip(indices.tolist(), shards.tolist(), strict=True)
 
     def fetch(self, shard: int) -> None:
-        """Bring a shard and its index onto this node, if they are not there."""
+        """Download a shard and its index to this node, if need be."""
         about = self.manifest.shards[shard]
         self._storage.tar(about)
         self._index(shard)
 
     def labels(self, shard: int) -> Indices:
-        """Labels of a shard's samples, from its index alone."""
+        """Return the labels of a shard's samples, reading only its index."""
         return self._index(shard)[:, LABEL]
 
     def _index(self, shard: int) -> Table:
@@ -136,13 +135,15 @@ class IndexedReader:
     def _sample(
         self, index: int, shard: int, into: Bytes, tries: int = MAX_SKIPPED_IN_A_ROW
     ) -> tuple[bytes | None, int]:
-        """Decode a sample `into` a row, or return its scanlines for all such rows together."""
+        """Return a sample's scanlines, to be unfiltered with others, and its label.
+
+        If it is not a plain PNG, decode it `into` its row of pixels and return None and its label.
+        """
         opened = self._open(shard)
         offset, size, label, checksum = opened.rows[index - opened.first]
         try:
             if self._classes is not None and not 0 <= label < self._classes:
-                known = f"0 … {self._classes - 1} (data.classes)"
-                raise ValueError(f"class {label} is none of {known}")
+                raise ValueError(f"class {label} is not in 0 … {self._classes - 1} (data.classes)")
             content = opened.content(offset, size, checksum)
             rows = self._decoder.scanlines(content)
             if rows is None:
@@ -155,25 +156,25 @@ class IndexedReader:
                 f"cannot be used ({error})"
             )
             if not (self._skip and tries):
-                raise GanscaleError(f"{where}; data.on_error=skip reads past it") from None
+                raise GanscaleError(f"{where}; set data.on_error=skip to skip it") from None
         self.skipped += 1
-        log.warning("%s; skipped, number %d of this process", where, self.skipped)
-        after = (index + 1) % int(self._ends[-1])
-        ((after, shard),) = self._located(np.array([after]))
-        return self._sample(after, shard, into, tries - 1)
+        log.warning("%s; skipped (sample %d that this process skips)", where, self.skipped)
+        successor = (index + 1) % int(self._ends[-1])
+        ((successor, shard),) = self._locate(np.array([successor]))
+        return self._sample(successor, shard, into, tries - 1)
 
-    def _open(self, shard: int) -> "OpenShard":
-        """The shard and its index, opened at first use, which must be those of the manifest."""
+    def _open(self, shard: int) -> OpenShard:
+        """Return the open shard with its index; open and check it at first use."""
         opened = self._open_shards.get(shard)
         if opened is None:
             with self._opening:
-                opened = self._open_shards.get(shard) or self._opened(shard)
+                opened = self._open_shards.get(shard) or self._open_and_check(shard)
                 if len(self._open_shards) >= MAX_OPEN_SHARDS:
                     del self._open_shards[next(iter(self._open_shards))]
                 self._open_shards[shard] = opened
         return opened
 
-    def _opened(self, shard: int) -> "OpenShard":
+    def _open_and_check(self, shard: int) -> OpenShard:
         about = self.manifest.shards[shard]
         where = f"{self._storage.location}: shard {about.name}"
         path = self._storage.tar(about)
@@ -184,61 +185,25 @@ class IndexedReader:
             raise GanscaleError(f"{where}: cannot be read ({error})") from None
         if opened.size != about.bytes:
             raise GanscaleError(
-                f"{where}: {opened.size:,} bytes, the manifest says {about.bytes:,}; "
-                "pack or index the set again"
+                f"{where}: {opened.size:,} bytes, but the manifest says {about.bytes:,}; "
+                "pack or index the dataset again"
             )
         if self._verify_shards and sha256_of_file(path) != about.sha256:
             raise GanscaleError(
-                f"{where}: its SHA-256 is not the manifest's; copy, pack or index it again"
+                f"{where}: its SHA-256 differs from the manifest's; copy, pack or index it again"
             )
         return opened
 
 
-class OpenShard:
-    """An open tar and where its samples lie; the first is number `first` of the set.
-
-    It is read, not mapped: a file that is cut while it is mapped ends the process by SIGBUS.
-    """
-
-    def __init__(self, path: Path, table: Table, first: int):
-        self._descriptor = open_regular_descriptor(path)
-        weakref.finalize(self, os.close, self._descriptor)
-        self.size = os.fstat(self._descriptor).st_size
-        self.rows: list[list[int]] = table.tolist()  # a list gives a row faster than an array does
-        self.first = first
-
-    def content(self, offset: int, size: int, checksum: int) -> bytes:
-        """The bytes of a sample's image; `ValueError` where they are not those of the index."""
-        content = os.pread(self._descriptor, size, offset)
-        if zlib.crc32(content) == checksum:
-            return content
-        if len(content) != size:
-            raise ValueError("the shard has been cut off since it was opened")
-        header = os.pread(self._descriptor, TAR_BLOCK, offset - TAR_BLOCK)
-        if offset % TAR_BLOCK or member_size(header) != size:
-            raise ValueError("the index does not point at a member of the tar")
-        if checksum != NO_CHECKSUM:
-            raise ValueError("its checksum is not the index's")
-        return content
-
-    def key(self, offset: int) -> str:
-        """Name of the member at `offset`, for messages."""
-        try:
-            header = os.pread(self._descriptor, TAR_BLOCK, max(offset - TAR_BLOCK, 0))
-        except OSError:
-            return f"at byte {offset}"
-        return header[:100].partition(b"\0")[0].decode(errors="replace")
-
-
 class ConcatReader:
-    """Several sets as one: the second's samples are numbered after the first's."""
+    """Several datasets as one: the second's samples are numbered after the first's."""
 
     def __init__(self, readers: Sequence[Reader], samples: Sequence[int]):
         self._readers = readers
         self._ends = np.cumsum(samples)
 
     def read(self, indices: Indices) -> Batch:
-        """The samples, in the order asked for."""
+        """Return the samples in the order of `indices`."""
         which = np.searchsorted(self._ends, indices, side="right")
         firsts = self._ends - np.diff(self._ends, prepend=0)
         parts, places = [], []
@@ -254,14 +219,14 @@ class ConcatReader:
 
 
 class ResidentReader:
-    """Reads from one uint8 array that holds the whole set."""
+    """Reads from one uint8 array that holds the whole decoded dataset."""
 
     def __init__(self, images: Tensor, labels: Tensor):
         self._images = images
         self._labels = labels
 
     def to(self, device: torch.device) -> "ResidentReader":
-        """The same set in a device's memory."""
+        """Return a reader of the same dataset in a device's memory."""
         return ResidentReader(self._images.to(device), self._labels.to(device))
 
     def read(self, indices: Indices) -> Batch:
@@ -271,7 +236,7 @@ class ResidentReader:
 
 
 def decode_all(reader: Reader, images: Tensor, threads: int) -> Tensor:
-    """Decode the whole set into `images` (N, C, H, W); returns the labels."""
+    """Decode the whole dataset into `images` (N, C, H, W), uint8; return the labels (N,), int64."""
     number = len(images)
     labels = torch.empty(number, dtype=torch.int64)
 
@@ -279,6 +244,6 @@ def decode_all(reader: Reader, images: Tensor, threads: int) -> Tensor:
         stop = min(start + DECODE_CHUNK, number)
         images[start:stop], labels[start:stop] = reader.read(np.arange(start, stop))
 
-    with ThreadPoolExecutor(threads) as pool:  # the decoder releases the interpreter's lock
+    with ThreadPoolExecutor(threads) as pool:  # the decoder releases the GIL
         list(pool.map(fill, range(0, number, DECODE_CHUNK)))
     return labels

@@ -1,4 +1,4 @@
-"""The reader that fits: decoded once into memory, or decoded again and again from the shards."""
+"""The choice of a reader: decode all images once into memory, or each when it is needed."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from ganscale.data.reading.readers import Reader, ResidentReader, decode_all
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 
-RESIDENT_SHARE = 0.25  # of the free memory that a set may take before `auto` leaves it on disk
+RESIDENT_SHARE = 0.25  # with `auto`, a larger share of the free memory keeps the dataset on disk
 LABEL_BYTES = 8
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -26,47 +26,48 @@ SHARED_MEMORY = Path("/dev/shm")
 def open_reader(
     data: Data, images: ImageSet, ranks: Ranks, device: torch.device
 ) -> tuple[Reader, str]:
-    """The reader that the config asks for, and a line that says which it is and why.
+    """Open the reader that the config asks for; return it and a line that says which and why.
 
-    All ranks open the same kind of reader: the one with the least free memory decides.
+    All ranks open the same kind of reader: the rank with the least free memory decides.
     """
     needed = images.samples * int(np.prod(images.image_shape))
     size = f"{images.samples:,} images take {needed / 2**20:,.0f} MiB decoded"
     if data.reader == "indexed":
-        return images.reader(), f"indexed reader: {size}, asked for"
+        return images.reader(), f"indexed reader: {size}, chosen in the config"
     free = min(ranks.gather(free_memory()))
     if data.reader == "auto" and needed >= RESIDENT_SHARE * free:
         return images.reader(), f"indexed reader: {size}, more than a quarter of free memory"
     if needed > free:
         raise GanscaleError(
-            f"data.reader=resident: {size}, and {free / 2**20:,.0f} MiB are free; use indexed",
+            f"data.reader=resident: {size}, but only {free / 2**20:,.0f} MiB are free; use "
+            "data.reader=indexed",
             every_rank=True,
         )
-    held = _decoded_once_for_node(images, ranks)
+    reader = _decode_once_per_node(images, ranks)
     where = "in host memory"
     if ranks.local_world_size > 1:
-        where += f", shared by {ranks.local_world_size} processes of a node"
-    on_device = ranks.agree(lambda: _on_device(data, needed, device))[ranks.rank]
+        where += f", shared by {ranks.local_world_size} processes per node"
+    on_device = ranks.agree(lambda: _fits_on_device(data, needed, device))[ranks.rank]
     if on_device:
-        held, where = held.to(device), f"in the memory of {device}"
-    return held, f"resident reader: {size}, {where}"
+        reader, where = reader.to(device), f"in the memory of {device}"
+    return reader, f"resident reader: {size}, {where}"
 
 
-def _on_device(data: Data, needed: int, device: torch.device) -> bool:
-    """Whether the set goes into the device's memory."""
+def _fits_on_device(data: Data, needed: int, device: torch.device) -> bool:
+    """Return whether the dataset goes into the device's memory."""
     if device.type != "cuda" or data.resident_on == "host":
         return False
     free, _ = torch.cuda.mem_get_info(device)
     if data.resident_on == "device" and needed > free:
         raise GanscaleError(
-            f"data.resident_on=device: the set takes {needed / 2**30:.1f} GiB, and "
-            f"{free / 2**30:.1f} GiB of GPU memory are free; use host"
+            f"data.resident_on=device: the dataset takes {needed / 2**30:.1f} GiB, but only "
+            f"{free / 2**30:.1f} GiB of GPU memory are free; use data.resident_on=host"
         )
     return data.resident_on == "device" or needed < RESIDENT_SHARE * free
 
 
-def _decoded_once_for_node(images: ImageSet, ranks: Ranks) -> ResidentReader:
-    """Local rank 0 decodes into memory that all ranks of the node share."""
+def _decode_once_per_node(images: ImageSet, ranks: Ranks) -> ResidentReader:
+    """Let local rank 0 decode all images into memory that all ranks of the node share."""
     shape = (images.samples, *images.image_shape)
     label_bytes = images.samples * LABEL_BYTES
     memory = _shared_memory(label_bytes + int(np.prod(shape)), ranks)
@@ -81,10 +82,10 @@ def _decoded_once_for_node(images: ImageSet, ranks: Ranks) -> ResidentReader:
 
 
 def _shared_memory(size: int, ranks: Ranks) -> Tensor:
-    """`size` bytes that all ranks of a node have in common.
+    """Return `size` bytes of memory that all ranks of a node share.
 
-    Local rank 0 makes a file and tells the others its name, which is removed once all have mapped
-    it: an end of the run while it decodes, however violent, leaves no memory in use.
+    Local rank 0 creates a file and sends its name to the others; once all have mapped it, the name
+    is removed. So even a run that is killed while it decodes leaves no memory in use.
     """
     memory: list[Tensor] = []
 
@@ -98,26 +99,27 @@ def _shared_memory(size: int, ranks: Ranks) -> Tensor:
 
         def make_file() -> tuple[int, str | None]:
             first_of_several = ranks.local_rank == 0 and ranks.local_world_size > 1
-            return ranks.node, files.enter_context(_file(size)) if first_of_several else None
+            name = files.enter_context(_temporary_file(size)) if first_of_several else None
+            return ranks.node, name
 
-        named = {node: file for node, file in ranks.agree(make_file) if file is not None}
-        ranks.agree(lambda: map_file(named.get(ranks.node)))
+        names = {node: name for node, name in ranks.agree(make_file) if name is not None}
+        ranks.agree(lambda: map_file(names.get(ranks.node)))
     return memory[0]
 
 
 @contextmanager
-def _file(size: int) -> Iterator[str]:
-    """A file of that size in memory, or where temporary files are, while it is entered."""
+def _temporary_file(size: int) -> Iterator[str]:
+    """Create a file of `size` bytes in shared memory, or else in the temporary folder."""
     folder = SHARED_MEMORY
     if not folder.is_dir() or shutil.disk_usage(folder).free < 2 * size:
         folder = Path(tempfile.gettempdir())
     with tempfile.NamedTemporaryFile(prefix="ganscale-", dir=folder) as file:
         try:
-            # Room that is missing shows here, and not as SIGBUS in the middle of decoding.
+            # Without this, a lack of space would show as a SIGBUS in the middle of decoding.
             os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
             raise GanscaleError(
-                f"{folder}: no room for the decoded set, {size / 2**20:,.0f} MiB "
+                f"{folder}: no space for the decoded dataset of {size / 2**20:,.0f} MiB "
                 f"({error.strerror}); use data.reader=indexed"
             ) from None
         yield file.name

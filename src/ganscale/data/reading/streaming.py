@@ -1,8 +1,8 @@
-"""The streaming reader: plain WebDataset, shards drawn with replacement.
+"""The streaming reader: plain WebDataset, with shards drawn with replacement.
 
-For sets too large to index or to cache. Its batches are statistical, not exact: they depend on
-the number of processes and workers, and a resumed run goes on with other samples. WebDataset's
-own decoders never run, since some of them unpickle.
+It is meant for datasets that are too large to index or to cache. Its batches are random, not
+exact: they depend on the number of processes and workers, and a resumed run continues with other
+samples. WebDataset's own decoders never run, because some of them unpickle.
 """
 
 import logging
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from ganscale.config import Data
 from ganscale.data.reading.decode import decode_bytes
 from ganscale.data.reading.readers import Batch
-from ganscale.data.reading.workers import guarded, unguarded
+from ganscale.data.reading.workers import guard_items, reraise_errors
 from ganscale.data.shards.index import (
     IMAGE_MEMBERS,
     MAX_LABEL_BYTES,
@@ -30,7 +30,7 @@ from ganscale.errors import GanscaleError
 from ganscale.files import open_regular_file
 from ganscale.randomness import torch_seed
 
-SHUFFLE_SAMPLES = 2000  # held back to mix neighbours of a shard
+SHUFFLE_SAMPLES = 2000  # the size of the shuffle buffer
 MAX_EMPTY_SHARDS = 100
 MAX_BAD_SAMPLES = 2 * SHUFFLE_SAMPLES
 
@@ -40,50 +40,50 @@ log = logging.getLogger("ganscale")
 def stream(
     data: Data, image_shape: tuple[int, int, int], batch_size: int, seed: int, rank: int, step: int
 ) -> Iterator[Batch]:
-    """Endless batches of `batch_size` images for one rank.
+    """Return an endless iterator over batches of `batch_size` images for one rank.
 
-    The draw is seeded by (seed, rank, step, worker): a run resumed at `step` does not see the
-    samples of its beginning again.
+    The draw is seeded by (seed, rank, step, worker), so a run resumed at `step` does not start
+    with the samples of step 0 again.
     """
     shards = shard_urls(data)
-    watch = _Watch(data.path)
+    watchdog = _Watchdog(data.path)
     draw = torch_seed(seed, f"streaming/rank{rank}", step) % 2**31
 
     def worker_seed() -> int:
         info = torch.utils.data.get_worker_info()
         return draw + (info.id if info else 0)
 
-    def decoded(sample: dict[str, Any]) -> tuple[torch.Tensor, int]:
+    def decode(sample: dict[str, Any]) -> tuple[torch.Tensor, int]:
         image = _decode(sample, image_shape, data)
-        watch.used()
+        watchdog.note_usable_sample()
         return image
 
     pipeline = wds.DataPipeline(
         wds.ResampledShards(list(shards), worker_seed=worker_seed, deterministic=True),
-        watch.shards,
+        watchdog.watch_shards,
         _tar_opener(data, shards),
-        watch.samples,
+        watchdog.watch_samples,
         wds.shuffle(SHUFFLE_SAMPLES, initial=SHUFFLE_SAMPLES // 4, seed=draw),
-        wds.map(decoded, handler=_handler(data)),
+        wds.map(decode, handler=_error_handler(data)),
         wds.batched(batch_size, collation_fn=_collate, partial=False),
-        guarded,
+        guard_items,
     )
     loader = DataLoader(
         pipeline, batch_size=None, num_workers=data.workers, pin_memory=torch.cuda.is_available()
     )
-    return unguarded(loader)
+    return reraise_errors(loader)
 
 
-class _Watch:
-    """Ends a stream that reads on and on and finds nothing that can be used."""
+class _Watchdog:
+    """Stops a stream that reads endlessly without finding a usable sample."""
 
     def __init__(self, path: str):
         self._path = path
         self._empty_shards = 0
         self._bad_samples = 0
 
-    def shards(self, source: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Counts shards as they are opened."""
+    def watch_shards(self, source: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Pass on shards; raise `GanscaleError` if too many in a row have no samples."""
         for shard in source:
             self._empty_shards += 1
             if self._empty_shards > MAX_EMPTY_SHARDS:
@@ -92,8 +92,8 @@ class _Watch:
                 )
             yield shard
 
-    def samples(self, source: Iterator[Any]) -> Iterator[Any]:
-        """Begins to count anew with each sample; counts those in a row that are not used."""
+    def watch_samples(self, source: Iterator[Any]) -> Iterator[Any]:
+        """Pass on samples; raise `GanscaleError` if too many in a row turn out unusable."""
         for sample in source:
             self._empty_shards = 0
             self._bad_samples += 1
@@ -103,13 +103,13 @@ class _Watch:
                 )
             yield sample
 
-    def used(self) -> None:
-        """A sample was of use."""
+    def note_usable_sample(self) -> None:
+        """Start to count unusable samples from zero."""
         self._bad_samples = 0
 
 
 def shard_urls(data: Data) -> dict[str, Shard | None]:
-    """The shards of a manifest, or those that a brace pattern names, of which nothing is known."""
+    """Return the shards of a manifest, or those of a brace pattern with None for each."""
     if data.path.endswith(".tar") or data.path.startswith("pipe:"):
         return dict.fromkeys(expand_braces(data.path))
     storage = open_storage(data.path, data)
@@ -117,25 +117,25 @@ def shard_urls(data: Data) -> dict[str, Shard | None]:
 
 
 def _tar_opener(data: Data, shards: dict[str, Shard | None]) -> Callable[..., Any]:
-    """From addresses to samples: through the cache, or by WebDataset's own opener without it."""
-    handler = _handler(data)
-    expand: Callable[..., Any] = wds.tarfile_to_samples(handler=handler)
+    """Return a function from shards to samples: through the cache, or else WebDataset's own."""
+    handler = _error_handler(data)
+    read_tars: Callable[..., Any] = wds.tarfile_to_samples(handler=handler)
     cache = open_cache(data)
 
-    def local(source: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def fetch(source: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for shard in source:
             url = shard["url"]
             if url.startswith("pipe:") or (is_remote(url) and data.cache == "none"):
-                yield shard  # pipes are allowed by the config, which has been checked
+                yield shard  # the config has been checked: it allows this pipe
             elif is_remote(url):
                 known = shards[url]
-                about = (known.bytes, known.sha256) if known else (None, None)
-                yield from uncompressed(url, cache.fetch(url, *about))
+                size, sha256 = (known.bytes, known.sha256) if known else (None, None)
+                yield from check(url, cache.fetch(url, size, sha256))
             else:
-                yield from uncompressed(url, Path(url))
+                yield from check(url, Path(url))
 
-    def uncompressed(url: str, path: Path) -> Iterator[dict[str, Any]]:
-        """The file, unless WebDataset would inflate it without end, or wait on a pipe for ever."""
+    def check(url: str, path: Path) -> Iterator[dict[str, Any]]:
+        """Yield the file, unless WebDataset would decompress it endlessly or wait on a pipe."""
         try:
             with open_regular_file(path) as file:
                 refuse_compressed(file.fileno())
@@ -144,18 +144,18 @@ def _tar_opener(data: Data, shards: dict[str, Shard | None]) -> Callable[..., An
         else:
             yield {"url": str(path)}
 
-    return lambda source: expand(local(source))
+    return lambda source: read_tars(fetch(source))
 
 
-def _handler(data: Data) -> Callable[[Exception], bool]:
-    """What becomes of a corrupt shard or sample."""
+def _error_handler(data: Data) -> Callable[[Exception], bool]:
+    """Return WebDataset's handler for a corrupt shard or sample: skip it, or raise."""
 
     def handle(error: Exception) -> bool:
         if data.on_error == "skip":
             log.warning("streaming reader, skipped: %s", " ".join(str(error).split()))
             return True
         raise GanscaleError(
-            f"{data.path}: {' '.join(str(error).split())}; data.on_error=skip reads past it"
+            f"{data.path}: {' '.join(str(error).split())}; set data.on_error=skip to skip it"
         ) from error
 
     return handle
@@ -170,8 +170,10 @@ def _decode(
             text = sample.get("cls", b"-1")[:MAX_LABEL_BYTES]
             label = parse_label(text.decode().strip())
             if data.classes is not None and not 0 <= label < data.classes:
-                known = f"0 … {data.classes - 1} (data.classes)"
-                raise ValueError(f"sample '{sample['__key__']}': class {label} is none of {known}")
+                raise ValueError(
+                    f"sample '{sample['__key__']}': class {label} is not in "
+                    f"0 … {data.classes - 1} (data.classes)"
+                )
             return torch.from_numpy(image), label
     raise ValueError(f"sample '{sample['__key__']}' has no image ({', '.join(IMAGE_MEMBERS)})")
 

@@ -1,4 +1,7 @@
-"""Errors across processes: torch gives one back as a text that begins with a traceback."""
+"""Errors from worker processes, passed on as items.
+
+torch would turn an exception of a worker into a text that begins with a traceback.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -9,36 +12,36 @@ from ganscale.errors import GanscaleError
 from ganscale.system_errors import describe_error
 
 
-class Guarded(Dataset[Any]):
-    """A map-style dataset that gives its error as an item, for `unguarded` to raise."""
+class GuardedDataset(Dataset[Any]):
+    """A map-style dataset that returns its error as an item, for `reraise_errors` to raise."""
 
     def __init__(self, dataset: Any):
         self._dataset = dataset
 
     def __getitem__(self, k: Any) -> Any:
-        """Item `k`, or what went wrong."""
+        """Return item `k`, or the error that was raised instead."""
         try:
             return self._dataset[k]
         except (GanscaleError, OSError) as error:
-            return _message(error)
+            return _as_message(error)
 
 
-def guarded(items: Iterable[Any]) -> Iterator[Any]:
-    """The items; where they end by an error that has a message, that as the last one."""
+def guard_items(items: Iterable[Any]) -> Iterator[Any]:
+    """Yield the items, and an error that ends them as the last item."""
     try:
         yield from items
     except (GanscaleError, OSError) as error:
-        yield _message(error)
+        yield _as_message(error)
 
 
-def unguarded(items: Iterable[Any]) -> Iterator[Any]:
-    """The items, in the process that asked for them; raises the `GanscaleError` among them."""
+def reraise_errors(items: Iterable[Any]) -> Iterator[Any]:
+    """Yield the items in the main process; raise the first `GanscaleError` among them."""
     for item in items:
         if isinstance(item, GanscaleError):
             raise item
         yield item
 
 
-def _message(error: GanscaleError | OSError) -> GanscaleError:
-    """What the operating system refuses (a full disk, a read-only cache) is a message, too."""
+def _as_message(error: GanscaleError | OSError) -> GanscaleError:
+    """Turn an error of the operating system, such as a full disk, into a message as well."""
     return error if isinstance(error, GanscaleError) else GanscaleError(describe_error(error))

@@ -1,4 +1,4 @@
-"""One transfer of a remote file: bounded in bytes and in time, whatever the other side does."""
+"""One download of a remote file, limited in bytes and in time whatever the server does."""
 
 import threading
 import time
@@ -13,46 +13,47 @@ import fsspec
 
 from ganscale.errors import GanscaleError
 
-STALL_S = 30.0  # a connection that sends nothing for so long is given up
-GRACE_S = 60.0  # before the mean rate counts
-SLOWEST = 1 << 16  # bytes a second that a transfer must reach on average
+STALL_S = 30.0  # a connection that sends nothing for this long is abandoned
+GRACE_S = 60.0  # the average rate is not checked earlier
+MIN_BYTES_PER_S = 1 << 16  # on average
 CHUNK = 1 << 20
 
 
 class Download:
-    """A file on its way, received by a thread that can be given up at any time.
+    """Receives one file in a thread that can be abandoned at any time.
 
-    No time limit of a socket stops a server that sends a byte a second, and file systems behind
-    fsspec may have no limit at all.
+    A socket timeout does not stop a server that sends one byte per second, and the file systems
+    behind fsspec may have no timeout at all.
     """
 
     def __init__(
         self,
         url: str,
         size: int | None,
-        most: int | None,
+        max_bytes: int | None,
         limit: int,
         partial: Path,
         reserve: Callable[[str, Path, int], None],
     ):
-        """`size` is the file's if it is known; else it may have up to `most` bytes and `limit`.
+        """Prepare a download into the file `partial`, which `reserve(url, partial, size)` creates.
 
-        `reserve(url, partial, size)` makes the file that it is written to.
+        `size` is the exact size in bytes if it is known; otherwise the file may have at most
+        `max_bytes` and at most `limit`.
         """
         self.url = url
         self.expected = size
         self.partial = partial
-        self._most = most
+        self._max_bytes = max_bytes
         self._limit = limit
         self._reserve = reserve
         self._received = 0
-        self._given_up = False
+        self._abandoned = False
         self._error: BaseException | None = None
 
     def run(self, stall_s: float) -> None:
-        """Receive the file; raises what the transfer met, or `TimeoutError`."""
+        """Receive the file; raise the transfer's own error, or `TimeoutError` if it is too slow."""
         thread = threading.Thread(target=self._receive, args=(stall_s,), daemon=True)
-        started = moved = time.monotonic()
+        started = progressed = time.monotonic()
         seen = 0
         thread.start()
         try:
@@ -60,23 +61,23 @@ class Download:
                 thread.join(min(1.0, stall_s / 4))
                 now = time.monotonic()
                 if self._received > seen:
-                    seen, moved = self._received, now
-                if thread.is_alive() and now - moved > stall_s:
+                    seen, progressed = self._received, now
+                if thread.is_alive() and now - progressed > stall_s:
                     raise TimeoutError(f"nothing arrived for {stall_s:g} s")
-                if thread.is_alive() and now - started > GRACE_S + seen / SLOWEST:
+                if thread.is_alive() and now - started > GRACE_S + seen / MIN_BYTES_PER_S:
                     raise TimeoutError(f"only {seen:,} bytes arrived in {now - started:,.0f} s")
         finally:
-            self._given_up = True
+            self._abandoned = True
         if self._error is not None:
             raise self._error
 
     def _receive(self, stall_s: float) -> None:
         try:
-            with _opened(self.url, stall_s) as (source, announced):
+            with _open_url(self.url, stall_s) as (source, announced):
                 if self.expected is None and announced is not None:
                     self.expected = announced
-                    self._refuse_more_than(self._most or announced, announced)
-                if self._given_up:
+                    _check_size(announced, self._max_bytes or announced)
+                if self._abandoned:
                     return
                 self._reserve(self.url, self.partial, self.expected or 0)
                 with self.partial.open("r+b") as file:
@@ -85,22 +86,23 @@ class Download:
             self._error = error
 
     def _copy(self, source: IO[bytes], file: IO[bytes]) -> None:
-        read = getattr(source, "read1", source.read)  # what has arrived, not a whole chunk
-        most = self._limit if self._most is None else min(self._limit, self._most)
-        most = most if self.expected is None else self.expected
-        while not self._given_up and (chunk := read(CHUNK)):
+        read = getattr(source, "read1", source.read)  # do not wait for a whole chunk
+        limit = self._limit if self._max_bytes is None else min(self._limit, self._max_bytes)
+        limit = limit if self.expected is None else self.expected
+        while not self._abandoned and (chunk := read(CHUNK)):
             self._received += len(chunk)
-            self._refuse_more_than(most, self._received)
+            _check_size(self._received, limit)
             file.write(chunk)
         file.truncate()
 
-    def _refuse_more_than(self, most: int, number: int) -> None:
-        if number > most:
-            raise ValueError(f"it is larger than {most:,} bytes")
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise ValueError(f"it is larger than {limit:,} bytes")
 
 
-class _WebOnly(urllib.request.HTTPRedirectHandler):
-    """Follows a server to another host, and to no other kind of address."""
+class _HttpRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to any host, but only over http and https."""
 
     def redirect_request(
         self,
@@ -111,17 +113,17 @@ class _WebOnly(urllib.request.HTTPRedirectHandler):
         headers: HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        """The request that follows; `GanscaleError` where it would not be one of http."""
+        """Return the redirected request; raise `GanscaleError` unless it uses http or https."""
         if not newurl.startswith(("http://", "https://")):
             raise GanscaleError(f"{req.full_url}: redirects to {newurl}, which is not fetched")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 @contextmanager
-def _opened(url: str, stall_s: float) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The bytes of a remote file, and how many there are where the other side says so."""
+def _open_url(url: str, stall_s: float) -> Iterator[tuple[IO[bytes], int | None]]:
+    """Open a remote file; yield the open file and its size in bytes if the server tells it."""
     if url.startswith(("http://", "https://")):
-        opener = urllib.request.build_opener(_WebOnly)
+        opener = urllib.request.build_opener(_HttpRedirects)
         with opener.open(url, timeout=stall_s) as response:
             length = response.headers.get("Content-Length") or ""
             known = length.isascii() and length.isdecimal() and len(length) < 19

@@ -1,4 +1,4 @@
-"""What a packed set says of itself: `manifest.json`, beside the shards and their indexes."""
+"""The manifest of a packed dataset: `manifest.json`, beside the shards and their indexes."""
 
 import hashlib
 import json
@@ -21,61 +21,61 @@ MANIFEST = "manifest.json"
 SHEET = "contact-sheet.png"
 MAX_MANIFEST_BYTES = 1 << 29  # a million shards take 300 MB
 MAX_SIDE = 1 << 16  # pixels
-MAX_SAMPLES = 1 << 24  # of a shard: their numbers and those of its neighbours fit into memory
+MAX_SAMPLES = 1 << 24  # per shard, so that the sample numbers of a block of shards fit into memory
 TAR_BLOCK = 512
-FETCHED_FROM = frozenset(
+FETCHABLE_SCHEMES = frozenset(
     ("http", "https", "ftp", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "hf")
 )
 
 Count = Annotated[int, Field(ge=0, le=1 << 50)]
-Sum = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
-def check_name(name: str) -> None:
-    """`ValueError` for what no shard may be called, lest a stranger's manifest names it.
+def check_shard_name(name: str) -> None:
+    """Raise `ValueError` for a name that no shard may have.
 
-    WebDataset would run what follows `pipe:`.
+    The manifest may come from a stranger, and WebDataset would run what follows `pipe:`.
     """
     if name.startswith("pipe:"):
-        raise ValueError(f"a shard is named '{name}': pipe: runs commands")
+        raise ValueError(f"a shard is named '{name}', but pipe: would run a command")
     if not name.isascii() and name != name.encode(errors="replace").decode():
-        raise ValueError(f"a shard is named {name!a}, which is not UTF-8")
+        raise ValueError(f"a shard is named {name!a}, which is not valid UTF-8")
     if "\0" in name or Path(name).name in ("", ".."):
-        raise ValueError(f"a shard is named '{name}', which no file can be")
+        raise ValueError(f"a shard is named '{name}', which is not a valid file name")
     scheme, is_address, rest = name.partition("://")
-    if is_address and (scheme not in FETCHED_FROM or "::" in rest):
-        raise ValueError(f"a shard is named '{name}': such addresses are not fetched")
+    if is_address and (scheme not in FETCHABLE_SCHEMES or "::" in rest):
+        raise ValueError(f"a shard is named '{name}', but such addresses are not fetched")
 
 
 class Shard(BaseModel):
-    """One tar file of a set."""
+    """One tar file of a dataset."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     samples: Count
     bytes: Count
-    sha256: Sum
-    index_sha256: Sum
+    sha256: Sha256
+    index_sha256: Sha256
     index: str | None = None
 
     @field_validator("name", "index")
     @classmethod
-    def _is_file(cls, name: str | None) -> str | None:
+    def _check_name(cls, name: str | None) -> str | None:
         if name is not None:
-            check_name(name)
+            check_shard_name(name)
         return name
 
     @property
     def index_name(self) -> str:
-        """Name of the index file: beside the shard unless the manifest says otherwise."""
+        """The index file's name, derived from the shard's name unless the manifest gives one."""
         return self.index or Path(self.name).with_suffix(".index.npy").name
 
 
 class Manifest(BaseModel):
-    """A packed set: its shards in order, and what every image of it is like.
+    """A packed dataset: its shards in order, and the properties that all its images share.
 
-    `height` and `width` are empty where images differ in size: the reader resizes them.
+    `height` and `width` are None if the images differ in size; the reader then resizes them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,55 +87,55 @@ class Manifest(BaseModel):
     width: Side | None
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
     checksum: str = ""
-    """SHA-256 of the rest: all other sums are here, so damage to this file must show too."""
+    """SHA-256 of everything else, because damage to the other checksums must show too."""
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> "Manifest":
+    def _check_consistency(self) -> "Manifest":
         if (self.height is None) != (self.width is None):
-            raise ValueError("it has a height or a width alone")
+            raise ValueError("height and width must both be given or both be null")
         if not all(shard.samples for shard in self.shards):
             raise ValueError("it lists a shard without samples")
-        for shard in self.shards:  # an order of the samples is made before any shard is opened
+        for shard in self.shards:  # the samples are ordered before any shard is opened
             if shard.samples > min(MAX_SAMPLES, shard.bytes // TAR_BLOCK):
                 raise ValueError(
                     f"{shard.name} cannot have {shard.samples:,} samples in {shard.bytes:,} bytes; "
-                    f"each takes a block of {TAR_BLOCK}, and {MAX_SAMPLES:,} are the most"
+                    f"each needs at least {TAR_BLOCK}, and {MAX_SAMPLES:,} samples are the maximum"
                 )
         return self
 
     @property
     def samples(self) -> int:
-        """Images of the whole set."""
+        """The number of images in the whole dataset."""
         return sum(shard.samples for shard in self.shards)
 
     @property
-    def varied(self) -> bool:
-        """Whether images differ in size."""
+    def has_mixed_sizes(self) -> bool:
+        """True if the images differ in size."""
         return self.height is None
 
     def fits(self, image_shape: tuple[int, int, int]) -> bool:
-        """Whether the set can be read as images of (channels, height, width)."""
-        return self.varied or (self.channels, self.height, self.width) == image_shape
+        """Return whether the dataset can be read as images of (channels, height, width)."""
+        return self.has_mixed_sizes or (self.channels, self.height, self.width) == image_shape
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same bytes in the same order, wherever they lie."""
-        sums = "\n".join(shard.sha256 for shard in self.shards)
-        return hashlib.sha256(sums.encode()).hexdigest()[:16]
+        """An identifier of the shards' bytes and order, independent of where they are stored."""
+        checksums = "\n".join(shard.sha256 for shard in self.shards)
+        return hashlib.sha256(checksums.encode()).hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Write it into the set's folder, whole or not at all."""
-        signed = self.model_copy(update={"checksum": self.own_checksum()})
+        """Write the manifest into the dataset's folder atomically."""
+        signed = self.model_copy(update={"checksum": self.compute_checksum()})
         write_atomically(folder / MANIFEST, (signed.model_dump_json(indent=2) + "\n").encode())
 
-    def own_checksum(self) -> str:
-        """The SHA-256 of everything but `checksum`."""
+    def compute_checksum(self) -> str:
+        """Return the SHA-256 of everything but `checksum`."""
         rest = self.model_dump_json(exclude={"checksum"})
         return hashlib.sha256(rest.encode()).hexdigest()
 
 
 def parse_manifest(path: Path) -> Manifest:
-    """The manifest in a file; `ValueError` where it is none, or not as it was written."""
+    """Return the manifest in a file; raise `ValueError` if it is invalid or damaged."""
     content = read_regular_file(path, MAX_MANIFEST_BYTES)
     try:
         manifest = Manifest.model_validate(json.loads(content))
@@ -143,13 +143,13 @@ def parse_manifest(path: Path) -> Manifest:
         raise ValueError("nested too deeply") from None
     except ValidationError as error:
         raise ValueError(first_mistake(error)) from None
-    if manifest.checksum != manifest.own_checksum():
-        raise ValueError("its own checksum does not hold")
+    if manifest.checksum != manifest.compute_checksum():
+        raise ValueError("checksum mismatch")
     return manifest
 
 
 def first_mistake(error: ValidationError) -> str:
-    """Where it is wrong and how, in a line."""
+    """Return one line that says where and how the first check failed."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
     what = first["msg"].removeprefix("Value error, ")
@@ -157,18 +157,21 @@ def first_mistake(error: ValidationError) -> str:
 
 
 def load_manifest(folder: str | Path) -> Manifest:
-    """The manifest of a packed set in a folder; a clear error where there is none."""
+    """Return the manifest of the packed dataset in a folder.
+
+    Raises `GanscaleError` if there is none or if it is invalid.
+    """
     try:
         return parse_manifest(Path(folder) / MANIFEST)
     except FileNotFoundError:
         raise GanscaleError(
-            f"{folder}: no packed set ({MANIFEST} is missing); make one with "
-            f"`ganscale pack SOURCE {folder}`, or say where it is with data.path=DIR",
+            f"{folder}: not a packed dataset ({MANIFEST} is missing); make one with "
+            f"`ganscale pack SOURCE {folder}`, or set data.path=DIR to where it is",
             every_rank=True,
         ) from None
     except (OSError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise GanscaleError(
-            f"{folder}: {MANIFEST} is invalid ({first}); pack or index the set again",
+            f"{folder}: {MANIFEST} is invalid ({first}); pack or index the dataset again",
             every_rank=True,
         ) from None

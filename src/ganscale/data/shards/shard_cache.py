@@ -1,10 +1,10 @@
-"""Remote files through a folder of this node: whole, checked, bounded in size, fetched once.
+"""A cache of remote files in a folder of this node, limited in size and verified.
 
-A file is named by its whole address, so that `train/0000.tar` and `val/0000.tar` do not meet.
-Processes of a node share the folder: a lock a file lets one of them download it while the others
-wait, and a lock on the folder keeps the sum of what is there, downloads in progress included,
-under the limit. A file that was there already is checked when a run first opens it. Only files
-that the cache itself has named count and are removed, since the folder may hold other files.
+A file is named after its whole address, so `train/0000.tar` and `val/0000.tar` do not collide. The
+processes of a node share the folder: a lock per file lets one of them download while the others
+wait, and a lock on the folder keeps the total size, including downloads in progress, below the
+limit. A file from an earlier run is verified when a run first opens it. The cache counts and
+removes only the files that it named itself, because the folder may hold other files.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ from ganscale.data.shards.download import Download
 from ganscale.errors import GanscaleError
 from ganscale.files import sha256_of_file
 
-TRIES = 6
-FIRST_WAIT_S = 0.5  # before the second try; doubled each time, with jitter
-SAME_RUN_S = 600.0  # the processes of a run start within so long of each other
-LEFT_BEHIND_S = 3600.0  # a download that has not grown for so long was killed
+MAX_ATTEMPTS = 6
+FIRST_WAIT_S = 0.5  # before the second attempt; doubled each time, with jitter
+SAME_RUN_S = 600.0  # the processes of a run start within this time of each other
+ABANDONED_AFTER_S = 3600.0  # a download that has not grown for this long was killed
 PART, VERIFIED, LOCK = ".part", ".verified", ".lock"
 OWN_NAME = re.compile(r"[0-9a-f]{32}(\.[0-9]+-[0-9]+\.part)?", re.ASCII)
 
@@ -38,76 +38,77 @@ log = logging.getLogger("ganscale")
 
 
 class ShardCache:
-    """A bounded folder of downloaded files."""
+    """A folder of downloaded files with a size limit."""
 
     def __init__(self, folder: Path, limit_bytes: int, stall_s: float | None = None):
         self.folder = folder.expanduser()
         self.limit_bytes = limit_bytes
         self._stall_s = stall_s or download.STALL_S
-        self._since = time.time()
+        self._created = time.time()
         self._verified: set[tuple[str, int, int]] = set()
 
     def fetch(
         self,
         url: str,
         size: int | None = None,
-        total: str | None = None,
+        sha256: str | None = None,
         check: Check | None = None,
-        most: int | None = None,
+        max_bytes: int | None = None,
     ) -> Path:
-        """The local copy of a file, downloaded if need be.
+        """Return the local copy of a file; download it if need be.
 
-        `size` and `total` (SHA-256) are what the file must have, `most` the bytes that it may have
-        where its size is not known. A file with a `check` of its own instead, which raises
-        `ValueError` on a damaged one, may change and is always fetched anew.
-        Raises `GanscaleError` naming the address where the file cannot be had after several
-        tries, or is not what it must be.
+        The file must have this `size` and `sha256`. If its size is not known, it may have at most
+        `max_bytes`. With a `check`, which raises `ValueError` for a damaged file, the file may
+        change at its address and is always downloaded again.
+
+        Raises `GanscaleError` naming the address if the download fails after several attempts, or
+        if the file is not as required.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(f"{url} {total}".encode(errors="replace")).hexdigest()[:32]
+        name = hashlib.sha256(f"{url} {sha256}".encode(errors="replace")).hexdigest()[:32]
         path = self.folder / name
         with FileLock(self.folder / f"{name}{LOCK}"):
-            if check is None and path.is_file() and self._is_sound(url, path, size, total):
-                # Used now: the last to make room. Its time of change says whether it is the same.
+            if check is None and path.is_file() and self._is_intact(url, path, size, sha256):
+                # The access time says what to evict first; the change time, what was verified.
                 os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
             else:
-                self._download(url, path, size, total, check, most)
+                self._download(url, path, size, sha256, check, max_bytes)
         return path
 
     def used_bytes(self) -> int:
-        """Size of all that is kept, downloads in progress at their full size."""
+        """Return the size of all files, counting downloads in progress at their full size."""
         return sum(p.stat().st_size for p in self._files())
 
     def _files(self) -> list[Path]:
-        """What the cache has put there, and nothing that somebody keeps beside it."""
+        """Return the files that the cache created, and none that someone else keeps beside them."""
         return [p for p in self.folder.iterdir() if OWN_NAME.fullmatch(p.name) and p.is_file()]
 
-    def _is_sound(self, url: str, path: Path, size: int | None, total: str | None) -> bool:
-        """Whether a file in the cache is still what it was: it is read once for a run on a node."""
-        if total is None:
+    def _is_intact(self, url: str, path: Path, size: int | None, sha256: str | None) -> bool:
+        """Return whether a cached file is undamaged; read it only once per run and node."""
+        if sha256 is None:
             return size is None or path.stat().st_size == size
         state = _state(path)
-        if state in self._verified or self._was_verified_lately(path, state):
+        if state in self._verified or self._was_verified_recently(path, state):
             self._verified.add(state)
             return True
         try:
-            _check(path, size, total)
+            _check(path, size, sha256)
         except ValueError as error:
             log.warning("%s: its copy in %s is damaged (%s)", url, self.folder, error)
             return False
-        self._note_verified(path)
+        self._record_verified(path)
         return True
 
-    def _note_verified(self, path: Path) -> None:
+    def _record_verified(self, path: Path) -> None:
         self._verified.add(_state(path))
         path.with_suffix(VERIFIED).write_text(f"{_state(path)}")
 
-    def _was_verified_lately(self, path: Path, state: tuple[str, int, int]) -> bool:
-        """Whether another process of this run has just read it, so that this one need not."""
+    def _was_verified_recently(self, path: Path, state: tuple[str, int, int]) -> bool:
+        """Return whether another process of this run has just verified the file."""
         record = path.with_suffix(VERIFIED)
         try:
             same = record.read_text() == f"{state}"
-            return same and record.stat().st_mtime > self._since - SAME_RUN_S
+            return same and record.stat().st_mtime > self._created - SAME_RUN_S
         except (OSError, ValueError):
             return False
 
@@ -116,46 +117,47 @@ class ShardCache:
         url: str,
         path: Path,
         size: int | None,
-        total: str | None,
+        sha256: str | None,
         check: Check | None,
-        most: int | None,
+        max_bytes: int | None,
     ) -> None:
         wait = FIRST_WAIT_S
-        for attempt in range(1, TRIES + 1):
+        for attempt in range(1, MAX_ATTEMPTS + 1):
             partial = path.with_suffix(f".{os.getpid()}-{attempt}{PART}")
-            transfer = Download(url, size, most, self.limit_bytes, partial, self._reserve)
+            download = Download(url, size, max_bytes, self.limit_bytes, partial, self._reserve)
             try:
-                transfer.run(self._stall_s)
-                _check(partial, transfer.expected, total)
+                download.run(self._stall_s)
+                _check(partial, download.expected, sha256)
                 if check is not None:
                     check(partial)
                 partial.replace(path)
-                if total is not None:
-                    self._note_verified(path)
+                if sha256 is not None:
+                    self._record_verified(path)
                 return
-            except BaseException as error:  # file systems behind fsspec have errors of their own
+            except BaseException as error:  # file systems behind fsspec raise errors of their own
                 partial.unlink(missing_ok=True)
                 if isinstance(error, GanscaleError) or not isinstance(error, Exception):
                     raise
-                if attempt == TRIES or _is_final(error):
+                if attempt == MAX_ATTEMPTS or _is_permanent(error):
+                    attempts = "1 attempt" if attempt == 1 else f"{attempt} attempts"
                     raise GanscaleError(
-                        f"{url}: cannot be had after {attempt} tries ({_in_words(error)})"
+                        f"{url}: download failed after {attempts} ({_describe(error)})"
                     ) from None
-                log.info("%s: %s; trying again in %.1f s", url, _in_words(error), wait)
+                log.info("%s: %s; trying again in %.1f s", url, _describe(error), wait)
             time.sleep(wait * random.uniform(0.5, 1.5))
             wait *= 2
 
     def _reserve(self, url: str, partial: Path, size: int) -> None:
-        """Make room and take it, so that no other download counts on the same bytes."""
+        """Evict files until `size` bytes fit, and claim them by creating `partial` at that size."""
         with FileLock(self.folder / f"folder{LOCK}"):
             if size > self.limit_bytes:
                 raise GanscaleError(
                     f"{url}: {size / 2**30:.3f} GiB do not fit into data.cache_gib="
                     f"{self.limit_bytes / 2**30:.3f}; raise it"
                 )
-            for left in (p for p in self._files() if p.suffix == PART):
-                if time.time() - left.stat().st_mtime > LEFT_BEHIND_S:
-                    left.unlink()
+            for abandoned in (p for p in self._files() if p.suffix == PART):
+                if time.time() - abandoned.stat().st_mtime > ABANDONED_AFTER_S:
+                    abandoned.unlink()
             kept = sorted(
                 (p for p in self._files() if p.suffix != PART),
                 key=lambda p: p.stat().st_atime_ns,
@@ -165,33 +167,33 @@ class ShardCache:
                 if used + size <= self.limit_bytes:
                     break
                 used -= oldest.stat().st_size
-                oldest.unlink()  # a process that has it open keeps what it has
+                oldest.unlink()  # a process that has the file open can still read it
                 oldest.with_suffix(VERIFIED).unlink(missing_ok=True)
             with partial.open("wb") as file:
                 file.truncate(size)
 
 
 def _state(path: Path) -> tuple[str, int, int]:
-    """What changes when a file does."""
+    """Return the name, size and modification time, which together identify a file's content."""
     about = path.stat()
     return path.name, about.st_size, about.st_mtime_ns
 
 
-def _check(path: Path, size: int | None, total: str | None) -> None:
-    """Whether all arrived: a cut connection ends like a finished one."""
+def _check(path: Path, size: int | None, sha256: str | None) -> None:
+    """Raise `ValueError` unless the file is complete: a broken connection looks like the end."""
     got = path.stat().st_size
     if size is not None and got != size:
         raise ValueError(f"{got:,} of {size:,} bytes arrived")
-    if total is not None and sha256_of_file(path) != total:
-        raise ValueError("its SHA-256 is not the manifest's")
+    if sha256 is not None and sha256_of_file(path) != sha256:
+        raise ValueError("its SHA-256 differs from the manifest's")
 
 
-def _is_final(error: Exception) -> bool:
-    """A refusal that will not change: no such address, the file is not there, or not for us."""
+def _is_permanent(error: Exception) -> bool:
+    """Return whether trying again is pointless: a bad address, a missing file, or no access."""
     if isinstance(error, http.client.InvalidURL | FileNotFoundError | PermissionError):
         return True
     return isinstance(error, urllib.error.HTTPError) and error.code in (401, 403, 404, 410)
 
 
-def _in_words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
