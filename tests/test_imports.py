@@ -1,6 +1,7 @@
 """A file is placed by what it may know: imports run one way, and never in a circle."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,10 +25,9 @@ LAYERS = (
 """From what knows nothing to what knows all; a file imports from its own layer and those before."""
 RANK = {room: i for i, layer in enumerate(LAYERS) for room in layer}
 APART = {"gan": {"networks"}, "networks": {"gan"}, "data": {"monitoring"}, "monitoring": {"data"}}
-COLLECTIVES = {
-    "ganscale.engines.distributed": ("torch.distributed",),
-    "ganscale.engines.fsdp2_player": ("torch.distributed.device_mesh", "torch.distributed.fsdp"),
-}
+COLLECTIVES = "ganscale.engines.distributed"
+SHARDING = {"ganscale.engines.fsdp2_player": {"device_mesh", "fsdp", "tensor"}}
+"""What else of torch.distributed a file may use: the parts that shard a module."""
 MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in (SOURCE / "ganscale").rglob("*.py")
@@ -75,3 +75,18 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
     for module in MODULES:
         visit(module, ())
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {COLLECTIVES}))
+def test_one_file_knows_how_processes_talk_to_each_other(module: str) -> None:
+    source = MODULES[module].read_text()
+    used = set(re.findall(r"torch\.distributed(?:\.(\w+))?", source))
+    assert used <= SHARDING.get(module, set())
+
+
+def test_the_game_knows_no_machinery() -> None:
+    known = {other for other, _ in imported("ganscale.gan.game")}
+    assert {room(other) for other in known} == {"gan"}
+    source = MODULES["ganscale.gan.game"].read_text()
+    assert not re.search(r"accelerat|experiment|rank|time|path|measure:", source, re.IGNORECASE)
+    assert len(source.splitlines()) < 100

@@ -27,6 +27,12 @@ _OPERATIONS = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.R
 # -- the process group -------------------------------------------------------------------------
 
 
+def available_backends() -> list[str]:
+    """Return the names of the libraries that processes could communicate by; not a collective."""
+    found = ["NCCL"] if torch.cuda.is_available() and dist.is_nccl_available() else []
+    return [*found, "gloo"] if dist.is_gloo_available() else found
+
+
 def is_initialized() -> bool:
     """Return whether this process belongs to a group; not a collective."""
     return dist.is_available() and dist.is_initialized()

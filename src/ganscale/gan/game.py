@@ -3,7 +3,7 @@
 Both functions take callables and tensors, and return a scalar loss and what they measured. Images
 have shape (N, C, H, W) and values in [-1, 1]; latents (N, dim); labels are empty, or the images'
 classes (N,) in a class-conditional game; logits have shape (N,), and a positive one means "real".
-Generated images are paired with the real ones in their rows, and have their classes.
+A generated image is paired with the real one in its row, and has its class.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,10 +18,8 @@ from ganscale.gan.losses import Loss
 from ganscale.gan.penalties import Penalty
 
 Network = Callable[..., Tensor]
-Augment = Callable[[Tensor, str], Tensor]
-"""Images and what they are, to what the discriminator sees of them; differentiable."""
-Draw = Callable[[str, tuple[int, ...]], Tensor]
-"""A purpose and a shape to uniform numbers in [0, 1] for each image: (N, *shape)."""
+Augment = Callable[[Tensor, str], Tensor]  # images and a purpose → what the discriminator sees
+Draw = Callable[[str, tuple[int, ...]], Tensor]  # purpose, shape → uniform numbers (N, *shape)
 Measured = dict[str, Tensor]
 
 
@@ -46,11 +44,9 @@ class Objective:
     """What both players minimise in one update."""
 
     loss: Loss
-    real_target: float = 1.0
-    """The discriminator's target for real images: less than 1 where labels are smoothed."""
+    real_target: float = 1.0  # the discriminator's for real images: less with smoothed labels
     penalties: Sequence[WeightedPenalty] = ()
-    one_batch: bool = False
-    """Judge real and generated images in one batch: for networks that do not mix images."""
+    one_batch: bool = False  # judge real and generated images in one, if a network mixes no images
 
 
 def discriminator_loss(
@@ -93,10 +89,7 @@ def generator_loss(
     augment: Augment,
     samples: Samples,
 ) -> tuple[Tensor, Measured]:
-    """Return the generator's loss: make images that the discriminator takes for real.
-
-    The discriminator's parameters are frozen: the loss is differentiated through it, not by it.
-    """
+    """Return the generator's loss: make images that the discriminator, frozen, takes for real."""
     latents, real, labels = samples
     real_logits = None
     if objective.loss.paired:

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from ganscale.engines.distributed import available_backends
 from ganscale.monitoring.environment import environment
 
 LEAST_DISK_GIB = 2
@@ -53,11 +54,9 @@ def _gpus() -> Finding:
 
 
 def _communication() -> Finding:
-    has = torch.distributed
-    gloo = "gloo" if has.is_gloo_available() else ""
-    nccl = "NCCL" if torch.cuda.is_available() and has.is_nccl_available() else ""
-    found = ", ".join(filter(None, (nccl, gloo)))
-    if torch.cuda.device_count() > 1 and not nccl:
+    backends = available_backends()
+    found = ", ".join(backends)
+    if torch.cuda.device_count() > 1 and "NCCL" not in backends:
         return "FAULT", "several GPUs and no NCCL", "install the CUDA build of torch"
     return ("ok", found, "") if found else ("note", "none: one process only", "")
 
