@@ -60,8 +60,7 @@ def discriminator_loss(
 ) -> tuple[Tensor, Measured]:
     """Return the discriminator's loss: tell real images from generated ones, with small gradients.
 
-    No graph leads through the generator. `penalized` is the discriminator as the penalties
-    differentiate it, in full precision.
+    No graph leads through the generator. `penalized`: the discriminator in full precision.
     """
     latents, real, labels = samples
     with torch.no_grad():
