@@ -1,6 +1,7 @@
 """Reading, checking, comparing and writing experiment files."""
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -198,12 +199,23 @@ def to_yaml(experiment: Experiment) -> str:
     return safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
 
 
-def json_schema() -> str:
-    """The JSON schema from which editors complete and check experiment files."""
+def inline_yaml(value: Any) -> str:
+    """Return a value as an override takes it: YAML on one line."""
+    text: str = safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)
+    return text.strip().removesuffix("\n...").strip()
+
+
+def experiment_schema() -> dict[str, Any]:
+    """Return the JSON schema of experiment files."""
     schema = Experiment.model_json_schema()
     description = "Another experiment file, beside this one, that this one differs from."
     schema["properties"][BASE] = {"type": "string", "description": description}
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return schema
+
+
+def json_schema() -> str:
+    """Return the schema as editors read it, to complete and check experiment files."""
+    return json.dumps(experiment_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def differences(ours: Experiment, theirs: Experiment) -> list[tuple[str, Any, Any]]:

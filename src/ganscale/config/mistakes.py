@@ -40,6 +40,11 @@ def key_of(error: Any) -> str:
     return ".".join(map(str, _without_tag(error["loc"])[0]))
 
 
+def about_unknown_key(key: str) -> str:
+    """Say of a dotted key that no section has what is meant, or what is known beside it."""
+    return _about_unknown_key(key.split("."), None)
+
+
 def shown(value: Any, as_text: Any = repr) -> str:
     """Return a value as text of bounded length."""
     try:

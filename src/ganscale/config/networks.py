@@ -96,6 +96,7 @@ class CustomNetworkOptions(Section):
     """A network of the user's own: `path/to/file.py:ClassName` or `package.module:ClassName`."""
 
     architecture: str = Field(pattern=r"^[^:]+:[A-Za-z_]\w*$")
+    """Where the class is; importing it runs the file."""
     options: dict[str, Any] = Field(default={})
     """Keyword arguments of the class, after `latent_dim`, `image_shape` and, where the game is
     conditional, `classes`."""

@@ -55,7 +55,9 @@ class Objective(Section):
     """What the two players minimise."""
 
     loss: Annotated[str, NameOf("ganscale.gan.losses:LOSSES")] = "non_saturating"
+    """The adversarial loss of both players."""
     penalties: tuple[AnyPenalty, ...] = ()
+    """Gradient penalties added to the discriminator's loss."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """One-sided: the discriminator's target for real images is 1 minus this. Only for the losses
     that have a target; others refuse it."""

@@ -49,6 +49,7 @@ class Schedule(Section):
         "PolynomialLR",
         "StepLR",
     ]
+    """Its class there."""
     options: dict[str, Any] = Field(default={})
     """Its keyword arguments, as for an optimizer of learning rate 1: `{T_max: 100000}`."""
 
@@ -57,6 +58,7 @@ class Generator(Section):
     """The player that makes images."""
 
     network: GeneratorNetwork = MLPGeneratorOptions()
+    """What turns a latent vector into an image."""
     optimizer: Adam = Adam()
     schedules: tuple[Schedule, ...] = ()
     """Factors of the learning rate over the run's steps."""
@@ -68,6 +70,7 @@ class DiscriminatorPlayer(Section):
     """The player that tells real images from made ones."""
 
     network: DiscriminatorNetwork = MLPDiscriminatorOptions()
+    """What turns an image into a logit."""
     optimizer: Adam = Adam()
     schedules: tuple[Schedule, ...] = ()
     """Factors of the learning rate over the run's steps."""

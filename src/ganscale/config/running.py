@@ -75,6 +75,8 @@ class Monitoring(Section):
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
     """`auto`: online where the user is logged in, else offline."""
     wandb_project: str = "ganscale"
+    """Project of the run in W&B."""
     wandb_timeout: PositiveInt = 30
     """Seconds to wait for W&B before going on offline."""
     tensorboard: bool = True
+    """Also write the metrics for TensorBoard, into the run folder."""

@@ -54,7 +54,8 @@ class Sweep(BaseModel):
                 f"{len(combinations) - 1}",
                 every_rank=True,
             )
-        chosen = [f"{key}={_text(value)}" for key, value in combinations[number].items()]
+        values = combinations[number].items()
+        chosen = [f"{key}={experiment_file.inline_yaml(value)}" for key, value in values]
         return [f"name={self.name}-{number:03d}", *more, *chosen]
 
     def run(self, number: int, more: list[str]) -> Experiment:
@@ -80,9 +81,3 @@ class Sweep(BaseModel):
             steps = f"{done:,} of {experiment.train.steps:,}"
             table.add_row(str(number), *map(str, values.values()), steps, score, str(folder.path))
         return table
-
-
-def _text(value: Any) -> str:
-    """A value as an override takes it: YAML on one line."""
-    text: str = yaml.safe_dump(value, default_flow_style=True).strip()
-    return text.removesuffix("\n...").strip()

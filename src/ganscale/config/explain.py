@@ -1,0 +1,71 @@
+"""What one key of an experiment means, and which files set it: `ganscale config --explain`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ganscale.config.keys import ITEM, REQUIRED, Key, Section, first_sentence, sections
+from ganscale.config.load import inline_yaml
+from ganscale.config.mistakes import about_unknown_key, shown
+from ganscale.errors import GanscaleError
+
+SWEPT = ("grid", "parameters")  # where a sweep's file, ours or W&B's, keeps the keys it varies
+
+
+def explain(key: str, configs: Path) -> str:
+    """Return what a key, or a section, means, takes and defaults to, and which files set it.
+
+    `configs` is the folder of the experiment files. Raises `GanscaleError` for an unknown key.
+    """
+    parts = key.split(".")
+    *above, name = [ITEM if part.isdecimal() else part for part in parts]
+    here, place = ".".join([*above, name]), ".".join(above)
+    lines: list[str] = []
+    for section in (s for s in sections() if place in s.places):
+        for found in (k for k in section.keys if k.name == name):
+            lines += _about(found, section)
+    for section in (s for s in sections() if here in s.places):
+        lines.append(f"keys with {section.variant}:" if section.variant else "keys:")
+        lines += [f"  {k.name}: {first_sentence(k.meaning)}" for k in section.keys if k.meaning]
+    if not lines:
+        raise GanscaleError(f"{key}: {about_unknown_key(key)}")
+    lines += [f"{path} sets it to {value}" for path, value in _set_in(parts, configs)]
+    return "\n".join([key, *(f"  {line}" for line in lines)]) + "\n"
+
+
+def _about(key: Key, section: Section) -> list[str]:
+    if key.is_tag:
+        return [f"{key.takes}: {section.meaning}"]
+    head = [f"with {section.variant}:"] if section.variant else []
+    default = REQUIRED if key.default == REQUIRED else f"default: {key.default}"
+    return [*head, key.meaning, f"takes: {key.takes}", *([default] if key.default else [])]
+
+
+def _set_in(parts: Sequence[str], configs: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each file below `configs` that sets the key, and the value there as YAML."""
+    for path in sorted(configs.rglob("*.yaml")):
+        try:
+            tree = yaml.safe_load(path.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            continue
+        tables = [tree, *(tree.get(name) for name in SWEPT)] if isinstance(tree, dict) else []
+        values = [v for table in tables for v in _values_at(table, parts)]
+        if values:
+            yield path, ", ".join(shown(value, inline_yaml) for value in values)
+
+
+def _values_at(tree: Any, parts: Sequence[str]) -> Iterator[Any]:
+    """Yield the values at a dotted key: several where a part of it stands for any item."""
+    if not parts:
+        yield tree
+    elif isinstance(tree, list):
+        for number, item in enumerate(tree):
+            if parts[0] in (ITEM, str(number)):
+                yield from _values_at(item, parts[1:])
+    elif isinstance(tree, dict):
+        if (whole := ".".join(parts)) in tree:  # as in a sweep's table
+            yield tree[whole]
+        elif parts[0] in tree:
+            yield from _values_at(tree[parts[0]], parts[1:])

@@ -1,0 +1,207 @@
+"""The keys of an experiment: what each means, takes and defaults to.
+
+All of it is read from the JSON schema that pydantic derives from the models, which editors read
+too.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ganscale.config.load import experiment_schema, inline_yaml
+from ganscale.registry import OWN
+
+ITEM = "N"
+"""Stands for the number of an item, from 0: `objective.penalties.N.weight`."""
+REQUIRED, EMPTY = "required", "empty"
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+KINDS = {"integer": "whole number", "number": "number", "boolean": "`true` or `false`"}
+KINDS |= {"string": "text", "object": "mapping", "null": EMPTY}
+COUNTED, PLURAL = re.compile("^(whole number|number|section)"), r"\1s"
+CHOICES = ("anyOf", "oneOf", "allOf")
+NAMING = ("const", "enum", "pattern")
+
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a section."""
+
+    name: str
+    meaning: str
+    takes: str
+    default: str
+    """As YAML; `required` where there is none, and nothing where the keys of a section have it."""
+    is_tag: bool
+    """True where its value chooses this section among several, and this one has names for it."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the experiment, and the places where it may stand."""
+
+    model: str
+    places: tuple[str, ...]
+    variant: str
+    """What chooses it where several may stand, as in `architecture: dcgan`."""
+    meaning: str
+    keys: tuple[Key, ...]
+
+    @property
+    def title(self) -> str:
+        """The heading of its table."""
+        place = self.places[0] or "The experiment"
+        return f"{place} ({self.variant})" if self.variant else place
+
+
+def sections() -> list[Section]:
+    """Return every section of the experiment, in the order of its keys.
+
+    A model that stands at several places with the same defaults is one section.
+    """
+    schema = experiment_schema()
+    found: dict[tuple[Any, ...], Section] = {}
+    for section in _Reader(schema).read(schema, "", {}):
+        same = (section.model, section.variant, section.keys)
+        places = (*(found[same].places if same in found else ()), *section.places)
+        found[same] = replace(found.get(same, section), places=tuple(dict.fromkeys(places)))
+    return list(found.values())
+
+
+def first_sentence(text: str) -> str:
+    """Return a text up to its first full stop."""
+    return re.split(r"(?<=[.])\s", text)[0]
+
+
+class _Reader:
+    """Reads sections out of a JSON schema."""
+
+    def __init__(self, schema: Schema):
+        self._definitions: Schema = schema["$defs"]
+
+    def read(
+        self, node: Schema, place: str, defaults: Schema, tag: str | None = None
+    ) -> Iterator[Section]:
+        """Yield the section at a place, and those below it.
+
+        `defaults` are those that the place itself sets. `tag` is the key that chooses among the
+        sections that may stand here.
+        """
+        keys, below = [], []
+        for name, field in node["properties"].items():
+            default = defaults.get(name, field.get("default"))
+            inner = list(self._sections_in(field))
+            text = "" if isinstance(default, Mapping) and inner else _as_text(default)
+            required = name in node.get("required", ()) and name not in defaults
+            keys.append(
+                Key(
+                    name,
+                    self._meaning(field, [section for section, _ in inner]),
+                    self._takes(field),
+                    REQUIRED if required else text,
+                    name == tag and "pattern" not in field,
+                )
+            )
+            inner_tag = _tag([section for section, _ in inner])
+            for section, suffix in inner:
+                given = default if not suffix and _fits(section, inner_tag, default) else {}
+                below.append((section, f"{place}.{name}{suffix}".lstrip("."), given, inner_tag))
+        variant = _variant(node, tag) if tag is not None else ""
+        meaning = _one_line(node.get("description", ""))
+        yield Section(node.get("title", ""), (place,), variant, meaning, tuple(keys))
+        for arguments in below:
+            yield from self.read(*arguments)
+
+    def _resolved(self, field: Schema) -> Schema:
+        if "$ref" not in field:
+            return field
+        found: Schema = self._definitions[field["$ref"].rpartition("/")[2]]
+        return found
+
+    def _sections_in(self, field: Schema, suffix: str = "") -> Iterator[tuple[Schema, str]]:
+        """Yield the sections that may stand in a field, with `.N` for those in a list."""
+        node = self._resolved(field)
+        if "properties" in node:
+            yield node, suffix
+        for choice in (c for choices in CHOICES for c in node.get(choices, ())):
+            yield from self._sections_in(choice, suffix)
+        if isinstance(node.get("items"), Mapping):
+            yield from self._sections_in(node["items"], f"{suffix}.{ITEM}")
+
+    def _meaning(self, field: Schema, inner: Sequence[Schema]) -> str:
+        """Return the field's own docstring, or else what the section says that stands in it."""
+        own = field.get("description", "")
+        if own or len(inner) != 1:
+            return _one_line(own)
+        return first_sentence(_one_line(inner[0].get("description", "")))
+
+    def _choices(self, node: Schema) -> list[str]:
+        """Return each of several things that a field may be; none where it is of one kind."""
+        words = [f"`{name}`" for name in _names(node)]
+        for choice in (self._resolved(c) for way in CHOICES for c in node.get(way, ())):
+            words += self._choices(choice) or [self._takes(choice)]
+        return words
+
+    def _takes(self, field: Schema) -> str:
+        """Return in words what a field may be."""
+        node = self._resolved(field)
+        if "properties" in node:
+            return "section"
+        if choices := self._choices(node):
+            return _either(choices)
+        if node.get("type") == "array":
+            items = [self._takes(item) for item in node.get("prefixItems", ())]
+            if items:
+                return f"list of {len(items)}, each {', '.join(dict.fromkeys(items))}"
+            return f"list of {COUNTED.sub(PLURAL, self._takes(node.get('items', {})))}"
+        signs = [(bound, sign) for bound, sign in BOUNDS.items() if bound in node]
+        bounds = ", ".join(f"{sign} {_as_text(node[bound])}" for bound, sign in signs)
+        if node.get("pattern") == OWN:
+            return "`path/to/file.py:Name`"
+        pattern = f"that matches `{node['pattern']}`" if "pattern" in node else ""
+        kind = KINDS.get(node.get("type", ""), "anything")
+        return " ".join(filter(None, (kind, bounds, pattern)))
+
+
+def _tag(alternatives: Sequence[Schema]) -> str | None:
+    """Return the key that says which of several sections is meant."""
+    if len(alternatives) < 2:
+        return None
+    named = [
+        {name for name, field in node["properties"].items() if any(w in field for w in NAMING)}
+        for node in alternatives
+    ]
+    shared = (name for name in alternatives[0]["properties"] if all(name in n for n in named))
+    return next(shared, None)
+
+
+def _variant(node: Schema, tag: str) -> str:
+    names = _names(node["properties"][tag])
+    return f"{tag}: {_either(names)}" if names else f"any other {tag}"
+
+
+def _fits(node: Schema, tag: str | None, default: Any) -> bool:
+    """Return whether a default is one of this section."""
+    if not isinstance(default, Mapping):
+        return False
+    return tag is None or default.get(tag) in _names(node["properties"][tag])
+
+
+def _names(field: Schema) -> list[str]:
+    """Return the values that a field lists."""
+    return [str(name) for name in field.get("enum", [field["const"]] if "const" in field else [])]
+
+
+def _either(choices: Sequence[str]) -> str:
+    *others, last = dict.fromkeys(choices)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _as_text(value: Any) -> str:
+    return EMPTY if value is None else inline_yaml(value)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,49 @@
+"""docs/config.md: a table of the keys of each section of an experiment."""
+
+import re
+from collections.abc import Sequence
+
+from ganscale.config.keys import EMPTY, ITEM, REQUIRED, Section, sections
+
+INTRODUCTION = """\
+# Every key of an experiment
+
+This page is generated: `ganscale config --reference > docs/config.md`.
+`ganscale config --explain KEY` says the same of one key, and which of the shipped experiments set
+it. An override writes a key with dots (`train.steps=2000`), and an item of a list by its number,
+from 0 (`objective.penalties.0.weight=2`). *Empty* is written `null`.
+"""
+
+
+def reference() -> str:
+    """Return the page."""
+    every = sections()
+    return "\n".join([INTRODUCTION, *(_table(section, every) for section in every)])
+
+
+def _anchor(title: str) -> str:
+    """Return the name that GitHub gives to a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def _table(section: Section, every: Sequence[Section]) -> str:
+    lines = [f"## {section.title}", ""]
+    if section.meaning:
+        lines += [section.meaning, ""]
+    if len(section.places) > 1:
+        lines += [f"The same at {', '.join(f'`{place}`' for place in section.places[1:])}.", ""]
+    lines += ["| key | takes | default | meaning |", "|---|---|---|---|"]
+    for key in section.keys:
+        if key.is_tag:
+            continue
+        inner = f"{section.places[0]}.{key.name}".lstrip(".")
+        links = [
+            f"[{s.variant or s.title}](#{_anchor(s.title)})"
+            for s in every
+            if inner in s.places or f"{inner}.{ITEM}" in s.places
+        ]
+        takes = ": ".join(filter(None, (key.takes, ", ".join(links))))
+        default = key.default if key.default in ("", EMPTY, REQUIRED) else f"`{key.default}`"
+        cells = (f"`{key.name}`", takes, default, key.meaning)
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join([*lines, ""])
