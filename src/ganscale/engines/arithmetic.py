@@ -1,4 +1,4 @@
-"""What the bits of a run depend on besides its experiment: device, threads, torch's choices."""
+"""What the bits of a run depend on besides its experiment: device, threads, PyTorch's choices."""
 
 import logging
 import os
@@ -12,18 +12,18 @@ log = logging.getLogger("ganscale")
 
 
 class Arithmetic(BaseModel):
-    """What computed a part of a run. Where it is the same, so is every bit."""
+    """The machinery that computed a part of a run; with the same machinery, every bit is the same."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     device: str
     """`cpu`, or the name of the GPU."""
     threads: int
-    """CPU threads of a process."""
+    """CPU threads of each process."""
     world_size: int
     pytorch: str
-    """Its version."""
+    """The version of PyTorch."""
     engine: str | None = None
-    """In words, such as `FSDP2`. Older checkpoints do not say, nor what follows here."""
+    """In words, such as `FSDP2`. Older checkpoints lack this field and those below."""
     accumulation: int | None = None
     """Micro-batches per update."""
     deterministic: bool | None = None
@@ -31,7 +31,7 @@ class Arithmetic(BaseModel):
 
     @classmethod
     def of(cls, device: torch.device, world_size: int, engine: str, train: Train) -> "Arithmetic":
-        """Describe this process."""
+        """Return what computes in this process."""
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         return cls(
             device=name,
@@ -44,7 +44,7 @@ class Arithmetic(BaseModel):
         )
 
     def warn_of_change(self, before: "Arithmetic | None") -> None:
-        """Say in the log what has changed since a checkpoint was written."""
+        """Log what has changed since a checkpoint was written."""
         if before is None or before == self:
             return
         then, now = before.model_dump(), self.model_dump()
@@ -63,12 +63,12 @@ class Arithmetic(BaseModel):
 
 
 def set_up_arithmetic(train: Train) -> None:
-    """Let torch compute as the experiment says; called before the first use of a GPU."""
+    """Set PyTorch's choices as the experiment says; call it before the first use of a GPU."""
     torch.backends.cuda.matmul.allow_tf32 = train.tf32
     torch.backends.cudnn.allow_tf32 = train.tf32
     torch.use_deterministic_algorithms(train.deterministic)
     if train.deterministic:
         torch.backends.cudnn.benchmark = False
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        # Nothing here reads memory before it is written.
+        # ganscale reads no memory before it is written.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

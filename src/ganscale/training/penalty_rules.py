@@ -1,6 +1,6 @@
 """Which discriminators a gradient penalty is defined for, checked before the first step.
 
-Looks at the layers themselves, so that a network of the user's own meets the same rules.
+The check looks at the layers themselves, so that it covers a network of the user's own too.
 """
 
 import logging
@@ -16,9 +16,9 @@ log = logging.getLogger("ganscale")
 
 
 def refuse_unfit_penalties(experiment: Experiment, discriminator: nn.Module) -> None:
-    """Raise `GanscaleError` where a penalty cannot be computed, or would not be what it is called.
+    """Raise `GanscaleError` if a penalty cannot be computed, or would not be what its name says.
 
-    Warns of R1 and R2 with BatchNorm: they can be computed, and are not what their paper means.
+    R1 and R2 with BatchNorm can be computed, but are not what their paper means: this logs a warning.
     """
     kinds = [penalty.kind for penalty in experiment.objective.penalties]
     if not kinds or not has_batch_norm(discriminator):

@@ -1,4 +1,4 @@
-"""What a run writes while it goes on: numbers, pictures, scores, warnings. Rank 0 has one."""
+"""What a run writes while it trains: numbers, pictures, scores, warnings. Rank 0 has a recorder."""
 
 import logging
 from typing import TYPE_CHECKING
@@ -41,34 +41,34 @@ class Recorder:
 
     @property
     def wandb_id(self) -> str | None:
-        """By which W&B knows the run."""
+        """The id by which W&B knows the run; None without W&B."""
         return self._trackers.wandb_id
 
     def numbers(self, step: int, numbers: dict[str, float]) -> None:
-        """Track what was measured at `step`, and warn of what it shows."""
+        """Track what was measured at `step`, and warn if it shows that something goes wrong."""
         self._trackers.log(step, step * self._experiment.train.batch_size, numbers)
         for alert in self._health.observe(numbers):
             log.warning("step %s · %s. %s", f"{step:,}", alert.title, alert.text)
             self._trackers.alert(alert.title, alert.text)
 
     def scores(self, step: int, scores: Scores) -> None:
-        """Keep and track the scores of `step`."""
+        """Record and track the scores of `step`."""
         log.info("step %s · %s", f"{step:,}", scores)
         scores.record(self._folder.path, step, step * self._experiment.train.batch_size)
         self.numbers(step, scores.values)
 
     def picture(self, step: int, network: nn.Module, device: torch.device) -> None:
-        """A grid of samples, always from the same noise."""
+        """Draw a grid of samples, always from the same latents."""
         experiment, classes = self._experiment, self._experiment.data.classes
         rows = range(experiment.monitoring.pictures)
         latents = randomness.latents(experiment.latent, experiment.seed, "pictures", 0, rows)
         images = images_of(network, latents, cycled_labels(classes, rows), device)
         path = self._folder.samples / f"step-{step:08d}.png"
-        save_grid(pixels(images), path, columns=classes)  # a column a class
+        save_grid(pixels(images), path, columns=classes)  # one column for each class
         self._trackers.picture(step, "samples", path)
 
     def finish(self, step: int, evaluator: "Evaluator | None") -> None:
-        """Draw the best checkpoint of a run that is done, close the trackers, write the report."""
+        """Close the trackers and write the report; draw the best checkpoint of a completed run."""
         experiment, folder = self._experiment, self._folder
         if step == experiment.train.steps:
             best = checkpoint.best(folder.checkpoints, experiment.evaluation)
