@@ -105,7 +105,7 @@ requeue_or_end() {
         say "requeued $SLURM_RESTART_COUNT times already (GANSCALE_MAX_REQUEUES): not again"
         exit "$code"
     fi
-    say "requeued; it goes on from $newest"
+    say "requeued; it resumes from $newest"
     trap '' TERM
     scontrol requeue "$SLURM_JOB_ID"
     sleep 60 # until Slurm ends this start

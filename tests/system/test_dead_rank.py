@@ -60,7 +60,7 @@ def test_a_restart_goes_on_from_the_last_checkpoint(digits: Path, tmp_path: Path
         wait_for_checkpoint(process, folder)
         rank_of(process, 1).kill()
         assert process.wait(timeout=240) == 0, log.read_text()
-        assert "going on from" in log.read_text()
+        assert "resuming from" in log.read_text()
         assert checkpoint.listed(folder)[-1].name == "step-00001000"
     finally:
         kill_all(process)

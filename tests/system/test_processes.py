@@ -100,7 +100,7 @@ def test_a_run_goes_on_with_other_processes_reader_and_workers(
     whole, _ = start(digits, tmp_path, "whole", 1)
     start(digits, tmp_path, "elastic", 1, steps=5)
     elastic, done = start(digits, tmp_path, "elastic", 4, reader="indexed")
-    assert "going on from" in done.stderr
+    assert "resuming from" in done.stderr
     for kind, calls in (("latents", 2), ("real", 1)):
         alone = recorded(tmp_path / "whole-1", kind, 1)
         before = recorded(tmp_path / "elastic-1", kind, 1)

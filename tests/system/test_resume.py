@@ -88,7 +88,7 @@ def test_killed_on_four_processes_is_uninterrupted_too(
         resumed = forked(4, *line, folder=ROOT, engine=engine)
     assert resumed.returncode == 0
     assert not re.search(r"\b[Ww]arning", resumed.stderr)  # of any rank, by any library
-    assert "going on from" in resumed.stderr
+    assert "resuming from" in resumed.stderr
     same_checkpoint(RunFolder.of(whole).checkpoints / "step-00000060", folder / "step-00000060")
     assert metrics(whole) == metrics(killed)
 
@@ -146,7 +146,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(digits: Path, tmp_path: Pat
     assert f"stopped by signal {signal.SIGTERM}" in log
     step = int(checkpoint.listed(folder)[-1].name.removeprefix("step-"))
     log = run([*line[:-2], f"train.steps={step + 5}"], tmp_path).stderr
-    assert f"going on from runs/stopped/checkpoints/step-{step:08d}" in log.replace(
+    assert f"resuming from runs/stopped/checkpoints/step-{step:08d}" in log.replace(
         str(tmp_path) + "/", ""
     )
     assert checkpoint.listed(folder)[-1].name == f"step-{step + 5:08d}"

@@ -166,12 +166,12 @@ def test_a_time_limit_requeues_until_the_steps_are_done(
     # The signal comes seconds after each start, most of which is imports.
     limit = (*NODES, "--time=5", "--signal=B:USR1@290")
     job = submit(cluster, "train.sbatch", *arguments, options=limit, engine="fsdp2")
-    wait_for("slurm: requeued; it goes on from", job, 2)
+    wait_for("slurm: requeued; it resumes from", job, 2)
     cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=60")
     assert cluster.wait(job, LONG) == "COMPLETED", log_of(job)
     log = log_of(job)
-    assert log.count("slurm: requeued; it goes on from") >= 2, log
-    assert log.count("going on from") == log.count("slurm: requeued; it goes on from"), log
+    assert log.count("slurm: requeued; it resumes from") >= 2, log
+    assert log.count("resuming from") == log.count("slurm: requeued; it resumes from"), log
     is_the_whole(experiment, whole("fsdp2"))
 
 
@@ -182,11 +182,11 @@ def test_requeued_by_hand_and_with_a_rank_killed_it_goes_on(
     job = submit(cluster, "train.sbatch", *arguments)
     wait_for("checkpoint /", job, 1)
     cluster.run("scontrol", "requeue", job)
-    wait_for("going on from", job, 1)
+    wait_for("resuming from", job, 1)
     wait_for("checkpoint /", job, 3)
     kill(job, "bin/ganscale train", "1")
     assert cluster.wait(job, LONG) == "COMPLETED", log_of(job)
-    assert log_of(job).count("going on from") == 2, log_of(job)
+    assert log_of(job).count("resuming from") == 2, log_of(job)
     is_the_whole(experiment, whole("ddp"))
 
 
@@ -202,7 +202,7 @@ def test_preempted_by_a_more_urgent_job_it_goes_on_after_it(
     assert cluster.wait(job, LONG) == "COMPLETED", log_of(job)
     log = log_of(job)
     # Nothing but the signal made it save: the grace time was enough.
-    assert log.count("going on from") == 1, log
+    assert log.count("resuming from") == 1, log
     assert "stopped by signal 15" in log
     assert "Restarts=1" in cluster.run("scontrol", "show", "job", job)
     is_the_whole(experiment, whole("zero2"))
@@ -244,7 +244,7 @@ def test_a_signal_that_slurm_is_still_sending_does_not_keep_the_job_from_going_o
         cluster.run("scancel", "--signal=CONT", job)
         assert cluster.state(job) == "SIGNALING"
         (tmp_path / "go").touch()
-        wait_for("requeued; it goes on", job, 1)
+        wait_for("requeued; it resumes", job, 1)
     assert cluster.wait(job, LONG) == "COMPLETED", log_of(job)
 
 
@@ -335,7 +335,7 @@ def test_a_trial_of_a_wandb_sweep_on_all_ranks(
     log = log_of(job)
     assert "DDP, 4 processes on cpu" in log
     assert "going on with the trial that this job has begun" in log
-    assert log.count("going on from") == 1
+    assert log.count("resuming from") == 1
     run = RunFolder(tmp_path / "runs" / "base-trial1")
     assert checkpoint.listed(run.checkpoints)[-1].name == f"step-{STEPS:08d}"
     assert run.experiment().generator.optimizer.lr == 5e-4

@@ -359,7 +359,7 @@ def test_a_run_whose_newest_state_is_bad_goes_on_from_the_one_before(
     assert main(["train", "tiny.yaml", f"train.steps={steps}"]) == 0
     said = capsys.readouterr().err
     assert "set aside as broken-step-00000003" in said
-    assert "going on from runs/tiny/checkpoints/step-00000002" in said
+    assert "resuming from runs/tiny/checkpoints/step-00000002" in said
 
 
 def test_a_fifo_for_an_experiment_is_not_waited_for(

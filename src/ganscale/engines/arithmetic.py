@@ -12,7 +12,7 @@ log = logging.getLogger("ganscale")
 
 
 class Arithmetic(BaseModel):
-    """The machinery that computed a part of a run; with the same machinery, every bit is the same."""
+    """The machinery that computed a part of a run; where it is the same, so is every bit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     device: str

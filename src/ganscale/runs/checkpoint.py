@@ -95,7 +95,7 @@ def write(
         kept = ", ".join(path.name for path in listed(folder)) or "none"
         raise GanscaleError(
             f"{final}: the checkpoint could not be written ({error}); older ones are intact "
-            f"({kept}). Make room and start again: the run goes on from the newest."
+            f"({kept}). Make room and start again: the run resumes from the newest."
         ) from error
     return final
 

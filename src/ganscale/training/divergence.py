@@ -40,7 +40,7 @@ def refuse_differing_ranks(model: GANModel, step: int) -> None:
             f"the processes no longer hold the same weights at step {step:,}: "
             f"{named[differing[0]][0]} is the first of {len(differing)} tensors that differ. "
             "A faulty device or memory is the usual cause (see the nodes' logs); start again and "
-            "the run goes on from its last checkpoint.",
+            "the run resumes from its last checkpoint.",
             every_rank=True,
             temporary=True,
         )

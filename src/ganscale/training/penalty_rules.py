@@ -18,7 +18,7 @@ log = logging.getLogger("ganscale")
 def refuse_unfit_penalties(experiment: Experiment, discriminator: nn.Module) -> None:
     """Raise `GanscaleError` if a penalty cannot be computed, or would not be what its name says.
 
-    R1 and R2 with BatchNorm can be computed, but are not what their paper means: this logs a warning.
+    R1 and R2 with BatchNorm can be computed, but are not what their paper means: logs a warning.
     """
     kinds = [penalty.kind for penalty in experiment.objective.penalties]
     if not kinds or not has_batch_norm(discriminator):
