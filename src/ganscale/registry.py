@@ -13,7 +13,7 @@ Three kinds of names find one:
 - `path/to/file.py:Name`: an attribute of a Python file;
 - `package.module:Name`: an attribute of a module that Python can import.
 
-The last two are the user's own code. `is_own` tells them apart without running anything.
+The last two are the user's own code. `is_custom` tells them apart without running anything.
 """
 
 import difflib
@@ -36,7 +36,7 @@ from ganscale.errors import GanscaleError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-OWN = r"^[^:]+:[A-Za-z_]\w*$"
+CUSTOM = r"^[^:]+:[A-Za-z_]\w*$"
 """Pattern of a name that leads to the user's own code."""
 NEAR = 0.7  # least similarity of a name that is suggested
 
@@ -44,9 +44,9 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 
-def is_own(name: str) -> bool:
+def is_custom(name: str) -> bool:
     """Return whether the name leads to the user's own code: `file.py:Name` or `module:Name`."""
-    return re.match(OWN, name) is not None
+    return re.match(CUSTOM, name) is not None
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """Return the entry of that name; raise `GanscaleError` where there is none."""
-        if is_own(name):
-            return self._checked(name, _load_own(self.kind, name))
+        if is_custom(name):
+            return self._checked(name, _load_custom(self.kind, name))
         return self._entry(name).value
 
     def options(self, name: str) -> "type[BaseModel] | None":
@@ -175,7 +175,7 @@ def call(what: str, entry: Callable[..., V], arguments: Mapping[str, Any]) -> V:
     return entry(**arguments)
 
 
-def _load_own(kind: str, name: str) -> Any:
+def _load_custom(kind: str, name: str) -> Any:
     """Return the attribute that `path/to/file.py:Name` or `package.module:Name` names."""
     location, _, attribute = name.rpartition(":")
     if location.endswith(".py"):

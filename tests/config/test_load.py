@@ -73,7 +73,17 @@ def test_label_smoothing_needs_a_target_and_r3gan_a_stage_for_each_doubling() ->
         ("train=3", "train=3"),
         ("generator.network=3", "generator.network=3"),
         ("generator.network.wdth=3", "unknown key"),
-        ("generator.network.architecture=foo", "generator.network.architecture=foo: use mlp"),
+        (
+            "generator.network.architecture=foo",
+            "generator.network.architecture='foo': use dcgan, ml",
+        ),
+        ("generator.network.architecture=foo", "or a generator of your own as path/to/file.py"),
+        ("generator.network.architecture=null", "generator.network.architecture=None: input sho"),
+        (
+            "generator.network={architecture: r3gan, widths: [12], group: 16}",
+            "generator.network.widths=[12]: twice 12 is not a multiple of group=16",
+        ),
+        ("generator.network={architecture: r3gan, widths: []}", "generator.network.widths=[]: "),
         ("objective.loss=hing", "objective.loss='hing': did you mean hinge? use minimax, non_sat"),
         ("objective.loss=hing", "relativistic, or a loss of your own as path/to/file.py:Name"),
         ("objective.loss=3", "objective.loss=3: input should be a valid string"),

@@ -87,6 +87,7 @@ def test_an_item_of_a_list() -> None:
         ("train.stepz", "did you mean train.steps?"),
         ("batch_size", "did you mean train.batch_size"),
         ("objective.penalties.0.wieght", "did you mean objective.penalties.0.weight?"),
+        ("generator.network.widht", "did you mean generator.network.width?"),
         ("checkpoint.zzz", "known here: checkpoint.every, checkpoint.keep"),
     ],
 )

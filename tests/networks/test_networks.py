@@ -258,8 +258,11 @@ def test_a_network_of_the_users_own(tmp_path: Path) -> None:
     options = CustomNetworkOptions(architecture=f"{path}:Judge", options={"width": 3})
     assert build_discriminator(options, MNIST)(torch.zeros(5, *MNIST)).shape == (5,)
     missing = CustomNetworkOptions(architecture=f"{path}:Nobody")
-    with pytest.raises(GanscaleError, match=r"no nn\.Module named Nobody"):
+    with pytest.raises(GanscaleError, match="defines no Nobody"):
         build_discriminator(missing, MNIST)
+    function = CustomNetworkOptions(architecture="math:sqrt")
+    with pytest.raises(GanscaleError, match=r"discriminator math:sqrt: sqrt is not an nn\.Module"):
+        build_discriminator(function, MNIST)
     with pytest.raises(GanscaleError, match="arguments do not fit"):
         build_discriminator(CustomNetworkOptions(architecture=f"{path}:Judge"), MNIST)
     with pytest.raises(GanscaleError, match="no file"):

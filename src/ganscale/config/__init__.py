@@ -6,7 +6,7 @@ the same lines. Reading a file, overrides and error messages are in `ganscale/ex
 
 from ganscale.config.data import Data, WeightedSet
 from ganscale.config.experiment import Experiment
-from ganscale.config.networks import CustomNetworkOptions
+from ganscale.config.networks import CustomNetworkOptions, NetworkOptions
 from ganscale.config.objective import EMA, Augment, Balance, PenaltyOptions
 from ganscale.config.players import Adam, DiscriminatorPlayer, Generator, Latent, Schedule
 from ganscale.config.running import Evaluation, Train
@@ -24,6 +24,7 @@ __all__ = [
     "Experiment",
     "Generator",
     "Latent",
+    "NetworkOptions",
     "PenaltyOptions",
     "Schedule",
     "Section",

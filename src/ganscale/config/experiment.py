@@ -6,13 +6,12 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from ganscale.config.data import Data
-from ganscale.config.networks import PYRAMID_RESOLUTIONS, PYRAMIDS, R3GANOptions
 from ganscale.config.objective import EMA, Augment, Balance, Objective
 from ganscale.config.players import DiscriminatorPlayer, Generator, Latent
 from ganscale.config.registered import registry_at
 from ganscale.config.running import Checkpoint, Evaluation, Monitoring, Train
 from ganscale.config.section import NonNegativeInt, Section
-from ganscale.registry import is_own
+from ganscale.registry import is_custom
 
 
 class Experiment(Section):
@@ -51,8 +50,8 @@ class Experiment(Section):
     """Every random draw follows from it."""
     data: Data = Data()
     latent: Latent = Latent()
-    generator: Generator = Generator()
-    discriminator: DiscriminatorPlayer = DiscriminatorPlayer()
+    generator: Generator = Field(default_factory=Generator)
+    discriminator: DiscriminatorPlayer = Field(default_factory=DiscriminatorPlayer)
     objective: Objective = Objective()
     augment: Augment = Augment()
     balance: Balance | None = None
@@ -75,35 +74,13 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _check_resolution(self) -> "Experiment":
         for player in ("generator", "discriminator"):
-            architecture = getattr(self, player).network.architecture
-            if architecture in PYRAMIDS and self.data.resolution not in PYRAMID_RESOLUTIONS:
-                defined = ", ".join(map(str, PYRAMID_RESOLUTIONS))
+            network = getattr(self, player).network
+            problem = network.about_resolution(self.data.resolution)
+            if problem is not None:
                 raise ValueError(
                     f"data.resolution={self.data.resolution}: {player}.network.architecture="
-                    f"{architecture} is defined at {defined} pixels; "
-                    "pack the set at one of these (ganscale pack --size)"
+                    f"{network.architecture} {problem}"
                 )
-        return self
-
-    @model_validator(mode="after")
-    def _check_r3gan(self) -> "Experiment":
-        for player in ("generator", "discriminator"):
-            network = getattr(self, player).network
-            if not isinstance(network, R3GANOptions):
-                continue
-            stages = max(0, self.data.resolution // 4).bit_length()
-            if self.data.resolution != 4 << (len(network.widths) - 1):
-                raise ValueError(
-                    f"{player}.network.widths has {len(network.widths)} stages, which make "
-                    f"{4 << (len(network.widths) - 1)} pixels, and data.resolution="
-                    f"{self.data.resolution}; give {stages} widths, or pack at that size"
-                )
-            for width in network.widths:
-                if 2 * width % network.group:
-                    raise ValueError(
-                        f"{player}.network.widths: twice {width} is no multiple of "
-                        f"{player}.network.group={network.group}"
-                    )
         return self
 
     @property
@@ -162,7 +139,7 @@ class Experiment(Section):
             return self
         penalties = registry_at("ganscale.gan.penalties:PENALTIES")
         for kind in (penalty.kind for penalty in self.objective.penalties):
-            if not is_own(kind) and penalties.get(kind).of_each_image_alone:
+            if not is_custom(kind) and penalties.get(kind).of_each_image_alone:
                 raise ValueError(
                     f"discriminator.network.norm=batch: the penalty {kind} is defined for each "
                     "image alone and BatchNorm mixes them; use discriminator.network.norm=none"

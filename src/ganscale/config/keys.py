@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ganscale.config.load import experiment_schema, inline_yaml
-from ganscale.registry import OWN
+from ganscale.registry import CUSTOM
 
 ITEM = "N"
 """Stands for the number of an item, from 0: `objective.penalties.N.weight`."""
@@ -93,7 +93,9 @@ class _Reader:
         for name, field in node["properties"].items():
             default = defaults.get(name, field.get("default"))
             inner = list(self._sections_in(field))
-            text = "" if isinstance(default, Mapping) and inner else _as_text(default)
+            is_absent = name not in defaults and "default" not in field
+            is_of_its_keys = inner and (is_absent or isinstance(default, Mapping))
+            text = "" if is_of_its_keys else _as_text(default)
             required = name in node.get("required", ()) and name not in defaults
             keys.append(
                 Key(
@@ -158,7 +160,7 @@ class _Reader:
             return f"list of {COUNTED.sub(PLURAL, self._takes(node.get('items', {})))}"
         signs = [(bound, sign) for bound, sign in BOUNDS.items() if bound in node]
         bounds = ", ".join(f"{sign} {_as_text(node[bound])}" for bound, sign in signs)
-        if node.get("pattern") == OWN:
+        if node.get("pattern") == CUSTOM:
             return "`path/to/file.py:Name`"
         pattern = f"that matches `{node['pattern']}`" if "pattern" in node else ""
         kind = KINDS.get(node.get("type", ""), "anything")

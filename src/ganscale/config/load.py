@@ -45,7 +45,7 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
         heading, keys_of_file = f"{path} is valid, but not with these overrides", found
     lines = [f"{heading}:"]
     for mistake in mistakes:
-        lines.append(f"  {explain(mistake)}")
+        lines.append(f"  {explain(mistake, values)}")
         if mistake["type"] == "extra_forbidden" and key_of(mistake) in keys_of_file:
             lines.append(f"    {path} sets it: leave it out in a copy of that file")
     raise GanscaleError("\n".join(lines))
@@ -72,7 +72,7 @@ def load_recorded(content: bytes, path: Path) -> Experiment:
     try:
         return Experiment.model_validate(values)
     except ValidationError as error:
-        lines = [f"  {explain(mistake)}" for mistake in error.errors()]
+        lines = [f"  {explain(mistake, values)}" for mistake in error.errors()]
         raise GanscaleError("\n".join([f"{path}: not a valid experiment:", *lines])) from None
 
 

@@ -9,40 +9,35 @@ from typing import Any
 from pydantic import BaseModel
 
 from ganscale.config.experiment import Experiment
-from ganscale.config.networks import ARCHITECTURES, CustomNetworkOptions
+from ganscale.config.registered import OptionsOf, markers
+from ganscale.registry import is_custom
 
-CUSTOM = "custom"
-OWN_CLASS = "a class of your own as path/to/file.py:ClassName"
 MOST_SHOWN = 200  # characters of a value
 NEAR = 0.7  # least similarity of a key that is suggested
 
 
-def explain(error: Any) -> str:
-    """Describe in one line a mistake that pydantic found in an experiment."""
-    location, architecture = _without_tag(error["loc"])
+def explain(error: Any, values: Any) -> str:
+    """Describe in one line a mistake that pydantic found in these values of an experiment."""
     key, kind = key_of(error), error["type"]
     if kind == "extra_forbidden":
-        return f"{key}: {_about_unknown_key(location, architecture)}"
+        return f"{key}: {_about_unknown_key(error['loc'], values)}"
     if kind == "missing":
         return f"{key}: required, and not given"
     if kind == "value_error" and isinstance(error["input"], dict):
         # A rule of a section names its own keys as that section does.
         return f"{key}.{error['ctx']['error']}" if key else str(error["ctx"]["error"])
-    if kind == "union_tag_invalid":
-        name = shown(error["ctx"]["tag"], str)
-        return f"{key}.architecture={name}: use {', '.join(ARCHITECTURES)}, or {OWN_CLASS}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{key}={shown(error['input'])}: {message[0].lower()}{message[1:]}"
 
 
 def key_of(error: Any) -> str:
     """Return the dotted key that a pydantic error is about."""
-    return ".".join(map(str, _without_tag(error["loc"])[0]))
+    return ".".join(map(str, error["loc"]))
 
 
 def about_unknown_key(key: str) -> str:
     """Say of a dotted key that no section has what is meant, or what is known beside it."""
-    return _about_unknown_key(key.split("."), None)
+    return _about_unknown_key(key.split("."))
 
 
 def shown(value: Any, as_text: Any = repr) -> str:
@@ -63,63 +58,68 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _without_tag(location: Sequence[Any]) -> tuple[list[Any], str | None]:
-    """Split off the architecture that pydantic puts into the path of a network's option."""
-    parts = list(location)
-    if len(parts) > 2 and parts[1] == "network" and parts[2] in (*ARCHITECTURES, CUSTOM):
-        return [*parts[:2], *parts[3:]], str(parts[2])
-    return parts, None
+def _about_unknown_key(location: Sequence[Any], values: Any = None) -> str:
+    """Say where such a key would be right, or what is known at this place.
 
-
-def _about_unknown_key(location: Sequence[Any], architecture: str | None) -> str:
-    """Say where such a key would be right, or what is known at this place."""
-    section, last = ".".join(map(str, location[:-1])), str(location[-1])
-    if architecture is not None:
-        return _about_unknown_option(section, last, architecture)
-    beside = sorted({name for m in _models_at(location[:-1]) for name in m.model_fields})
+    `values` are those of the experiment, which tell whose options a section's keys are.
+    """
+    *place, last = location
+    section = ".".join(map(str, place))
+    models, entries = _at(place)
+    if entries is not None and values is not None:
+        for part in place:
+            values = values[part]
+        return _about_unknown_option(section, str(last), entries, entries.name_in(values))
+    beside = sorted({name for model in models for name in model.model_fields})
     prefix = f"{section}." if section else ""
-    near = [prefix + name for name in difflib.get_close_matches(last, beside, n=1, cutoff=NEAR)]
-    near = near or _keys_elsewhere(last)
+    near = [
+        prefix + name for name in difflib.get_close_matches(str(last), beside, n=1, cutoff=NEAR)
+    ]
+    near = near or _keys_elsewhere(str(last))
     if near:
         return f"unknown key; did you mean {' or '.join(near)}?"
     return f"unknown key; known here: {', '.join(prefix + name for name in beside)}"
 
 
-def _about_unknown_option(section: str, last: str, architecture: str) -> str:
-    """Say which architectures have the option that a network of this one lacks."""
-    options = _options_of_architectures(section.partition(".")[0])
-    if architecture == CUSTOM:
+def _about_unknown_option(
+    section: str, last: str, entries: OptionsOf[Any], name: str | None
+) -> str:
+    """Say which entries have the option that the entry of this name lacks."""
+    if name is not None and is_custom(name):
         return (
             f"unknown key; what your own class takes stands under options: {section}.options.{last}"
         )
-    owners = [name for name in ARCHITECTURES if last in options[name].model_fields]
-    takes = sorted(set(options[architecture].model_fields) - {"architecture"})
+    models = entries.models()
+    owners = [other for other, model in models.items() if last in model.model_fields]
+    chosen = models[name].model_fields if name in models else {}
+    takes = sorted(set(chosen) - {entries.tag})
     if owners:
         return (
-            f"the architecture {architecture} has no such option; "
+            f"the {entries.tag} {name} has no such option; "
             f"{' and '.join(owners)} {'has' if len(owners) == 1 else 'have'} it. "
-            f"{architecture} takes {', '.join(takes)}"
+            f"{name} takes {', '.join(takes)}"
         )
     near = difflib.get_close_matches(last, takes, n=1, cutoff=NEAR)
     if near:
         return f"unknown key; did you mean {section}.{near[0]}?"
-    return f"unknown key; the architecture {architecture} takes {', '.join(takes)}"
+    return f"unknown key; the {entries.tag} {name} takes {', '.join(takes)}"
 
 
-def _options_of_architectures(player: str) -> dict[str, type[BaseModel]]:
-    """Return the options' model of each architecture of that player."""
-    models = _models_at([player, "network"])
-    named = {m.model_fields["architecture"].default: m for m in models}
-    return {name: model for name, model in named.items() if model is not CustomNetworkOptions}
+def _at(place: Sequence[Any]) -> tuple[list[type[BaseModel]], OptionsOf[Any] | None]:
+    """Return the models, several where it is a union, of the section at this place.
 
-
-def _models_at(section: Sequence[Any]) -> list[type[BaseModel]]:
-    """Return the models, several where it is a union, of the section at this path."""
+    With them comes the annotation of a section that is the options of a registry's entry.
+    """
     models: list[type[BaseModel]] = [Experiment]
-    for part in section:
-        fields = [m.model_fields[part].annotation for m in models if part in m.model_fields]
-        models = [m for f in fields for m in _models_in(f)] or models
-    return models
+    entries: OptionsOf[Any] | None = None
+    for part in place:
+        fields = [m.model_fields[part] for m in models if part in m.model_fields]
+        if fields:
+            marked = [marker for field in fields for marker in markers(field)]
+            entries = next((marker for marker in marked if isinstance(marker, OptionsOf)), None)
+            models = [m for field in fields for m in _models_in(field.annotation)] or models
+            models += entries.models().values() if entries is not None else ()
+    return models, entries
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

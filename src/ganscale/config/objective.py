@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from ganscale.config.registered import NameOf, OptionsOf, registry_at
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
-from ganscale.registry import is_own
+from ganscale.registry import is_custom
 
 
 class PenaltyOptions(Section):
@@ -29,7 +29,7 @@ class PenaltyOptions(Section):
         return self.model_dump(exclude=set(PenaltyOptions.model_fields))
 
 
-class OwnPenaltyOptions(PenaltyOptions):
+class CustomPenaltyOptions(PenaltyOptions):
     """A penalty of the user's own: `path/to/file.py:ClassName` or `package.module:ClassName`."""
 
     options: dict[str, Any] = Field(default={})
@@ -46,7 +46,7 @@ AnyPenalty = Annotated[
         "ganscale.gan.penalties:PENALTIES",
         tag="kind",
         base=PenaltyOptions,
-        own=OwnPenaltyOptions,
+        custom=CustomPenaltyOptions,
     ),
 ]
 
@@ -64,7 +64,7 @@ class Objective(Section):
 
     @model_validator(mode="after")
     def _check_label_smoothing(self) -> "Objective":
-        if self.label_smoothing and not is_own(self.loss):
+        if self.label_smoothing and not is_custom(self.loss):
             losses = registry_at("ganscale.gan.losses:LOSSES")
             if not losses.get(self.loss).has_target:
                 smoothed = [name for name in losses.names() if losses.get(name).has_target]

@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ganscale.config.networks import (
+    DISCRIMINATOR,
+    GENERATOR,
     DiscriminatorNetwork,
     GeneratorNetwork,
-    MLPDiscriminatorOptions,
-    MLPGeneratorOptions,
 )
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
 
@@ -57,7 +57,7 @@ class Schedule(Section):
 class Generator(Section):
     """The player that makes images."""
 
-    network: GeneratorNetwork = MLPGeneratorOptions()
+    network: GeneratorNetwork = Field(default_factory=GENERATOR.section)
     """What turns a latent vector into an image."""
     optimizer: Adam = Adam()
     schedules: tuple[Schedule, ...] = ()
@@ -69,7 +69,7 @@ class Generator(Section):
 class DiscriminatorPlayer(Section):
     """The player that tells real images from made ones."""
 
-    network: DiscriminatorNetwork = MLPDiscriminatorOptions()
+    network: DiscriminatorNetwork = Field(default_factory=DISCRIMINATOR.section)
     """What turns an image into a logit."""
     optimizer: Adam = Adam()
     schedules: tuple[Schedule, ...] = ()

@@ -9,14 +9,16 @@ come from a stranger.
 import importlib
 import typing
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticKnownError, core_schema
 
-from ganscale.registry import OWN, Registry, is_own
+from ganscale.registry import CUSTOM, Registry, is_custom
+
+S = TypeVar("S", bound=BaseModel)
 
 
 def registry_at(place: str) -> Registry[Any]:
@@ -40,7 +42,7 @@ class NameOf:
 
     def check(self, name: str) -> str:
         """Return the name; raise `ValueError` where it names no entry and no code."""
-        if not is_own(name) and name not in self.registry.names():
+        if not is_custom(name) and name not in self.registry.names():
             raise ValueError(self.registry.about_unknown(name))
         return name
 
@@ -53,14 +55,14 @@ class NameOf:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         names = list(self.registry.names())
-        return {"anyOf": [{"enum": names, "type": "string"}, {"pattern": OWN, "type": "string"}]}
+        return {"anyOf": [{"enum": names, "type": "string"}, {"pattern": CUSTOM, "type": "string"}]}
 
 
-class OptionsOf:
+class OptionsOf(Generic[S]):
     """Annotates the section of an entry: its name under the key `tag`, and its own options.
 
     Every such section is a `base`. An entry that is registered with a model of options has a
-    section of that model, any other a `base`; the user's own code has an `own`. Where the tag is
+    section of that model, any other a `base`; the user's own code has a `custom`. Where the tag is
     missing, `default` is the name.
     """
 
@@ -68,14 +70,14 @@ class OptionsOf:
         self,
         registry: str,
         tag: str,
-        base: type[BaseModel],
-        own: type[BaseModel],
+        base: type[S],
+        custom: type[S],
         default: str | None = None,
     ):
         self._name = NameOf(registry)
         self.tag = tag
         self._base = base
-        self._own = own
+        self._custom = custom
         self._default = default
 
     @property
@@ -83,22 +85,32 @@ class OptionsOf:
         """The registry whose entries may be named."""
         return self._name.registry
 
-    def model(self, name: str) -> type[BaseModel]:
+    def model(self, name: str) -> type[S]:
         """Return the model of the section of an entry."""
-        return self._own if is_own(name) else self.registry.options(name) or self._base
+        if is_custom(name):
+            return self._custom
+        options = self.registry.options(name) or self._base
+        if not issubclass(options, self._base):
+            wanted = f"{self._base.__module__}.{self._base.__name__}"
+            raise TypeError(f"the options of {self.registry.kind} {name} derive from {wanted}")
+        return options
 
-    def models(self) -> dict[str, type[BaseModel]]:
+    def models(self) -> dict[str, type[S]]:
         """Return the model of each entry that is not the user's own, by name."""
         return {name: self.model(name) for name in self.registry.names()}
 
     def name_in(self, values: Any) -> str | None:
         """Return which entry a section names, as far as the values have a valid name."""
         name = values.get(self.tag, self._default) if isinstance(values, dict) else None
-        if isinstance(name, str) and (is_own(name) or name in self.registry.names()):
+        if isinstance(name, str) and (is_custom(name) or name in self.registry.names()):
             return name
         return None
 
-    def validate(self, value: Any) -> BaseModel:
+    def section(self) -> S:
+        """Return the section of the default entry with its default options."""
+        return self.validate({})
+
+    def validate(self, value: Any) -> S:
         """Return the section that these values describe."""
         if isinstance(value, self._base):
             return value
@@ -125,22 +137,22 @@ class OptionsOf:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Return one alternative for each model, with the names that have it."""
-        named: dict[type[BaseModel], list[str]] = {}
+        named: dict[type[S], list[str]] = {}
         for name, model in self.models().items():
             named.setdefault(model, []).append(name)
         alternatives = []
-        for model, names in [*named.items(), (self._own, [])]:
+        for model, names in [*named.items(), (self._custom, [])]:
             alternative = handler.resolve_ref_schema(handler(model.__pydantic_core_schema__))
             tag = alternative["properties"][self.tag]
-            tag |= {"enum": names} if names else {"pattern": OWN}
+            tag |= {"enum": names} if names else {"pattern": CUSTOM}
             if self._default in names:
-                alternative["required"].remove(self.tag)
                 tag["default"] = self._default
+                alternative["required"] = [k for k in alternative["required"] if k != self.tag]
             alternatives.append(alternative)
         return {"anyOf": alternatives}
 
 
-def own_code(section: BaseModel) -> Iterator[tuple[str, str, BaseModel | None]]:
+def custom_code(section: BaseModel) -> Iterator[tuple[str, str, BaseModel | None]]:
     """Yield each name of the user's own code in an experiment, or in a section of one.
 
     With it come the kind of entry and, if the entry has a section, that section.
@@ -151,19 +163,19 @@ def own_code(section: BaseModel) -> Iterator[tuple[str, str, BaseModel | None]]:
         for part in value if isinstance(value, tuple) else (value,):
             is_section = isinstance(part, BaseModel)
             name = getattr(part, marker.tag, None) if isinstance(marker, OptionsOf) else part
-            if marker is not None and isinstance(name, str) and is_own(name):
+            if marker is not None and isinstance(name, str) and is_custom(name):
                 yield marker.registry.kind, name, part if is_section else None
             if is_section:
-                yield from own_code(part)
+                yield from custom_code(part)
 
 
-def markers(field: FieldInfo) -> Iterator[NameOf | OptionsOf]:
+def markers(field: FieldInfo) -> Iterator[NameOf | OptionsOf[Any]]:
     """Yield each annotation of this file that a field has, or a part of its type."""
     yield from (part for part in field.metadata if isinstance(part, NameOf | OptionsOf))
     yield from _markers_in(field.annotation)
 
 
-def _markers_in(annotation: Any) -> Iterator[NameOf | OptionsOf]:
+def _markers_in(annotation: Any) -> Iterator[NameOf | OptionsOf[Any]]:
     if isinstance(annotation, NameOf | OptionsOf):
         yield annotation
     for argument in typing.get_args(annotation):

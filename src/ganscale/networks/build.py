@@ -1,38 +1,18 @@
 """From the experiment's `network` section to a network."""
 
-import importlib
-import importlib.util
-import inspect
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from ganscale import randomness
-from ganscale.config import CustomNetworkOptions, Experiment, Section
-from ganscale.errors import GanscaleError
-from ganscale.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from ganscale.networks.mlp import MLPDiscriminator, MLPGenerator
-from ganscale.networks.r3gan import R3GANDiscriminator, R3GANGenerator
-from ganscale.networks.resnet import ResNetDiscriminator, ResNetGenerator
-
-GENERATORS: dict[str, type[nn.Module]] = {
-    "mlp": MLPGenerator,
-    "dcgan": DCGANGenerator,
-    "resnet": ResNetGenerator,
-    "r3gan": R3GANGenerator,
-}
-DISCRIMINATORS: dict[str, type[nn.Module]] = {
-    "mlp": MLPDiscriminator,
-    "dcgan": DCGANDiscriminator,
-    "resnet": ResNetDiscriminator,
-    "r3gan": R3GANDiscriminator,
-}
+from ganscale.config import Experiment, NetworkOptions
+from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
+from ganscale.registry import Registry, call
 
 
 def build_generator(
-    options: Section,
+    options: NetworkOptions,
     latent_dim: int,
     image_shape: tuple[int, int, int],
     classes: int | None = None,
@@ -46,7 +26,7 @@ def build_generator(
 
 
 def build_discriminator(
-    options: Section, image_shape: tuple[int, int, int], classes: int | None = None
+    options: NetworkOptions, image_shape: tuple[int, int, int], classes: int | None = None
 ) -> nn.Module:
     """A discriminator: called with images (N, *image_shape), it returns logits (N,).
 
@@ -77,46 +57,13 @@ def first_discriminator(experiment: Experiment) -> nn.Module:
 
 
 def _conditions(classes: int | None) -> dict[str, Any]:
-    """An unconditional network of the user's own need not know of classes."""
+    """Return the argument of a conditional network; any other need not know of classes."""
     return {} if classes is None else {"classes": classes}
 
 
 def _build(
-    options: Section, known: dict[str, type[nn.Module]], required: dict[str, Any]
+    options: NetworkOptions, known: Registry[type[nn.Module]], required: dict[str, Any]
 ) -> nn.Module:
-    if isinstance(options, CustomNetworkOptions):
-        network = _load_class(options.architecture)
-        arguments = {**required, **options.options}
-        try:
-            inspect.signature(network).bind(**arguments)
-        except TypeError as error:
-            raise GanscaleError(
-                f"network {options.architecture}: its arguments do not fit ({error}); it is called "
-                f"with {', '.join(required)} and then with its own `options`"
-            ) from None
-        return network(**arguments)
-    arguments = options.model_dump(exclude={"architecture"})
-    return known[options.architecture](**required, **arguments)  # type: ignore[attr-defined]
-
-
-def _load_class(architecture: str) -> type[nn.Module]:
-    """The class that `path/to/file.py:ClassName` or `package.module:ClassName` names."""
-    location, _, name = architecture.rpartition(":")
-    if location.endswith(".py"):
-        path = Path(location)
-        if not path.is_file():
-            raise GanscaleError(f"network {architecture}: no file {path.resolve()}")
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    else:
-        try:
-            module = importlib.import_module(location)
-        except ModuleNotFoundError as error:
-            raise GanscaleError(f"network {architecture}: {error}") from None
-    found = getattr(module, name, None)
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise GanscaleError(f"network {architecture}: {location} has no nn.Module named {name}")
-    return found
+    name = options.architecture
+    arguments = {**required, **options.arguments()}
+    return call(f"{known.kind} {name}", known.get(name), arguments)

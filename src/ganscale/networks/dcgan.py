@@ -1,9 +1,11 @@
 """DCGAN: all-convolutional generator and discriminator (Radford, Metz, Chintala 2015)."""
 
 import itertools
+from typing import Literal
 
 from torch import Tensor, nn
 
+from ganscale.config.section import PositiveInt
 from ganscale.networks.attention import attend_at
 from ganscale.networks.conditioning import (
     ClassEmbedding,
@@ -14,16 +16,36 @@ from ganscale.networks.conditioning import (
 from ganscale.networks.layers import (
     LEAKY_SLOPE,
     Discriminator,
+    PyramidOptions,
     base_side,
     initialise_dcgan,
     keep_variance,
     normalise_spectrally,
 )
+from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
 SMALLEST = 4  # side of the generator's first feature map, pixels
 # Of a discriminator at least, whatever the resolution: with fewer, no feature sees a whole image
 # of 28 or 32 pixels, and only parts are judged.
 FEWEST_MAPS = 4
+
+
+class DCGANGeneratorOptions(PyramidOptions):
+    """The DCGAN generator: strided transposed convolutions, BatchNorm, ReLU, tanh."""
+
+    width: PositiveInt = 64
+    """Channels before the last layer; doubled at each halving of the resolution, up to 8 times."""
+    norm: Literal["batch", "none"] = "batch"
+    """Normalisation between layers."""
+
+
+class DCGANDiscriminatorOptions(PyramidOptions):
+    """The DCGAN discriminator: strided convolutions, BatchNorm, LeakyReLU, one logit."""
+
+    width: PositiveInt = 64
+    """Channels after the first layer; doubled at each halving of the resolution, up to 8 times."""
+    norm: Literal["batch", "none", "spectral"] = "batch"
+    """Normalisation between layers; gradient penalties want `none`."""
 
 
 def _pyramid(resolution: int, width: int, fewest: int = 1) -> list[tuple[int, int]]:
@@ -44,6 +66,7 @@ def _kernel(small: int, large: int) -> int:
     return 4 - (2 * small - large)
 
 
+@GENERATORS.register("dcgan", DCGANGeneratorOptions)
 class DCGANGenerator(nn.Module):
     """Latents (N, latent_dim), labels (N,) if conditional, to images (N, C, H, W) in [-1, 1]."""
 
@@ -88,6 +111,7 @@ class DCGANGenerator(nn.Module):
         return images
 
 
+@DISCRIMINATORS.register("dcgan", DCGANDiscriminatorOptions)
 class DCGANDiscriminator(Discriminator):
     """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
 

@@ -2,9 +2,28 @@
 
 from torch import nn
 
+from ganscale.config import NetworkOptions
+from ganscale.config.section import PositiveInt
 from ganscale.networks.conditioning import ClassBatchNorm
 
 LEAKY_SLOPE = 0.2  # DCGAN, section 3
+RESOLUTIONS = (28, 32, 64, 128, 256)  # of images, for networks that halve or double feature maps
+
+
+class PyramidOptions(NetworkOptions):
+    """The options of networks that halve or double their feature maps."""
+
+    attention: PositiveInt | None = None
+    """Side of the feature map, in pixels, where self-attention sits; empty for none."""
+
+    def about_resolution(self, resolution: int) -> str | None:
+        """Return why the network cannot have square images of so many pixels a side, or None."""
+        if resolution in RESOLUTIONS:
+            return None
+        return (
+            f"is defined at {', '.join(map(str, RESOLUTIONS))} pixels; "
+            "pack the set at one of these (ganscale pack --size)"
+        )
 
 
 def activation(name: str) -> nn.Module:

@@ -2,12 +2,34 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import Literal
 
 from torch import Tensor, nn
 
+from ganscale.config import NetworkOptions
+from ganscale.config.section import PositiveInt
 from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
 from ganscale.networks.layers import Discriminator
 from ganscale.networks.layers import activation as activation_layer
+from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
+
+
+class MLPGeneratorOptions(NetworkOptions):
+    """A multilayer perceptron from the latent to tanh pixels."""
+
+    hidden: tuple[PositiveInt, ...] = (784, 256)
+    """Widths of the hidden layers, input side first."""
+    activation: Literal["relu", "leaky_relu"] = "relu"
+    """LeakyReLU has slope 0.2."""
+
+
+class MLPDiscriminatorOptions(NetworkOptions):
+    """A multilayer perceptron from pixels to one logit."""
+
+    hidden: tuple[PositiveInt, ...] = (256,)
+    """Widths of the hidden layers, input side first."""
+    activation: Literal["relu", "leaky_relu"] = "relu"
+    """LeakyReLU has slope 0.2."""
 
 
 def _hidden_layers(inputs: int, hidden: Sequence[int], activation: str) -> list[nn.Module]:
@@ -18,6 +40,7 @@ def _hidden_layers(inputs: int, hidden: Sequence[int], activation: str) -> list[
     return layers
 
 
+@GENERATORS.register("mlp", MLPGeneratorOptions)
 class MLPGenerator(nn.Module):
     """Latents (N, latent_dim), labels (N,) if conditional, to images (N, C, H, W) in [-1, 1]."""
 
@@ -46,6 +69,7 @@ class MLPGenerator(nn.Module):
         return images.view(-1, *self.image_shape)
 
 
+@DISCRIMINATORS.register("mlp", MLPDiscriminatorOptions)
 class MLPDiscriminator(Discriminator):
     """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
 

@@ -7,18 +7,55 @@ Zhang et al. 2019). The generator and the discriminator mirror each other.
 
 import itertools
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from ganscale.config import NetworkOptions
+from ganscale.config.section import PositiveInt
 from ganscale.networks.conditioning import ClassEmbedding
 from ganscale.networks.layers import LEAKY_SLOPE, Discriminator
+from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
 EXPANSION = 2  # channels inside a block, as a multiple of those outside
 BASE = 4  # side of the smallest feature map, pixels
 # [1, 2, 1] widened by [1, 1]: the authors' resampling filter, along either axis.
 FILTER = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
+
+
+class R3GANOptions(NetworkOptions):
+    """R3GAN's network, the same on both sides: modern residual blocks, no normalisation."""
+
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (768, 768, 768, 768)
+    """Channels of each stage from 4 pixels up; as many as the resolution has doublings, and one."""
+    blocks: PositiveInt = 2
+    """Residual blocks of a stage."""
+    group: PositiveInt = 16
+    """Channels of one group of the 3×3 convolutions; divides twice every width."""
+
+    @model_validator(mode="after")
+    def _check_groups(self) -> "R3GANOptions":
+        for width in self.widths:
+            if EXPANSION * width % self.group:
+                raise ValueError(
+                    f"widths={list(self.widths)}: twice {width} is not a multiple of "
+                    f"group={self.group}"
+                )
+        return self
+
+    def about_resolution(self, resolution: int) -> str | None:
+        """Return why the network cannot have square images of so many pixels a side, or None."""
+        made = BASE << (len(self.widths) - 1)
+        if made == resolution:
+            return None
+        stages = (resolution // BASE).bit_length()
+        return (
+            f"with {len(self.widths)} widths makes images of {made} pixels; give {stages} widths, "
+            "or pack at that size"
+        )
 
 
 def _initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
@@ -114,6 +151,7 @@ def _stage(width: int, blocks: int, group: int, depth: int) -> list[nn.Module]:
     return [Block(width, group, depth) for _ in range(blocks)]
 
 
+@GENERATORS.register("r3gan", R3GANOptions)
 class R3GANGenerator(nn.Module):
     """Latents (N, latent_dim), and labels (N,) if conditional, to images (N, C, H, W), unbounded.
 
@@ -155,6 +193,7 @@ class R3GANGenerator(nn.Module):
         return images
 
 
+@DISCRIMINATORS.register("r3gan", R3GANOptions)
 class R3GANDiscriminator(Discriminator):
     """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
 

@@ -7,10 +7,12 @@ side with half the channels.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganscale.config.section import PositiveInt
 from ganscale.networks.attention import attend_at
 from ganscale.networks.conditioning import (
     ClassEmbedding,
@@ -21,10 +23,12 @@ from ganscale.networks.conditioning import (
 )
 from ganscale.networks.layers import (
     Discriminator,
+    PyramidOptions,
     base_side,
     initialise_residual,
     normalise_spectrally,
 )
+from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
 WIDEST_SIDE = 32  # up to this side all maps of a generator have the full width
 NARROWEST = 8
@@ -32,6 +36,24 @@ NARROWEST = 8
 Resample = Callable[[Tensor], Tensor]
 double: Resample = partial(F.interpolate, scale_factor=2.0, mode="nearest")
 halve: Resample = partial(F.avg_pool2d, kernel_size=2)
+
+
+class ResNetGeneratorOptions(PyramidOptions):
+    """The residual generator of SNGAN and WGAN-GP: BatchNorm, ReLU, nearest neighbours."""
+
+    width: PositiveInt = 256
+    """Channels, at 32 pixels those of every block; halved with each doubling beyond."""
+    norm: Literal["batch", "none"] = "batch"
+    """Normalisation before each convolution."""
+
+
+class ResNetDiscriminatorOptions(PyramidOptions):
+    """The residual discriminator of SNGAN and WGAN-GP: ReLU, average pooling, no BatchNorm."""
+
+    width: PositiveInt = 128
+    """Channels of the blocks at 8 pixels and below; halved with each doubling beyond 32."""
+    norm: Literal["none", "spectral"] = "spectral"
+    """`none` for gradient penalties; `spectral` holds each largest singular value at 1."""
 
 
 class UpBlock(TakesLabels):
@@ -77,6 +99,7 @@ class DownBlock(nn.Module):
         return halved
 
 
+@GENERATORS.register("resnet", ResNetGeneratorOptions)
 class ResNetGenerator(nn.Module):
     """Latents (N, latent_dim), labels (N,) if conditional, to images (N, C, H, W) in [-1, 1]."""
 
@@ -120,6 +143,7 @@ class ResNetGenerator(nn.Module):
         return images
 
 
+@DISCRIMINATORS.register("resnet", ResNetDiscriminatorOptions)
 class ResNetDiscriminator(Discriminator):
     """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
 

@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ganscale.config import CustomNetworkOptions, Experiment
-from ganscale.config.registered import own_code
+from ganscale.config import Experiment
+from ganscale.config.registered import custom_code
 from ganscale.errors import GanscaleError
 from ganscale.files import write_atomically
 
@@ -49,12 +49,7 @@ def is_own_wandb(run: Path, wandb_id: str) -> bool:
 
 def _code(experiment: Experiment) -> list[tuple[str, dict[str, Any]]]:
     """Return each name of code in the experiment, with the options that it is given."""
-    players = (experiment.generator, experiment.discriminator)
-    networks = [p.network for p in players if isinstance(p.network, CustomNetworkOptions)]
-    code = [(network.architecture, network.options) for network in networks]
-    for _, name, section in own_code(experiment):
-        code.append((name, getattr(section, "options", {})))
-    return code
+    return [(name, getattr(section, "options", {})) for _, name, section in custom_code(experiment)]
 
 
 def _note(run: Path, experiment: Experiment) -> Path:
