@@ -83,7 +83,7 @@ def test_scores_order_generators_and_say_what_they_are(digits: Path, tmp_path: P
     for said in (
         "1,797 generated against 1,797 real images of scikit-learn",
         "% right",
-        f"1,797 perfect ones would get FID {perfect.perfect_fid:.3g}",
+        f"1,797 perfect samples would get FID {perfect.perfect_fid:.3g}",
     ):
         assert said in str(perfect)
     assert 0 < perfect.perfect_fid < soft["fid"]
@@ -119,7 +119,7 @@ def test_each_long_phase_says_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(progress, "SAY_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
     copy = shutil.copytree(digits, tmp_path / "copy", ignore=shutil.ignore_patterns("*.safe*"))
     progress.set_up_logging(0)
     experiment = tiny(copy, tmp_path, "evaluation.samples=100")
@@ -128,7 +128,7 @@ def test_each_long_phase_says_how_far_it_is(
     said = capsys.readouterr().err
     for phase in (
         "feature classifier",
-        "measuring the real set",
+        "measuring the real images",
         "measuring real samples",
         "scoring generated images",
     ):
@@ -258,7 +258,9 @@ def test_a_generator_that_makes_no_numbers_gets_one_sentence_and_no_score(
     evaluator = make(tiny(digits, tmp_path, "evaluation.samples=100"), tmp_path)
     images = all_images(tiny(digits, tmp_path))[:100].float()
     images[(77, 0, 3, 3) if share == "one pixel" else ...] = torch.nan
-    with pytest.raises(GanscaleError, match=r"not finite numbers: it has diverged\. Take an older"):
+    with pytest.raises(
+        GanscaleError, match=r"NaN or infinite values: it has diverged\. Use an older"
+    ):
         evaluator.scores(Replay(images))
 
 

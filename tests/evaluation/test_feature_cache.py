@@ -84,7 +84,7 @@ def test_where_a_set_cannot_be_written_beside_the_run_folder_keeps_it(
     assert found is not None
     assert found["x"].tolist() == [1, 1]
     assert len(list((tmp_path / "run").iterdir())) == 1
-    with pytest.raises(GanscaleError, match="evaluation's a cannot be written"):
+    with pytest.raises(GanscaleError, match="the a of the evaluation cannot be written"):
         Cache(data, images, tmp_path / "file").write("a", {"x": torch.ones(2)})
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ganscale.config import Evaluation
-from ganscale.evaluation.scores import Scores, best, described
+from ganscale.evaluation.scores import Scores, best, describe_scores
 
 
 def line(step: int, fid: float, samples: int = 1000, **other: Any) -> dict[str, Any]:
@@ -81,10 +81,10 @@ def test_what_an_older_version_wrote_is_described_without_what_it_lacks() -> Non
     older = line(1, 5.25)
     del older["features_checksum"], older["values"]["coverage"]
     older["floor"] = 0.1  # one half against the other: no longer said
-    assert described(older) == (
+    assert describe_scores(older) == (
         "FID 5.25 (classifier features (98.0 % right); 1,000 generated against 60,000 real images "
         "of digits)"
     )
     assert step_of_best([older]) == 1
     scores = Scores({"fid": 5.25}, "features", "c", 1000, 60000, "digits", 0.625, ())
-    assert str(scores).endswith("of digits; 1,000 perfect ones would get FID 0.625)")
+    assert str(scores).endswith("of digits; 1,000 perfect samples would get FID 0.625)")

@@ -1,4 +1,4 @@
-from ganscale.monitoring.health import SIGNS, Health
+from ganscale.monitoring.health import SYMPTOMS, Health
 
 
 def test_a_sign_must_last_and_is_said_once() -> None:
@@ -27,8 +27,8 @@ def test_each_fault_is_noticed_and_a_good_run_is_left_in_peace() -> None:
         "class_entropy": 0.99,
         "diversity": 0.95,
     }
-    assert set(bad) == {sign.key for sign in SIGNS}
+    assert set(bad) == {symptom.key for symptom in SYMPTOMS}
     ill, well = Health(), Health()
     said = [alert.title for _ in range(10) for alert in ill.observe(bad)]
-    assert len(said) == len(set(said)) == len(SIGNS)
+    assert len(said) == len(set(said)) == len(SYMPTOMS)
     assert [alert for _ in range(20) for alert in well.observe(good)] == []

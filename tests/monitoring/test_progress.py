@@ -77,7 +77,7 @@ def test_a_log_file_gets_a_line_now_and_then(
     items = [[1, 2], [3, 4], [5]]
     assert list(tracked(items, 5, "scoring", len)) == items
     assert capsys.readouterr().err == ""  # it did not last
-    monkeypatch.setattr(progress, "SAY_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
     assert list(tracked(items, 5, "scoring", len)) == items
     lines = [line.partition(" ")[2] for line in capsys.readouterr().err.splitlines()]
     assert lines == ["scoring: 2 of 5", "scoring: 4 of 5", "scoring: 5 of 5"]

@@ -196,7 +196,7 @@ def test_bad_input_gets_one_message_and_an_exit_code(
 def test_doctor_finds_nothing_wrong_here(tmp_path: Path) -> None:
     done = run([sys.executable, "-m", "ganscale", "doctor"], tmp_path)
     assert done.returncode == 0
-    assert "torchvision fits torch" in done.stdout
+    assert "torchvision matches torch" in done.stdout
     assert "wandb sync RUN/wandb/offline-run-*" in done.stdout
 
 

@@ -46,7 +46,7 @@ SAYS = {
     "export": "runs/mnist_mlp/exports/onnx",
     "submit": "--gpus-per-node=8",
     "config": "batch_size: 128",
-    "doctor": "torchvision fits torch",
+    "doctor": "torchvision matches torch",
 }
 """A part of what each command says, by its first words."""
 

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
     from ganscale.config.explain import explain
     from ganscale.config.load import json_schema, load, to_yaml
     from ganscale.config.reference import reference
-    from ganscale.monitoring.wandb_trial import named_after_trial
+    from ganscale.monitoring.wandb_trial import name_after_trial
 
     file, overrides = options.experiment, options.overrides
     if file is not None and "=" in str(file):  # overrides alone, over the defaults
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
     if options.schema:
         print_text(json_schema())
         return
-    experiment = named_after_trial(load(file, overrides))
+    experiment = name_after_trial(load(file, overrides))
     if options.folder:
         print(experiment.folder)
     else:

@@ -20,11 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train, or say that there is nothing left to do; returns the exit code."""
     from ganscale.config.load import load
-    from ganscale.monitoring.wandb_trial import named_after_trial
+    from ganscale.monitoring.wandb_trial import name_after_trial
 
     launcher = Launcher.from_environment()
     try:
-        experiment = named_after_trial(load(options.experiment, options.overrides))
+        experiment = name_after_trial(load(options.experiment, options.overrides))
     except GanscaleError as error:
         error.every_rank = True
         raise

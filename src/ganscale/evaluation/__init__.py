@@ -1,1 +1,1 @@
-"""Scoring generated images against the real set."""
+"""Evaluation of generated images against the real dataset."""

@@ -1,7 +1,7 @@
-"""The distribution of real images that a generator is to learn: the set as training draws from it.
+"""The distribution of real images that the generator should learn: what training draws.
 
-Of a plain set every sample counts alike. In a mixture, and where classes are balanced, a sample
-counts as much as its part of the set has of the training.
+In a plain dataset every sample has the same weight. In a mixture, and with balanced classes, the
+samples of a stratum together have the stratum's share of all samples drawn.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from ganscale.randomness import philox
 
 
 class Distribution:
-    """Some strata of a set, each with its share; what is random here is the same every time."""
+    """Weighted strata of a dataset. All its random draws are the same every time."""
 
     def __init__(self, strata: Sequence[Stratum]):
         self._strata = strata
         self._sizes = np.array([len(stratum.members) for stratum in strata])
         self._shares = np.array([stratum.share for stratum in strata])
         self.samples = int(self._sizes.sum())
-        """Images that training draws from."""
+        """The number of images that training draws from."""
 
     def weights(self, numbers: Indices) -> Tensor:
-        """How much these samples count: (N,) float64, 1 on average over the set."""
+        """Return the weights of these samples: (N,), float64, 1 on average over the dataset."""
         weights = np.zeros(len(numbers))
         for stratum, share in zip(self._strata, self._shares, strict=True):
             weights[_contains(stratum.members, numbers)] = (
@@ -36,7 +36,7 @@ class Distribution:
         return torch.from_numpy(weights)
 
     def draw(self, number: int, purpose: str) -> Indices:
-        """Numbers of so many independent draws, with replacement: what training would see."""
+        """Draw `number` samples independently, with replacement; return their numbers, (N,)."""
         random = philox(0, purpose, 0)
         ends = np.cumsum(self._shares)[:-1] * 2.0**64
         which = np.searchsorted(ends, random.random_raw(number).astype(np.float64), side="right")
@@ -47,7 +47,7 @@ class Distribution:
         return drawn
 
     def resample(self, purpose: str) -> Indices:
-        """Another set of this size, out of this one: as many draws from each stratum as it has."""
+        """Draw a bootstrap sample: from each stratum, with replacement, as many as it has."""
         random = philox(0, purpose, 0)
         return np.concatenate(
             [
@@ -56,12 +56,12 @@ class Distribution:
             ]
         )
 
-    def spread(self, most: int) -> Indices:
-        """Up to `most` samples, none twice, spread evenly over each stratum by its share.
+    def spread(self, limit: int) -> Indices:
+        """Return up to `limit` samples, none twice, spread evenly over the strata by their shares.
 
-        Fewer where a small stratum with a large share would have to come again.
+        There are fewer if otherwise a small stratum with a large share would have to repeat.
         """
-        number = min(most, int((self._sizes / self._shares).min()))
+        number = min(limit, int((self._sizes / self._shares).min()))
         quota = np.floor(self._shares * number).astype(np.int64)
         for i in np.argsort(quota - self._shares * number, kind="stable")[: number - quota.sum()]:
             quota[i] += 1
@@ -75,18 +75,18 @@ class Distribution:
         )
 
     def __str__(self) -> str:
-        """Tells distributions over one set apart."""
+        """Return a text that identifies this distribution among all those over one dataset."""
         parts = zip(self._sizes, self._shares, strict=True)
         return ", ".join(f"{size} by {share:.6f}" for size, share in parts)
 
 
 def _pick(members: Indices | range, places: Indices) -> Indices:
-    """The members at some places."""
+    """Return the members at these places."""
     return places + members.start if isinstance(members, range) else members[places]
 
 
 def _contains(members: Indices | range, numbers: Indices) -> NDArray[np.bool_]:
-    """Which of some numbers are among the members."""
+    """Return, for each number, whether it is among the members."""
     if isinstance(members, range):
         return (members.start <= numbers) & (numbers < members.stop)
     places = np.searchsorted(members, numbers).clip(max=len(members) - 1)

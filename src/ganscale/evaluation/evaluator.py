@@ -1,4 +1,4 @@
-"""Scores of a generator, by all ranks together."""
+"""The evaluator, with which all ranks together score a generator."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ganscale.monitoring.progress import tracked
 
 
 class Evaluator:
-    """Holds the feature network and what it says of the real set; `scores` judges a generator."""
+    """Holds the feature network and the real dataset's statistics; `scores` scores a generator."""
 
     def __init__(
         self,
@@ -44,9 +44,9 @@ class Evaluator:
 
     @torch.no_grad()
     def scores(self, generator: nn.Module) -> Scores:
-        """All scores of `evaluation.samples` images; every rank calls it.
+        """Return all scores of `evaluation.samples` generated images. All ranks must call this.
 
-        Raises `GanscaleError` where the images or a score are not finite numbers.
+        Raises `GanscaleError` if the images or a score are NaN or infinite.
         """
         fake, compared = self._measure_generated(generator)
         real = self.real.sums
@@ -77,7 +77,7 @@ class Evaluator:
         )
 
     def _measure_generated(self, generator: nn.Module) -> tuple[metrics.Sums, Tensor]:
-        """Sums over all generated images, and the features of the first of them, on the host."""
+        """Return sums over all generated images, and the features of the first; in host memory."""
         experiment, ranks = self._experiment, self._ranks
         options = experiment.evaluation
         share = -(-options.samples // ranks.world_size)
@@ -113,16 +113,16 @@ class Evaluator:
         return sums.on_host(), gather_rows(torch.cat(compared)).cpu()
 
     def _labels(self, rows: range) -> tuple[Tensor, ...]:
-        """Classes of some samples, as often as training draws them from the real set."""
+        """Return the classes of some samples, with the frequencies that training has."""
         if self._experiment.data.classes is None:
             return ()
         seed = self._experiment.seed
         return (drawn_labels(self.real.class_weights, seed, "evaluation labels", 0, rows),)
 
     def nearest(self, images: Tensor, number: int) -> Tensor:
-        """For each of some uint8 images (N, C, H, W) its nearest real ones: (N, number, C, H, W).
+        """Return the nearest real images to uint8 images (N, C, H, W): (N, number, C, H, W).
 
-        Among the real images whose features are kept: up to 10,000 spread over the set.
+        The search covers the real images whose features are kept: up to 10,000, spread evenly.
         """
         features = measure(self.network, images, self._device).features.cpu()
         distances = torch.cdist(features.double(), self.real.compared.double())

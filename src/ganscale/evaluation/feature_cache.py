@@ -1,4 +1,4 @@
-"""What evaluation keeps of a real set: tensors in files, found again by what they depend on."""
+"""A cache of what evaluation computes from a real dataset: tensors in files."""
 
 import contextlib
 import hashlib
@@ -17,15 +17,15 @@ from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.shards.storage import is_remote
 from ganscale.errors import GanscaleError
 
-VERSION = "3"  # of what is kept, and of the classifier it was made with
+VERSION = "3"  # of the cached content, and of the classifier that computed it
 
 
 class Cache:
-    """Tensors by name, for one set at one resolution; rank 0 reads and writes them.
+    """Tensors by name, for one dataset at one resolution; only rank 0 reads and writes them.
 
-    Beside a local set, in the node's cache folder for a remote one, and in `fallback` where these
-    cannot be written. What a file depends on is in it, and in its name: a file is never replaced
-    by one of another set, classifier or version.
+    The files lie beside a local dataset, in the node's cache folder for a remote one, and in
+    `fallback` if these are not writable. What a file depends on is recorded in it and in its name,
+    so a file is never replaced by one for another dataset, classifier or version.
     """
 
     def __init__(self, data: Data, images: ImageSet, fallback: Path):
@@ -43,7 +43,7 @@ class Cache:
         self._folders = [beside, fallback]
 
     def read(self, name: str, **depends_on: str) -> dict[str, Tensor] | None:
-        """What was written under that name for these very things; None where there is nothing."""
+        """Return what was written under this name with the same dependencies, or None."""
         about = self._set | depends_on
         for folder in self._folders:
             found = _read(folder / _file_name(name, about), about)
@@ -54,10 +54,11 @@ class Cache:
     def write(
         self, name: str, tensors: Mapping[str, Tensor], **depends_on: str
     ) -> dict[str, Tensor]:
-        """Write, whole or not at all, and return what is kept.
+        """Write the tensors atomically and return what the cache now holds.
 
-        Where another run has written it meanwhile, that is kept and returned: runs that start at
-        once share one classifier.
+        If another run has written them meanwhile, those are kept and returned, so that runs that
+        start at the same time share one classifier. Raises `GanscaleError` if no folder is
+        writable.
         """
         about = self._set | depends_on
         host = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
@@ -74,14 +75,17 @@ class Cache:
             finally:
                 with contextlib.suppress(OSError):
                     temporary.unlink(missing_ok=True)
-        raise GanscaleError(f"{self._folders[-1]}: evaluation's {name} cannot be written there")
+        raise GanscaleError(
+            f"{self._folders[-1]}: the {name} of the evaluation cannot be written; free some space "
+            "or make the folder writable"
+        )
 
 
 def _publish(temporary: Path, path: Path, about: dict[str, str]) -> None:
-    """Give a file its name, unless a sound one has it."""
+    """Give a file its final name, unless an intact file already has it."""
     try:
-        os.link(temporary, path)  # one of several that try at once succeeds
-    except OSError:  # the name is taken, or the file system knows no links
+        os.link(temporary, path)  # only one of several concurrent runs succeeds
+    except OSError:  # the name is taken, or the file system does not support links
         if _read(path, about) is None:
             temporary.replace(path)
 

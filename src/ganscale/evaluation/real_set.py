@@ -1,7 +1,7 @@
-"""What is known of the real set: feature sums, some features, and how often each class occurs.
+"""Statistics of the real dataset: feature sums, some features, and the weight of each class.
 
-Computed once by all ranks and cached by what it depends on: the set, its distribution, the
-resolution, and the network that gives the features.
+All ranks compute them together once. They are cached by what they depend on: the dataset, its
+distribution, the resolution, and the feature network.
 """
 
 from dataclasses import dataclass, fields
@@ -28,7 +28,7 @@ from ganscale.evaluation.features.network import FeatureNetwork, Features, measu
 from ganscale.evaluation.metrics import Sums, fid
 from ganscale.monitoring.progress import tracked
 
-COMPARED = 10_000  # most images whose features are compared one with another
+COMPARED = 10_000  # the maximal number of images whose features are compared in pairs
 BATCH_SIZE = 500
 SUMS = ("sums", "resampled")
 OTHERS = ("compared", "indices", "class_weights")
@@ -36,22 +36,22 @@ OTHERS = ("compared", "indices", "class_weights")
 
 @dataclass
 class RealStatistics:
-    """Of a set, on the host."""
+    """Statistics of a real dataset, in host memory."""
 
     sums: Sums
-    """Of the whole set, each image with its weight."""
+    """Sums over the whole dataset, each image with its weight."""
     resampled: Sums
-    """Of a set of the same size drawn from this one with replacement (a bootstrap)."""
+    """Sums over a bootstrap: a dataset of the same size, drawn from this one with replacement."""
     compared: Tensor
-    """(up to 10,000, width) features of samples spread evenly over the set."""
+    """Features of samples spread evenly over the dataset, (up to 10,000, width)."""
     indices: Tensor
-    """(up to 10,000,) which samples those are."""
+    """The numbers of those samples, (up to 10,000,)."""
     class_weights: Tensor
-    """(classes,) float64, how much each class counts; (0,) where the set has none."""
+    """The weight of each class, (classes,), float64; (0,) if the dataset has no classes."""
 
 
 class RealSet:
-    """Measures the real set, or finds in the cache what was measured before."""
+    """Measures the real dataset, or finds earlier measurements in the cache."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class RealSet:
         ranks: Ranks,
         cache: Cache,
     ):
-        """Raises `GanscaleError` where the set has fewer than two images."""
+        """Set up the measurement; raise `GanscaleError` for fewer than two images."""
         self._network = network
         self._images = images
         self._reader = reader
@@ -81,12 +81,12 @@ class RealSet:
 
     @property
     def samples(self) -> int:
-        """Images that a generator is compared with."""
+        """The number of images that a generator is compared with."""
         return self._distribution.samples
 
     @cached_property
     def statistics(self) -> RealStatistics:
-        """Rank 0's, from its cache or measured by all ranks together; every rank asks for it."""
+        """The statistics, from rank 0's cache or measured now. All ranks must ask for them."""
         name = f"statistics-{self._network.key}"
         found = tensors_from_rank_0(
             lambda: self._cache.read(name, **self._depends_on), self._device
@@ -100,10 +100,11 @@ class RealSet:
         return _from_tensors(found)
 
     def perfect_fid(self, number: int) -> float:
-        """FID that so many perfect samples would get: what is left to chance; every rank calls it.
+        """Return the FID that `number` perfect samples would get. All ranks must call this.
 
-        Both sides are drawn from the set with replacement: as many real images as it has, and
-        `number` generated ones. A generator that repeats the set itself may get a little less.
+        This real-vs-real floor is due to the finite number of samples. Both sides are drawn from
+        the dataset with replacement: as many real images as it has, and `number` "generated" ones.
+        A generator that repeats the dataset itself may get a slightly lower FID.
         """
         name = f"perfect-{self._network.key}-{number}"
         found = tensors_from_rank_0(
@@ -122,7 +123,7 @@ class RealSet:
         return float(found["fid"])
 
     def _measure(self) -> RealStatistics:
-        """All ranks together, each a part of the set."""
+        """Measure the dataset; each rank measures a part of it."""
         samples, classes = self._images.samples, len(self._images.classes)
         again = np.bincount(self._distribution.resample("perfect/real"), minlength=samples)
         indices = self._distribution.spread(COMPARED)
@@ -131,12 +132,12 @@ class RealSet:
         class_weights = torch.zeros(classes, dtype=torch.float64, device=self._device)
         compared = [nothing.features]
         parts = self._my_part(np.arange(samples))
-        for numbers in tracked(parts, sum(map(len, parts)), "measuring the real set", len):
+        for numbers in tracked(parts, sum(map(len, parts)), "measuring the real images", len):
             batch = self._reader.read(numbers)
             measured = measure(self._network, batch.images, self._device)
             weights = self._distribution.weights(numbers).to(self._device)
             sums.add(measured, weights)
-            resampled.add(*_repeated(measured, weights, again[numbers]))
+            resampled.add(*_repeat(measured, weights, again[numbers]))
             wanted = torch.from_numpy(np.isin(numbers, indices)).to(self._device)
             compared.append(measured.features[wanted])
             if classes:
@@ -151,7 +152,7 @@ class RealSet:
         return RealStatistics(sums, resampled, kept, torch.from_numpy(indices), class_weights)
 
     def _sums_of(self, drawn: Indices) -> Sums:
-        """Of some samples, some of which come several times, on the host."""
+        """Return sums over the drawn samples, which may contain repetitions, in host memory."""
         numbers, times = np.unique(drawn, return_counts=True)
         sums = Sums.zero(self._nothing())
         parts = self._my_part(np.arange(len(numbers)))
@@ -160,24 +161,24 @@ class RealSet:
                 self._network, self._reader.read(numbers[places]).images, self._device
             )
             ones = torch.ones(len(places), dtype=torch.float64, device=self._device)
-            sums.add(*_repeated(measured, ones, times[places]))
+            sums.add(*_repeat(measured, ones, times[places]))
         sums.add_up_over_ranks()
         return sums.on_host()
 
     def _my_part(self, numbers: Indices) -> list[Indices]:
-        """This rank's share of some numbers, in batches."""
+        """Return this rank's share of some sample numbers, in batches."""
         share = -(-len(numbers) // self._ranks.world_size)
         mine = numbers[self._ranks.rank * share :][:share]
         return [mine[start : start + BATCH_SIZE] for start in range(0, len(mine), BATCH_SIZE)]
 
     def _nothing(self) -> Features:
-        """Features of no images, which have the right widths."""
+        """Return the features of zero images, with the right widths."""
         one = measure(self._network, self._reader.read(np.array([0])).images, self._device)
         return Features(one.features[:0], one.logits[:0])
 
 
-def _repeated(measured: Features, weights: Tensor, times: Indices) -> tuple[Features, Tensor]:
-    """Each image and its weight so many times."""
+def _repeat(measured: Features, weights: Tensor, times: Indices) -> tuple[Features, Tensor]:
+    """Repeat image i and its weight `times[i]` times."""
     counts = torch.from_numpy(times).to(weights.device)
     rows = torch.repeat_interleave(torch.arange(len(times), device=weights.device), counts)
     return Features(measured.features[rows], measured.logits[rows]), weights[rows]

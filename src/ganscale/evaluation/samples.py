@@ -1,4 +1,4 @@
-"""Images out of a generator: seeded, in pixels, a batch at a time."""
+"""Generation of images from seeded latents, as pixels, in batches."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,39 +13,42 @@ from ganscale.errors import GanscaleError
 
 
 class NotFiniteError(GanscaleError):
-    """A generator's images are NaN or infinite."""
+    """The error that a generator's images contain NaN or infinite values."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the generator's images are not finite numbers: it has diverged. Take an older "
-            "checkpoint, or train again from one with a lower learning rate, a penalty, or "
+            "the generator's images contain NaN or infinite values: it has diverged. Use an older "
+            "checkpoint, or resume from one with a lower learning rate, a penalty, or "
             "train.precision=fp32.",
             every_rank=True,
         )
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] to pixels 0 … 255, rounded to the nearest, on the host."""
+    """Convert images in [-1, 1] to uint8 pixels 0 … 255, rounded to nearest, in host memory."""
     return ((images.float() + 1) * 127.5).round_().clamp_(0, 255).to("cpu", torch.uint8)
 
 
 def pixels(images: Tensor) -> NDArray[np.uint8]:
-    """Uint8 images (N, C, H, W) as an array of pictures (N, H, W, C)."""
+    """Return uint8 images (N, C, H, W) as a numpy array (N, H, W, C)."""
     array: NDArray[np.uint8] = images.permute(0, 2, 3, 1).numpy()
     return array
 
 
 def cycled_labels(classes: int | None, rows: range) -> tuple[Tensor, ...]:
-    """Class i mod `classes` for sample i: what a conditional generator is called with."""
+    """Return class i mod `classes` for each sample i, as arguments of a conditional generator.
+
+    Returns no arguments for an unconditional one.
+    """
     if classes is None:
         return ()
     return (torch.arange(rows.start, rows.stop) % classes,)
 
 
 def drawn_labels(shares: Tensor, seed: int, purpose: str, step: int, rows: range) -> Tensor:
-    """Classes (len(rows),) int64 of some rows of a batch, class c with probability `shares[c]`.
+    """Draw classes (len(rows),), int64, for some rows of a batch, in proportion to `shares`.
 
-    `shares` (classes,) need not add up to 1.
+    `shares` (classes,) need not sum to 1.
     """
     shares = shares.double().cpu()
     ends = (shares.cumsum(0) / shares.sum()).numpy()
@@ -58,11 +61,14 @@ def drawn_labels(shares: Tensor, seed: int, purpose: str, step: int, rows: range
 def images_of(
     generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], device: torch.device
 ) -> Tensor:
-    """Uint8 images (N, C, H, W) of latents (N, dim), and classes (N,) if any, on the host."""
-    return to_uint8(_floats(generator, latents, labels, device))
+    """Generate uint8 images (N, C, H, W) in host memory.
+
+    `latents` are (N, dim); `labels` holds the classes (N,) of a conditional generator.
+    """
+    return to_uint8(_run_generator(generator, latents, labels, device))
 
 
-def _floats(
+def _run_generator(
     generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], device: torch.device
 ) -> Tensor:
     images: Tensor = generator(latents.to(device), *(label.to(device) for label in labels))
@@ -80,15 +86,16 @@ def generate(
     device: torch.device,
     labels: Callable[[range], tuple[Tensor, ...]],
 ) -> Iterator[Tensor]:
-    """Samples number `rows` of a purpose, in uint8 batches (N, C, H, W) on the host.
+    """Yield the samples with numbers `rows`, in uint8 batches (N, C, H, W) in host memory.
 
-    `labels` gives some rows' classes, or nothing. Sample i is the same whatever the rows it is
-    asked for with. Raises `NotFiniteError` where a pixel is NaN: in uint8 it would pass for black.
+    `labels(rows)` returns the classes of some rows, or no arguments. Sample i is always the same
+    for one seed and purpose, whatever rows are requested. Raises `NotFiniteError` if a pixel is NaN
+    or infinite, because a NaN would look black in uint8.
     """
     for start in range(rows.start, rows.stop, batch_size):
         part = range(start, min(start + batch_size, rows.stop))
         latents = randomness.latents(latent, seed, purpose, 0, part)
-        images = _floats(generator, latents, labels(part), device)
+        images = _run_generator(generator, latents, labels(part), device)
         if not torch.isfinite(images).all():
             raise NotFiniteError
         yield to_uint8(images)

@@ -1,4 +1,4 @@
-"""Scores, what they were computed from, and the file that keeps them."""
+"""Scores with what they were computed from, and the file that records them."""
 
 import json
 import math
@@ -22,30 +22,32 @@ NAMES = {
     "density": "density",
     "coverage": "coverage",
 }
-MOST = 1e300  # an integer beyond is no float, and has no short form
+MAX_VALUE = 1e300  # a larger integer could not be converted to a float, nor printed briefly
 LOWER_IS_BETTER = ("fid", "kid")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What came of an evaluation. FID means nothing without the rest."""
+    """The result of an evaluation, with the context without which FID means nothing."""
 
     values: dict[str, float]
-    """By the names of `NAMES`; `diversity`, and `class_entropy` where classes are known."""
+    """The scores in `NAMES`, `diversity`, and `class_entropy` if the features know the classes."""
     features: str
-    """Whose, and how far they can be trusted."""
+    """A description of the feature network and how far it can be trusted."""
     features_checksum: str
     samples: int
-    """Generated images."""
+    """The number of generated images."""
     real_samples: int
+    """The number of real images."""
     real_set: str
+    """A description of the real dataset."""
     perfect_fid: float
-    """FID that as many perfect samples would get."""
+    """The FID that as many perfect samples would get: the real-vs-real floor."""
     class_shares: tuple[float, ...]
-    """How often each class was generated, where the features know the set's classes."""
+    """The share of each class in the generated images; empty if the features know no classes."""
 
     def __str__(self) -> str:
-        return described(asdict(self))
+        return describe_scores(asdict(self))
 
     def record(self, run: Path, step: int, images: int) -> None:
         """Append to the run's `evaluations.jsonl`."""
@@ -53,36 +55,36 @@ class Scores:
         append_line(run / EVALUATIONS, line)
 
 
-def described(scores: Mapping[str, Any]) -> str:
-    """Scores, or a line of `evaluations.jsonl`, in one sentence; older lines lack some of them."""
+def describe_scores(scores: Mapping[str, Any]) -> str:
+    """Describe a line of `evaluations.jsonl` in one sentence; older lines lack some scores."""
     values = scores["values"]
     shown = [f"{name} {values[key]:.4g}" for key, name in NAMES.items() if key in values]
     count = f"{scores['samples']:,}"
     perfect = scores.get("perfect_fid")
-    chance = f"; {count} perfect ones would get FID {perfect:.3g}" if perfect is not None else ""
+    floor = f"; {count} perfect samples would get FID {perfect:.3g}" if perfect is not None else ""
     return (
         f"{', '.join(shown)} ({scores['features']}; {count} generated against "
-        f"{scores['real_samples']:,} real images of {scores['real_set']}{chance})"
+        f"{scores['real_samples']:,} real images of {scores['real_set']}{floor})"
     )
 
 
 def read_evaluations(run: Path) -> list[dict[str, Any]]:
-    """All evaluations of a run, oldest first; a line that a crash has cut is left out."""
+    """Return all evaluations of a run, oldest first, without any line that a crash cut off."""
     return [line for line in read_json_lines(run, EVALUATIONS) if _is_evaluation(line)]
 
 
 def _is_evaluation(line: dict[str, Any]) -> bool:
-    """Whether a line has what `described` shows; a run folder may be a stranger's."""
+    """Return whether a line has what `describe_scores` needs; it may come from a stranger."""
     kinds = {"step": int, "values": dict, "samples": int, "real_samples": int}
     kinds |= {"features": str, "real_set": str}
     if not all(type(line.get(key)) is kind for key, kind in kinds.items()):
         return False
     numbers = (*line["values"].values(), line.get("perfect_fid", 0.0))  # older lines lack it
-    return all(type(number) in (int, float) and abs(number) < MOST for number in numbers)
+    return all(type(number) in (int, float) and abs(number) < MAX_VALUE for number in numbers)
 
 
 def forget_after(run: Path, step: int) -> None:
-    """Drop evaluations of later steps than that from which the run is resumed: they come again."""
+    """Delete the evaluations of steps after `step`, from which the run resumes and repeats them."""
     known = read_evaluations(run)
     kept = [line for line in known if line["step"] <= step]
     if len(kept) < len(known):
@@ -91,31 +93,32 @@ def forget_after(run: Path, step: int) -> None:
 
 
 def best(evaluations: Iterable[Evaluated], wanted: Evaluation) -> Evaluated | None:
-    """The best of some lines of `evaluations.jsonl` by the score `wanted.best`, or None.
+    """Return the best of some lines of `evaluations.jsonl` by the score `wanted.best`, or None.
 
-    All that call something the best ask here. Only evaluations with the same features, number of
-    images and real set are compared: those that `wanted` asks for; where there are none, those
-    like the newest. Of one step the newest counts. A score that is missing or no number is none.
+    This alone decides what is called the best everywhere. It compares only evaluations with the
+    same features, number of images and real dataset: those that `wanted` asks for or, if there are
+    none, those like the newest. If a step was evaluated several times, the newest line counts.
+    Lines without a finite score are ignored.
     """
     scored = [e for e in evaluations if math.isfinite(e["values"].get(wanted.best, math.nan))]
     if not scored:
         return None
-    basis = _basis(_asked_for(scored, wanted)[-1])
+    basis = _basis(_select_wanted(scored, wanted)[-1])
     of_step = {e["step"]: e for e in scored if _basis(e) == basis}
     sign = 1 if wanted.best in LOWER_IS_BETTER else -1
     return min(of_step.values(), key=lambda e: (sign * e["values"][wanted.best], e["step"]))
 
 
 def _basis(evaluation: Evaluated) -> tuple[Any, ...]:
-    """What makes two evaluations comparable where it is the same."""
+    """Return what two evaluations must have in common to be comparable."""
     keys = ("features", "features_checksum", "samples", "real_set")
     return tuple(evaluation.get(key) for key in keys)
 
 
-def _asked_for(evaluations: list[Evaluated], wanted: Evaluation) -> list[Evaluated]:
-    """Those with the features and the number of images that `wanted` names; all if there are none.
+def _select_wanted(evaluations: list[Evaluated], wanted: Evaluation) -> list[Evaluated]:
+    """Select those with the features and number of images of `wanted`, or all if there are none.
 
-    Where there are labels, `auto` means the classifier.
+    `auto` prefers the classifier, which exists if the dataset has labels.
     """
     kinds = ("classifier", "inception") if wanted.features == "auto" else (wanted.features,)
     for kind in kinds:

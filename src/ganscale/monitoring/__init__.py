@@ -1,1 +1,1 @@
-"""What is written while a run goes on, and for whom."""
+"""Monitoring of a run: progress, trackers, pictures, health alerts and diagnosis."""

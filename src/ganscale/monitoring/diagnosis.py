@@ -1,4 +1,4 @@
-"""What this machine has, what would not work here, and how to mend it."""
+"""Checks of this machine: what it has, what would not work here, and how to fix that."""
 
 import os
 import shutil
@@ -11,15 +11,15 @@ import torch
 from ganscale.engines.distributed import available_backends
 from ganscale.monitoring.environment import environment
 
-LEAST_DISK_GIB = 2
-LEAST_SHM_MIB = 512
+MIN_DISK_GIB = 2
+MIN_SHM_MIB = 512
 
 Finding = tuple[str, str, str]
-"""`ok`, `note` or `FAULT`; what was found; how to mend it."""
+"""The level (`ok`, `note` or `FAULT`), what was found, and how to fix it."""
 
 
 def findings() -> dict[str, Finding]:
-    """Return what each check of this machine finds."""
+    """Run every check of this machine and return the findings by name."""
     return {name: check() for name, check in CHECKS.items()}
 
 
@@ -31,16 +31,16 @@ def _versions() -> Finding:
 
 def _torchvision() -> Finding:
     try:
-        import torchvision  # noqa: F401 - registers its operators, or fails to
+        import torchvision  # noqa: F401 - registers its operators if the builds match
 
-        torch.ops.torchvision.nms  # noqa: B018 - the attribute fails where the builds do not fit
+        torch.ops.torchvision.nms  # noqa: B018 - raises AttributeError if they do not
     except (RuntimeError, AttributeError, ImportError) as error:
         return (
             "FAULT",
-            f"torchvision does not fit torch: {error}",
+            f"torchvision does not match torch: {error}",
             "install torch and torchvision together, from the same index",
         )
-    return "ok", "torchvision fits torch", ""
+    return "ok", "torchvision matches torch", ""
 
 
 def _gpus() -> Finding:
@@ -57,8 +57,8 @@ def _communication() -> Finding:
     backends = available_backends()
     found = ", ".join(backends)
     if torch.cuda.device_count() > 1 and "NCCL" not in backends:
-        return "FAULT", "several GPUs and no NCCL", "install the CUDA build of torch"
-    return ("ok", found, "") if found else ("note", "none: one process only", "")
+        return "FAULT", "several GPUs but no NCCL", "install the CUDA build of torch"
+    return ("ok", found, "") if found else ("note", "none: only one process can train", "")
 
 
 def _machine() -> Finding:
@@ -70,8 +70,8 @@ def _machine() -> Finding:
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     found = f"{free:,.1f} GiB free here"
-    if free < LEAST_DISK_GIB:
-        return "FAULT", found, "checkpoints need room: set runs=DIR on a larger disk"
+    if free < MIN_DISK_GIB:
+        return "FAULT", found, "checkpoints need space: set runs=DIR to a folder on a larger disk"
     return "ok", found, ""
 
 
@@ -81,8 +81,8 @@ def _shared_memory() -> Finding:
         return "note", "no /dev/shm", ""
     free = shutil.disk_usage(shm).free / 2**20
     found = f"{free:,.0f} MiB free in /dev/shm"
-    if free < LEAST_SHM_MIB:
-        return "note", found, "data workers pass batches through it: docker run --shm-size=8g"
+    if free < MIN_SHM_MIB:
+        return "note", found, "data workers need it to send batches: docker run --shm-size=8g"
     return "ok", found, ""
 
 
@@ -93,14 +93,14 @@ def _wandb() -> Finding:
         return "ok", "logged in", ""
     return (
         "note",
-        "not logged in: runs are kept offline",
-        "wandb login; for runs kept so far: wandb sync RUN/wandb/offline-run-*",
+        "not logged in: runs are logged offline",
+        "wandb login; to upload earlier runs: wandb sync RUN/wandb/offline-run-*",
     )
 
 
 def _optional(command: str, what: str) -> Finding:
     path = shutil.which(command)
-    return ("ok", path, "") if path else ("note", f"not here: {what}", "")
+    return ("ok", path, "") if path else ("note", f"not installed: {what}", "")
 
 
 def _deepspeed() -> Finding:
@@ -120,6 +120,6 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "shared memory": _shared_memory,
     "W&B": _wandb,
     "DeepSpeed": _deepspeed,
-    "Slurm": lambda: _optional("sbatch", "runs start with accelerate launch"),
-    "compiler": lambda: _optional("cc", "only DeepSpeed's own kernels need one"),
+    "Slurm": lambda: _optional("sbatch", "start runs with accelerate launch"),
+    "compiler": lambda: _optional("cc", "only DeepSpeed's own kernels need it"),
 }

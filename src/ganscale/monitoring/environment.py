@@ -1,4 +1,4 @@
-"""What a run ran on: versions and devices, for the report and for `ganscale doctor`."""
+"""The environment of a run: versions and devices, for the report and for `ganscale doctor`."""
 
 import os
 import platform
@@ -8,7 +8,7 @@ PACKAGES = ("torch", "torchvision", "accelerate", "deepspeed", "wandb", "webdata
 
 
 def environment() -> dict[str, str]:
-    """Name and value of what could make two machines differ."""
+    """Return the facts that may differ between two machines, by name."""
     import torch
 
     facts = {

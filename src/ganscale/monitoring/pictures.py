@@ -12,16 +12,16 @@ from ganscale.files import write_output
 
 BORDER = 1  # pixels between images
 BORDER_GREY = 64
-LEGIBLE = 112  # pixels: smaller images are enlarged to at least this side,
-LARGEST = 1024  # but no picture beyond this side
+MIN_IMAGE_SIDE = 112  # pixels; smaller images are enlarged at least to this side,
+MAX_PICTURE_SIDE = 1024  # unless the picture would exceed this side
 
 Pixels = NDArray[np.uint8]
 
 
 def grid(images: Pixels, columns: int | None = None) -> Image.Image:
-    """Put uint8 images (N, H, W, C) into one picture, row after row, as square as it goes.
+    """Arrange uint8 images (N, H, W, C) row by row in one picture that is about square.
 
-    Small images are enlarged by a whole factor, so that every pixel stays a square.
+    Small images are enlarged by an integer factor, so that every pixel stays a square.
     """
     number, height, width, channels = images.shape
     columns = columns or ceil(number**0.5)
@@ -32,14 +32,15 @@ def grid(images: Pixels, columns: int | None = None) -> Image.Image:
     cells[:number, BORDER:, BORDER:] = images
     table = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
     picture = table.reshape(rows * cells.shape[1], columns * cells.shape[2], channels)
-    edged = np.pad(picture, ((0, BORDER), (0, BORDER), (0, 0)), constant_values=BORDER_GREY)
-    whole = Image.fromarray(edged if channels == 3 else edged[:, :, 0])
-    factor = max(1, min(ceil(LEGIBLE / max(height, width)), LARGEST // max(whole.size)))
-    return whole.resize((factor * whole.width, factor * whole.height), Image.Resampling.NEAREST)
+    padded = np.pad(picture, ((0, BORDER), (0, BORDER), (0, 0)), constant_values=BORDER_GREY)
+    small = Image.fromarray(padded if channels == 3 else padded[:, :, 0])
+    wanted = ceil(MIN_IMAGE_SIDE / max(height, width))
+    factor = max(1, min(wanted, MAX_PICTURE_SIDE // max(small.size)))
+    return small.resize((factor * small.width, factor * small.height), Image.Resampling.NEAREST)
 
 
 def save_grid(images: Pixels, path: Path, columns: int | None = None) -> Path:
-    """Write a grid of uint8 images; whole or not at all."""
+    """Write a grid of uint8 images (N, H, W, C) as a PNG file, atomically."""
     buffer = io.BytesIO()
     grid(images, columns).save(buffer, "PNG")
     return write_output(path, buffer.getvalue())

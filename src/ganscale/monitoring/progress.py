@@ -1,4 +1,4 @@
-"""What the person at the terminal sees: bars on a terminal, lines in a log file."""
+"""Progress display: bars on a terminal, and log lines everywhere else."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ganscale.terminal import printable
 
-SAY_EVERY_S = 30.0  # between log lines of a phase, where there is no terminal
+LOG_EVERY_S = 30.0  # between the log lines of a phase, if there is no terminal
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ log = logging.getLogger("ganscale")
 
 
 def set_up_logging(rank: int) -> None:
-    """Log lines to standard error: rank 0 all, other ranks only what is wrong."""
+    """Send log lines to standard error: all from rank 0, only errors from the other ranks."""
     log.handlers.clear()
     log.propagate = False
     log.setLevel(logging.INFO if rank == 0 else logging.ERROR)
@@ -37,18 +37,18 @@ def set_up_logging(rank: int) -> None:
 
 
 class _Printable(logging.Formatter):
-    """Control characters written out: a set's or a run's maker has named what is logged."""
+    """Escapes control characters, since log lines may contain names chosen by strangers."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the log line without control characters."""
         return printable(super().format(record))
 
 
 class _Bars(Progress):
-    """A line a phase: what it is, how far, how long still. Below them the last numbers.
+    """One line per phase with its name, progress and remaining time, and the last numbers below.
 
-    The numbers have a line of their own, which is cut off where the terminal is narrow; the bar
-    takes what the rest of its line leaves.
+    The numbers have their own line, which is cut off on a narrow terminal; each bar fills the rest
+    of its line.
     """
 
     def __init__(self) -> None:
@@ -63,18 +63,18 @@ class _Bars(Progress):
         )
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """What is drawn."""
+        """Return the parts that rich draws."""
         yield self.make_tasks_table(self.tasks)
         if self.numbers:
             yield Text(self.numbers, no_wrap=True, overflow="ellipsis")
 
 
-_bars: _Bars | None = None  # a terminal has one
+_bars: _Bars | None = None  # a terminal can show only one
 
 
 @contextmanager
 def _on_terminal() -> Iterator[_Bars]:
-    """The bars that are on the terminal already, or new ones."""
+    """Yield the bars that are already on the terminal, or new ones."""
     global _bars
     if _bars is not None:
         yield _bars
@@ -88,7 +88,7 @@ def _on_terminal() -> Iterator[_Bars]:
 
 
 class TrainingProgress(AbstractContextManager["TrainingProgress"]):
-    """Shows how far a run is and its last numbers."""
+    """Shows how far a run has come, and its last numbers."""
 
     def __init__(self, step: int, steps: int, shown: bool):
         self._step = step
@@ -108,7 +108,7 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
             self._terminal.__exit__(None, None, None)
 
     def advance(self, step: int) -> None:
-        """`step` is done."""
+        """Show that `step` is done."""
         if self._bars is not None:
             self._bars.update(self._task, completed=step)
 
@@ -131,9 +131,10 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
 def tracked(
     items: Iterable[T], total: int, phase: str, size: Callable[[T], int] = lambda item: 1
 ) -> Iterator[T]:
-    """Yield the items, and show how much of `total` is done: each counts for its `size`.
+    """Yield the items and show how much of `total` is done; each item counts for its `size`.
 
-    A bar on a terminal, else a log line now and then, of a phase that lasts. Only rank 0 shows.
+    A terminal shows a bar; otherwise a long phase logs a line now and then. Only rank 0 shows
+    anything.
     """
     if not log.isEnabledFor(logging.INFO):
         yield from items
@@ -147,33 +148,33 @@ def tracked(
             finally:
                 bars.remove_task(task)
     else:
-        done, said = 0, time.monotonic()
+        done, logged = 0, time.monotonic()
         for item in items:
             yield item
             done += size(item)
-            if time.monotonic() - said >= SAY_EVERY_S:
-                said = time.monotonic()
+            if time.monotonic() - logged >= LOG_EVERY_S:
+                logged = time.monotonic()
                 log.info("%s: %s of %s", phase, f"{done:,}", f"{total:,}")
 
 
 class PhaseTimer:
-    """Seconds spent in each phase since it was last read."""
+    """Measures the seconds spent in each phase since it was last read."""
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
         self._since = time.perf_counter()
 
     def restart(self) -> None:
-        """Forget the time since the last lap."""
+        """Discard the time since the last lap."""
         self._since = time.perf_counter()
 
     def lap(self, phase: str) -> None:
-        """The time since the last lap was spent in `phase`."""
+        """Count the time since the last lap as spent in `phase`."""
         now = time.perf_counter()
         self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._since
         self._since = now
 
     def read(self) -> dict[str, float]:
-        """Seconds by phase; starts again from zero."""
+        """Return the seconds per phase and start again from zero."""
         seconds, self._seconds = self._seconds, {}
         return seconds

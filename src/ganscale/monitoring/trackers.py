@@ -1,6 +1,7 @@
-"""Where numbers and pictures go: JSON lines always, W&B and TensorBoard where wanted.
+"""Trackers of numbers and pictures: always JSON Lines, and W&B and TensorBoard if configured.
 
-All are Accelerate trackers. After a resume some steps are run again: each tracker shows them once.
+All are Accelerate trackers. A resumed run repeats the steps after its checkpoint; each tracker
+still shows them only once.
 """
 
 import json
@@ -24,7 +25,7 @@ log = logging.getLogger("ganscale")
 
 
 class JsonLinesTracker(GeneralTracker):
-    """One JSON object a line, in `metrics.jsonl` of the run folder."""
+    """Writes one JSON object per line to `metrics.jsonl` in the run folder."""
 
     name = "jsonl"
     requires_logging_directory = False
@@ -34,7 +35,7 @@ class JsonLinesTracker(GeneralTracker):
         self._path = run / METRICS
         logged = read_metrics(run)
         self.logged_step = max((line["step"] for line in logged), default=0)
-        # The steps after the checkpoint are run again and logged again.
+        # The steps after the checkpoint will be repeated and logged again.
         kept = [line for line in logged if line["step"] <= resumed_step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(self._path, text.encode())
@@ -46,7 +47,7 @@ class JsonLinesTracker(GeneralTracker):
         return self._file
 
     def store_init_configuration(self, values: dict[str, Any]) -> None:
-        """The experiment has a file of its own in the run folder."""
+        """Do nothing: the experiment has its own file in the run folder."""
 
     def log(self, values: dict[str, Any], step: int | None = None, **kwargs: Any) -> None:
         """Append one line."""
@@ -58,7 +59,7 @@ class JsonLinesTracker(GeneralTracker):
 
 
 class Trackers:
-    """All trackers of a run, on rank 0; on other ranks there are none."""
+    """All trackers of a run; they exist only on rank 0."""
 
     def __init__(self, experiment: Experiment, run: Path, step: int, wandb_id: str | None):
         lines = JsonLinesTracker(run, step)
@@ -68,7 +69,7 @@ class Trackers:
         self.wandb_id: str | None = None
         monitoring = experiment.monitoring
         if monitoring.tensorboard:
-            # Events after the checkpoint are marked as superseded.
+            # This marks the events after the checkpoint as superseded.
             board = TensorBoardTracker("tensorboard", str(run), purge_step=step + 1)
             board.start()
             self._all.append(board)
@@ -80,12 +81,12 @@ class Trackers:
     def log(self, step: int, images: int, values: dict[str, float]) -> None:
         """Log numbers measured at `step`."""
         for tracker in self._all:
-            # W&B's steps only go up: what it has from before the resume stays as it is.
+            # W&B's steps can only increase: what it logged before the resume stays as it is.
             if tracker.name != "wandb" or step > self._logged_step:
                 tracker.log({**values, "images": images}, step=step)
 
     def picture(self, step: int, name: str, path: Path) -> None:
-        """Show a picture, still or moving, in W&B (the run folder has the file)."""
+        """Log a picture or an animation to W&B; the file itself is in the run folder."""
         if self._wandb is None or step <= self._logged_step:
             return
         if path.suffix == ".gif":
@@ -97,12 +98,12 @@ class Trackers:
                 self._wandb.log_images({name: [image.copy()]}, step=step)
 
     def alert(self, title: str, text: str) -> None:
-        """Have W&B tell the user, by mail or chat as they have set it up."""
+        """Let W&B alert the user by mail or chat, as they have configured it."""
         if self._wandb is not None:
             self._wandb.run.alert(title=title, text=text)
 
     def finish(self) -> None:
-        """Close them all; W&B uploads what is left."""
+        """Close all trackers; W&B uploads what is left."""
         for tracker in self._all:
             tracker.finish()
 
@@ -116,7 +117,7 @@ def uses_wandb(experiment: Experiment) -> bool:
 def summarize_in_wandb(
     experiment: Experiment, run: Path, wandb_id: str, summary: dict[str, Any]
 ) -> None:
-    """Add numbers about a run that has ended to its summary in W&B, online or offline."""
+    """Add numbers about a finished run to its summary in W&B, online or offline."""
     PartialState()  # Accelerate's trackers ask it for the rank
     tracker = _start_wandb(experiment, run, wandb_id)
     tracker.run.summary.update(summary)
@@ -124,7 +125,7 @@ def summarize_in_wandb(
 
 
 def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> WandBTracker:
-    """W&B online where the user is logged in or asks for it, offline otherwise; never a prompt."""
+    """Start W&B, online if the user is logged in or asks for it, else offline; never prompt."""
     import wandb
 
     monitoring = experiment.monitoring
@@ -150,12 +151,12 @@ def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> Wan
     try:
         return start(mode)
     except (wandb.errors.Error, OSError) as error:
-        log.warning("W&B cannot be reached (%s): going on offline", " ".join(str(error).split()))
+        log.warning("W&B cannot be reached (%s); logging offline", " ".join(str(error).split()))
         return start("offline")
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of `metrics.jsonl`; one cut off by a crash, or no measurement, is left out."""
+    """Return the lines of `metrics.jsonl`, without any that a crash cut off or that is invalid."""
     return [
         line
         for line in read_json_lines(run, METRICS)

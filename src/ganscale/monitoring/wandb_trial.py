@@ -1,4 +1,4 @@
-"""A run that the agent of a W&B sweep has started."""
+"""Support for runs that the agent of a W&B sweep starts."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from ganscale.errors import GanscaleError
 
 
 def trial_id() -> str | None:
-    """By which W&B knows the trial that an agent has started as this process; None elsewhere.
+    """Return W&B's id of the trial that this process runs, or None outside of a W&B sweep.
 
     The agent sets both variables: https://docs.wandb.ai/models/track/environment-variables.
     """
@@ -17,11 +17,11 @@ def trial_id() -> str | None:
     return os.environ.get("WANDB_RUN_ID") or None
 
 
-def named_after_trial(experiment: Experiment) -> Experiment:
-    """The experiment with a name, and so a run folder, of this trial's own; else as it is.
+def name_after_trial(experiment: Experiment) -> Experiment:
+    """Return the experiment with a name that is unique to this trial; outside a sweep, unchanged.
 
-    A sweep starts one command again and again with other values: without this the second trial
-    would find the first one's run in its folder.
+    A sweep repeats one command with different values. Without a name of its own, and hence its own
+    run folder, the second trial would find the first one's run.
     """
     trial = trial_id()
     if trial is None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ganscale import __version__
 from ganscale.config.load import to_yaml
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.scores import described, read_evaluations
+from ganscale.evaluation.scores import describe_scores, read_evaluations
 from ganscale.files import refuse_links, write_output
 from ganscale.runs import checkpoint
 from ganscale.runs.sampler import Sampler
@@ -142,7 +142,9 @@ def _card(sampler: Sampler, path: Path) -> str:
     evaluations = [
         line for line in read_evaluations(sampler.folder.path) if line["step"] == state.step
     ]
-    score = described(evaluations[-1]) if evaluations else "This checkpoint was not evaluated."
+    score = (
+        describe_scores(evaluations[-1]) if evaluations else "This checkpoint was not evaluated."
+    )
     channels, height, width = experiment.image_shape
     told = f" and labels (N,) int64, 0 … {sampler.classes - 1}" if sampler.classes else ""
     noise = (

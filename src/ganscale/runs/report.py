@@ -12,7 +12,7 @@ from typing import Any
 
 from ganscale.config import Experiment
 from ganscale.config.load import to_yaml
-from ganscale.evaluation.scores import NAMES, best, described, read_evaluations
+from ganscale.evaluation.scores import NAMES, best, describe_scores, read_evaluations
 from ganscale.files import read_inside, write_atomically
 from ganscale.monitoring.trackers import read_metrics
 from ganscale.terminal import printable
@@ -89,7 +89,7 @@ def _scores(
     chosen = {f"best {NAMES[experiment.evaluation.best]}": found}
     if evaluations[-1] is not found:
         chosen["newest evaluation"] = evaluations[-1]
-    return {name: f"step {e['step']:,}: {described(e)}" for name, e in chosen.items()}
+    return {name: f"step {e['step']:,}: {describe_scores(e)}" for name, e in chosen.items()}
 
 
 def _sample_pictures(run: Path) -> list[tuple[int, str]]:
