@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 
 class SelfAttention(nn.Module):
-    """Features (N, C, H, W) to the same shape: each position looks at a quarter of all others.
+    """Maps features (N, C, H, W) to the same shape; each position attends to a quarter of them.
 
-    Keys and values are pooled to half the side, and the result enters with a gain that begins at
+    Keys and values are pooled to half the side, and the result is added with a gain that starts at
     zero, both as in SAGAN's own code.
     """
 
@@ -34,5 +34,5 @@ class SelfAttention(nn.Module):
 
 
 def attend_at(side: int, attention: int | None, channels: int) -> list[nn.Module]:
-    """A self-attention layer where the map's side is the one asked for; else nothing."""
+    """Return a self-attention layer if the map has the side asked for, else no layer."""
     return [SelfAttention(channels)] if side == attention else []

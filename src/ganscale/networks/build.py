@@ -1,4 +1,4 @@
-"""From the experiment's `network` section to a network."""
+"""Builds the networks that an experiment names, also with the first weights of its seed."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ def build_generator(
     image_shape: tuple[int, int, int],
     classes: int | None = None,
 ) -> nn.Module:
-    """A generator: called with latents (N, latent_dim), it returns images (N, *image_shape).
+    """Return a generator: it maps latents (N, latent_dim) to images (N, *image_shape).
 
-    With `classes` it is also given labels (N,), int64.
+    With `classes` it also takes labels (N,), int64.
     """
     required = {"latent_dim": latent_dim, "image_shape": image_shape}
     return _build(options, GENERATORS, required | _conditions(classes))
@@ -28,15 +28,15 @@ def build_generator(
 def build_discriminator(
     options: NetworkOptions, image_shape: tuple[int, int, int], classes: int | None = None
 ) -> nn.Module:
-    """A discriminator: called with images (N, *image_shape), it returns logits (N,).
+    """Return a discriminator: it maps images (N, *image_shape) to logits (N,).
 
-    With `classes` it is also given labels (N,), int64.
+    With `classes` it also takes labels (N,), int64.
     """
     return _build(options, DISCRIMINATORS, {"image_shape": image_shape} | _conditions(classes))
 
 
 def first_generator(experiment: Experiment) -> nn.Module:
-    """The generator with its first weights: the same at every call."""
+    """Return the generator with the seed's first weights: the same at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(randomness.torch_seed(experiment.seed, "weights/generator"))
         return build_generator(
@@ -48,7 +48,7 @@ def first_generator(experiment: Experiment) -> nn.Module:
 
 
 def first_discriminator(experiment: Experiment) -> nn.Module:
-    """The discriminator with its first weights: the same at every call."""
+    """Return the discriminator with the seed's first weights: the same at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(randomness.torch_seed(experiment.seed, "weights/discriminator"))
         return build_discriminator(

@@ -1,9 +1,9 @@
-"""How networks are told the class.
+"""How class-conditional networks use the class.
 
-Generators with BatchNorm have gains and biases for each class: were the class put beside the
-latent, it would dominate the batch's variance that BatchNorm divides by, and the latent would be
-ignored (each class a single image; seen on digits). Generators without BatchNorm take an embedding
-beside the latent. Discriminators project their features on the class.
+Generators with BatchNorm have gains and biases for each class. If the class stood beside the
+latent, it would dominate the variance that BatchNorm divides by, and the generator would ignore the
+latent (each class became a single image; seen on digits). Generators without BatchNorm take an
+embedding beside the latent. Discriminators project their features onto the class.
 """
 
 import torch
@@ -13,7 +13,7 @@ EMBEDDING = 64  # numbers that a class adds to the latent
 
 
 class ClassEmbedding(nn.Module):
-    """Latents (N, dim) and labels (N,) to latents (N, `width`); without classes, the latents."""
+    """Maps latents (N, dim) and labels (N,) to (N, `width`); without classes, changes nothing."""
 
     def __init__(self, latent_dim: int, classes: int | None):
         super().__init__()
@@ -21,18 +21,18 @@ class ClassEmbedding(nn.Module):
         self.table = nn.Embedding(classes, EMBEDDING) if classes else None
 
     def forward(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Put the class's embedding behind each latent."""
+        """Append the embedding of its class to each latent."""
         if self.table is None:
             return latents
         return torch.cat([latents, self.table(labels).to(latents.dtype)], 1)
 
 
 class TakesLabels(nn.Module):
-    """Called with features, and labels (N,) if the game is conditional."""
+    """A layer that is called with features and, in a conditional game, labels (N,)."""
 
 
 class ClassBatchNorm(TakesLabels):
-    """BatchNorm of features (N, C, H, W), gain and bias by class (Dumoulin et al. 2017)."""
+    """BatchNorm of features (N, C, H, W) with gains and biases by class (Dumoulin et al. 2017)."""
 
     def __init__(self, channels: int, classes: int):
         super().__init__()
@@ -50,14 +50,14 @@ class ClassBatchNorm(TakesLabels):
 
 
 def norm_layer(name: str, channels: int, classes: int | None) -> nn.Module:
-    """`batch`, by class where there are classes; or `none`."""
+    """Return BatchNorm for `batch`, by class if there are classes, and no layer for `none`."""
     if name == "none":
         return nn.Identity()
     return ClassBatchNorm(channels, classes) if classes else nn.BatchNorm2d(channels)
 
 
 class Conditioned(TakesLabels):
-    """Layers one after another; those that take labels are given them."""
+    """A sequence of layers that passes labels to those that take them."""
 
     def __init__(self, *layers: nn.Module):
         super().__init__()
@@ -66,15 +66,15 @@ class Conditioned(TakesLabels):
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
         """Pass features, and labels (N,) if any, through all layers."""
         for layer in self.layers:
-            told = isinstance(layer, TakesLabels)
-            features = layer(features, labels) if told else layer(features)
+            takes_labels = isinstance(layer, TakesLabels)
+            features = layer(features, labels) if takes_labels else layer(features)
         return features
 
 
 class ClassProjection(nn.Module):
-    """What the class adds to the logit: features · embedding (Miyato & Koyama 2018, eq. 3).
+    """The class's term of the logit: features · embedding (Miyato & Koyama 2018, eq. 3).
 
-    `forward(features, labels)` takes features (N, width) and returns (N,); without classes, zero.
+    It maps features (N, width) and labels (N,) to (N,); without classes it returns zeros.
     """
 
     def __init__(self, width: int, classes: int | None):
@@ -84,7 +84,7 @@ class ClassProjection(nn.Module):
             nn.init.normal_(self.table.weight, 0.0, width**-0.5)
 
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
-        """The class's part of each logit."""
+        """Return the class's term of each logit."""
         if self.table is None:
             return features.new_zeros(len(features))
         part: Tensor = (features * self.table(labels)).sum(1)

@@ -25,8 +25,8 @@ from ganscale.networks.layers import (
 from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
 SMALLEST = 4  # side of the generator's first feature map, pixels
-# Of a discriminator at least, whatever the resolution: with fewer, no feature sees a whole image
-# of 28 or 32 pixels, and only parts are judged.
+# The fewest feature maps of a discriminator, at any resolution: with fewer, no feature sees a whole
+# image of 28 or 32 pixels, and only parts of it are judged.
 FEWEST_MAPS = 4
 
 
@@ -49,10 +49,10 @@ class DCGANDiscriminatorOptions(PyramidOptions):
 
 
 def _pyramid(resolution: int, width: int, fewest: int = 1) -> list[tuple[int, int]]:
-    """Side and channels of the feature maps, from half of the image to 4 pixels; `fewest` or more.
+    """Return side and channels of `fewest` or more maps, from half of the image to 4 pixels.
 
-    Channels double as the side halves, up to 8 times `width`, so that 64 pixels at width 64 are
-    the sizes that the PyTorch tutorial uses. 28 pixels go 14, 7, 4.
+    Channels double as the side halves, up to 8 times `width`, so that 64 pixels at width 64 give
+    the sizes that the PyTorch tutorial uses. For 28 pixels the sides are 14, 7 and 4.
     """
     base_side(resolution)  # refuses other sizes
     sides = [resolution // 2]
@@ -62,13 +62,13 @@ def _pyramid(resolution: int, width: int, fewest: int = 1) -> list[tuple[int, in
 
 
 def _kernel(small: int, large: int) -> int:
-    """Of a convolution of stride 2 and padding 1 between these sides: 4, or from 4 to 7, 3."""
+    """Return the kernel of a convolution of stride 2, padding 1: 4, or 3 between sides 4 and 7."""
     return 4 - (2 * small - large)
 
 
 @GENERATORS.register("dcgan", DCGANGeneratorOptions)
 class DCGANGenerator(nn.Module):
-    """Latents (N, latent_dim), labels (N,) if conditional, to images (N, C, H, W) in [-1, 1]."""
+    """Maps latents (N, latent_dim), and labels (N,), to images (N, C, H, W) in [-1, 1]."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class DCGANGenerator(nn.Module):
         initialise_dcgan(self)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Make one image for each latent."""
+        """Generate one image for each latent."""
         features = self.embedding(latents, labels)[:, :, None, None]
         images: Tensor = self.layers(features, labels)
         return images
@@ -113,7 +113,7 @@ class DCGANGenerator(nn.Module):
 
 @DISCRIMINATORS.register("dcgan", DCGANDiscriminatorOptions)
 class DCGANDiscriminator(Discriminator):
-    """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
+    """Maps images (N, C, H, W), and labels (N,), to logits (N,); positive means real."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class DCGANDiscriminator(Discriminator):
             layers += attend_at(small, attention, outputs)
         self.layers = nn.Sequential(*layers)
         self.logit = nn.Conv2d(last, 1, base, 1, 0, bias=False)
-        # Of all positions of the last map, as the logit is, and not of their average.
+        # It sees all positions of the last map, as the logit does, and not their average.
         self.projection = ClassProjection(last * base**2, classes)
         initialise_dcgan(self)
         if norm == "none":

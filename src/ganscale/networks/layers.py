@@ -27,12 +27,12 @@ class PyramidOptions(NetworkOptions):
 
 
 def activation(name: str) -> nn.Module:
-    """`relu`, or `leaky_relu` with slope 0.2."""
+    """Return `relu`, or `leaky_relu` with slope 0.2."""
     return nn.ReLU(inplace=True) if name == "relu" else nn.LeakyReLU(LEAKY_SLOPE, inplace=True)
 
 
 def initialise_dcgan(network: nn.Module) -> None:
-    """Convolutions from N(0, 0.02), BatchNorm gains from N(1, 0.02), biases zero (DCGAN, 4)."""
+    """Draw convolutions from N(0, 0.02), BatchNorm gains from N(1, 0.02) (DCGAN, section 4)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02)
@@ -44,9 +44,9 @@ def initialise_dcgan(network: nn.Module) -> None:
 
 
 def keep_variance(network: nn.Module) -> None:
-    """Convolutions from N(0, 2 / ((1 + 0.2²) fan-in)), for LeakyReLU (He et al. 2015, eq. 15).
+    """Draw convolutions from N(0, 2 / ((1 + 0.2²) fan-in)), for LeakyReLU (He et al. 2015, eq. 15).
 
-    DCGAN's N(0, 0.02) counts on BatchNorm: without it each layer leaves a third of the signal.
+    DCGAN's N(0, 0.02) relies on BatchNorm: without it each layer keeps only a third of the signal.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -54,9 +54,9 @@ def keep_variance(network: nn.Module) -> None:
 
 
 def initialise_residual(network: nn.Module) -> None:
-    """Weights by Xavier's rule, of twice the variance inside a block; biases zero (SNGAN's code).
+    """Draw weights by Xavier's rule, with twice the variance inside a block; zero biases.
 
-    BatchNorm begins as torch begins it, with gains of one, by class too.
+    This is what SNGAN's code does. BatchNorm's gains start at one, those by class too.
     """
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -69,7 +69,7 @@ def initialise_residual(network: nn.Module) -> None:
 
 
 def base_side(resolution: int) -> tuple[int, int]:
-    """Side of the smallest feature map and the doublings from it: 7 for 28 pixels, 4 otherwise."""
+    """Return the smallest map's side, 7 for 28 pixels and else 4, and the doublings from it."""
     base = 7 if resolution % 7 == 0 else 4
     doublings = (resolution // base).bit_length() - 1
     if doublings < 1 or resolution != base << doublings:
@@ -78,9 +78,9 @@ def base_side(resolution: int) -> tuple[int, int]:
 
 
 def normalise_spectrally(network: nn.Module) -> None:
-    """Hold each layer's largest singular value at 1 (Miyato et al. 2018); after initialising.
+    """Hold each layer's largest singular value at 1 (Miyato et al. 2018); call it last.
 
-    A class projection's embedding is such a layer too (Miyato & Koyama 2018, section 4).
+    The embedding of a class projection is such a layer too (Miyato & Koyama 2018, section 4).
     """
     kinds = nn.Conv2d | nn.Linear | nn.Embedding
     layers = [module for module in network.modules() if isinstance(module, kinds)]
@@ -89,20 +89,20 @@ def normalise_spectrally(network: nn.Module) -> None:
 
 
 def has_batch_norm(network: nn.Module) -> bool:
-    """Whether a layer of the network is BatchNorm, over one process's images or over all (Sync).
+    """Return whether a layer of the network is BatchNorm, synchronised or not.
 
-    Looks at the modules, so that it knows networks of the user's own too.
+    The modules themselves are checked, so that this covers a user's own networks too.
     """
     return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in network.modules())
 
 
 def has_sync_batch_norm(network: nn.Module) -> bool:
-    """Whether a layer of the network is SyncBatchNorm, which has no second derivative."""
+    """Return whether a layer of the network is SyncBatchNorm, which has no second derivative."""
     return any(isinstance(m, nn.SyncBatchNorm) for m in network.modules())
 
 
 class Discriminator(nn.Module):
-    """Called with images (N, C, H, W), and labels (N,) if conditional, it returns logits (N,)."""
+    """Maps images (N, C, H, W), and labels (N,) if conditional, to logits (N,)."""
 
     @property
     def treats_images_one_by_one(self) -> bool:

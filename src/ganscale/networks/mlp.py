@@ -42,7 +42,7 @@ def _hidden_layers(inputs: int, hidden: Sequence[int], activation: str) -> list[
 
 @GENERATORS.register("mlp", MLPGeneratorOptions)
 class MLPGenerator(nn.Module):
-    """Latents (N, latent_dim), labels (N,) if conditional, to images (N, C, H, W) in [-1, 1]."""
+    """Maps latents (N, latent_dim), and labels (N,), to images (N, C, H, W) in [-1, 1]."""
 
     def __init__(
         self,
@@ -64,14 +64,14 @@ class MLPGenerator(nn.Module):
         )
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Make one image for each latent."""
+        """Generate one image for each latent."""
         images: Tensor = self.layers(self.embedding(latents, labels))
         return images.view(-1, *self.image_shape)
 
 
 @DISCRIMINATORS.register("mlp", MLPDiscriminatorOptions)
 class MLPDiscriminator(Discriminator):
-    """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
+    """Maps images (N, C, H, W), and labels (N,), to logits (N,); positive means real."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """R3GAN's networks: a modern ResNet without any normalisation (Huang et al. 2024).
 
-Blocks are inverted bottlenecks with grouped 3×3 convolutions; sides change by a smooth resampling
-filter beside a 1×1 convolution; weights begin so that depth does not enlarge the variance (Fixup,
+Blocks are inverted bottlenecks with grouped 3×3 convolutions. A smooth resampling filter and a 1×1
+convolution change the side. The first weights keep the variance independent of the depth (Fixup,
 Zhang et al. 2019). The generator and the discriminator mirror each other.
 """
 
@@ -59,7 +59,7 @@ class R3GANOptions(NetworkOptions):
 
 
 def _initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
-    """Weights of variance gain²/fan-in, biases zero."""
+    """Draw weights of variance gain²/fan-in, set biases to zero, and return the layer."""
     fan_in = layer.weight[0].numel()
     nn.init.normal_(layer.weight, 0.0, gain * fan_in**-0.5)
     if layer.bias is not None:
@@ -68,10 +68,10 @@ def _initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
 
 
 class Block(nn.Module):
-    """Features (N, C, H, W) plus a residual: 1×1 up, grouped 3×3, 1×1 down.
+    """Adds a residual to features (N, C, H, W): 1×1 up, grouped 3×3, 1×1 down.
 
-    `depth` is how many blocks the network has: the residuals begin at zero, and what leads to
-    them is that much weaker the more of them there are.
+    `depth` is the number of blocks in the network: the residuals start at zero, and the more of
+    them there are, the smaller are the weights that lead to them.
     """
 
     def __init__(self, channels: int, group: int, depth: int):
@@ -95,10 +95,10 @@ class Block(nn.Module):
 
 
 class Resampler(nn.Module):
-    """Features (N, C, H, W) filtered by `FILTER` to half the side, or doubled by its transpose.
+    """Filters features (N, C, H, W) to half the side, or to twice the side by the transpose.
 
-    Beyond the edges lie zeros, as in the authors' code. Computed in float32: CPUs have no fast
-    depthwise convolution in a lower precision.
+    Zeros lie beyond the edges, as in the authors' code. It computes in float32, since CPUs have no
+    fast depthwise convolution in a lower precision.
     """
 
     kernel: Tensor
@@ -126,7 +126,7 @@ class Resampler(nn.Module):
 
 
 class Transition(nn.Module):
-    """Features (N, inputs, H, W) to (N, outputs, …) at twice the side, or at half of it."""
+    """Maps features (N, inputs, H, W) to (N, outputs, …) at twice the side, or at half of it."""
 
     def __init__(self, inputs: int, outputs: int, doubles: bool):
         super().__init__()
@@ -153,9 +153,9 @@ def _stage(width: int, blocks: int, group: int, depth: int) -> list[nn.Module]:
 
 @GENERATORS.register("r3gan", R3GANOptions)
 class R3GANGenerator(nn.Module):
-    """Latents (N, latent_dim), and labels (N,) if conditional, to images (N, C, H, W), unbounded.
+    """Maps latents (N, latent_dim), and labels (N,) if conditional, to images (N, C, H, W).
 
-    Pixels are -1 … 1 as everywhere, but no tanh bends what lies near the ends.
+    Pixels are -1 … 1 as everywhere, but they are not bounded: no tanh bends what is near the ends.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class R3GANGenerator(nn.Module):
         self.pixels = _initialised(nn.Conv2d(widths[-1], image_shape[0], 1, bias=False))
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Make one image for each latent."""
+        """Generate one image for each latent."""
         modulation = self.modulation(self.embedding(latents, labels))
         images: Tensor = self.pixels(self.layers(self.basis * modulation[:, :, None, None]))
         return images
@@ -195,7 +195,7 @@ class R3GANGenerator(nn.Module):
 
 @DISCRIMINATORS.register("r3gan", R3GANOptions)
 class R3GANDiscriminator(Discriminator):
-    """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
+    """Maps images (N, C, H, W), and labels (N,), to logits (N,); positive means real."""
 
     def __init__(
         self,
@@ -224,7 +224,7 @@ class R3GANDiscriminator(Discriminator):
             nn.init.normal_(self.table.weight, 0.0, self.table.weight.numel() ** -0.5)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Judge each image: told its class, by that class's direction and by nothing else."""
+        """Judge each image; in a conditional game only by the direction of its class."""
         features = self.basis(self.layers(self.pixels(images))).flatten(1)
         judged: Tensor = self.logit(features)
         if self.table is not None:

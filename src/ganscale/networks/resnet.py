@@ -1,8 +1,8 @@
 """The residual networks of WGAN-GP and SNGAN (Gulrajani et al. 2017; Miyato et al. 2018).
 
-At 32 pixels the generator has three blocks that double the side and the discriminator two that
-halve it and two that do not, as in SNGAN's table 4; each doubling beyond adds a block on either
-side with half the channels.
+At 32 pixels the generator has three blocks that double the side, and the discriminator has two that
+halve it and two that keep it, as in SNGAN's table 4. Each doubling beyond adds a block with half
+the channels to both.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from ganscale.networks.layers import (
 )
 from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
-WIDEST_SIDE = 32  # up to this side all maps of a generator have the full width
+WIDEST_SIDE = 32  # pixels: up to this side all maps of a generator have the full width
 NARROWEST = 8
 
 Resample = Callable[[Tensor], Tensor]
@@ -57,7 +57,7 @@ class ResNetDiscriminatorOptions(PyramidOptions):
 
 
 class UpBlock(TakesLabels):
-    """Features (N, inputs, H, W) to (N, outputs, 2H, 2W)."""
+    """Maps features (N, inputs, H, W) to (N, outputs, 2H, 2W)."""
 
     def __init__(self, inputs: int, outputs: int, norm: str, classes: int | None):
         super().__init__()
@@ -68,7 +68,7 @@ class UpBlock(TakesLabels):
         self.shortcut = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, features: Tensor, labels: Tensor | None) -> Tensor:
-        """Norm, ReLU, double, convolve, and again; add the shortcut."""
+        """Normalise, rectify, double, convolve; again without doubling; add the shortcut."""
         residual = self.conv1(double(F.relu(self.norm1(features, labels))))
         residual = self.conv2(F.relu(self.norm2(residual, labels)))
         # A 1×1 convolution and a nearest neighbour commute: the smaller map first.
@@ -77,9 +77,9 @@ class UpBlock(TakesLabels):
 
 
 class DownBlock(nn.Module):
-    """Features (N, inputs, H, W) to (N, outputs, H/2, W/2), or the same size where not `down`.
+    """Maps features (N, inputs, H, W) to (N, outputs, H/2, W/2), or to the same size unless `down`.
 
-    The `first` block of a discriminator sees pixels, which a ReLU would cut.
+    The `first` block of a discriminator sees pixels, which a ReLU would cut off.
     """
 
     def __init__(self, inputs: int, outputs: int, down: bool, first: bool = False):
@@ -92,7 +92,7 @@ class DownBlock(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1) if changed else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
-        """ReLU, convolve, ReLU, convolve, halve; add the shortcut."""
+        """Rectify and convolve twice, then halve; add the shortcut."""
         residual = self.conv1(features if self.first else F.relu(features))
         residual = self.resample(self.conv2(F.relu(residual)))
         halved: Tensor = residual + self.shortcut(self.resample(features))
@@ -101,7 +101,7 @@ class DownBlock(nn.Module):
 
 @GENERATORS.register("resnet", ResNetGeneratorOptions)
 class ResNetGenerator(nn.Module):
-    """Latents (N, latent_dim), labels (N,) if conditional, to images (N, C, H, W) in [-1, 1]."""
+    """Maps latents (N, latent_dim), and labels (N,), to images (N, C, H, W) in [-1, 1]."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class ResNetGenerator(nn.Module):
         initialise_residual(self)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Make one image for each latent."""
+        """Generate one image for each latent."""
         features = self.first(self.embedding(latents, labels))
         features = features.unflatten(1, (-1, self.side, self.side))
         images: Tensor = self.blocks(features, labels)
@@ -145,7 +145,7 @@ class ResNetGenerator(nn.Module):
 
 @DISCRIMINATORS.register("resnet", ResNetDiscriminatorOptions)
 class ResNetDiscriminator(Discriminator):
-    """Images (N, C, H, W), and labels (N,) if conditional, to logits (N,); positive means real."""
+    """Maps images (N, C, H, W), and labels (N,), to logits (N,); positive means real."""
 
     def __init__(
         self,
