@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,22 @@ from ganscale.config.load import load
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
 from ganscale.data.packing.sources import digits_source
+from tests.system.warm_process import ADDRESS
 
 torch.set_num_threads(1)  # xdist runs a test on each core
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the socket of the session's warm server; a worker of xdist inherits the name."""
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.mkdtemp(prefix="ganscale-tests-")
+        os.environ[ADDRESS] = str(Path(folder, str(os.getpid())))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Let the server end, if it was started: it does when its socket has gone."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(Path(os.environ[ADDRESS]).parent, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

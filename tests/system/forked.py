@@ -1,18 +1,13 @@
 """Runs of the real program on ranks that have imported everything before they begin.
 
-A rank spends eight of its ten seconds on imports. Where a test is not about starting, its ranks
-are forked from a process that has imported PyTorch and ganscale, in the environment that
-`accelerate launch` would give them.
+Where a test is not about starting, its ranks are forked from the session's warm server, in the
+environment that `accelerate launch` would give them.
 """
 
-import multiprocessing
 import os
-import runpy
-import sys
+import select
 import tempfile
 import time
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -21,11 +16,9 @@ from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu
 
 from ganscale.engines.launcher import ENGINE, ENGINES
 from tests.system.processes import LONGEST_S, environment, launch_file
+from tests.system.warm_process import WarmProcess
+from tests.system.warm_server import BASE, warm_server
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    ["torch._dynamo", "ganscale.training.trainer", "ganscale.runs.report", "tests.conftest"]
-)
 TIMED_OUT = 124
 
 
@@ -47,32 +40,42 @@ class Forked:
         variables = environment(**more)
         if processes > 1 or engine != "cpu_ddp":
             variables |= _launched(engine, processes)
-        self._ranks = [
-            _start(_rank(variables, rank, processes), folder, self._outputs, self._args)
-            for rank in range(processes)
-        ]
+        server = warm_server("deepspeed" if engine.startswith("zero") else BASE)
+        with self._outputs[0].open("ab") as stdout, self._outputs[1].open("ab") as stderr:
+            streams = (os.open(os.devnull, os.O_RDONLY), stdout.fileno(), stderr.fileno())
+            self._ranks = [
+                WarmProcess(
+                    self._args,
+                    _rank(variables, rank, processes),
+                    str(folder),
+                    streams,
+                    server=server,
+                )
+                for rank in range(processes)
+            ]
+            os.close(streams[0])
 
     def poll(self) -> int | None:
         """The exit code of a rank that has ended; None while all run."""
-        return next((r.exitcode for r in self._ranks if r.exitcode is not None), None)
+        codes = (rank.poll() for rank in self._ranks)
+        return next((code for code in codes if code is not None), None)
 
     def kill(self) -> None:
         """Kill all ranks at once."""
         for rank in self._ranks:
             rank.kill()
         for rank in self._ranks:
-            rank.join()
+            rank.wait()
 
     def join(self) -> CompletedProcess[str]:
         """Wait for the end; the output is shown where a test fails."""
         code, deadline = 0, time.monotonic() + LONGEST_S
-        running = {rank.sentinel: rank for rank in self._ranks}
+        running = list(self._ranks)
         while running and not code:
-            ended = wait(running, timeout=max(0, deadline - time.monotonic()))
-            for sentinel in running.keys() & set(ended):
-                rank = running.pop(sentinel)
-                rank.join()
-                code = code or rank.exitcode or 0
+            ended, _, _ = select.select(running, [], [], max(0, deadline - time.monotonic()))
+            for rank in ended:
+                running.remove(rank)
+                code = code or rank.wait()
             code = code if ended else TIMED_OUT
         self.kill()
         done = CompletedProcess(self._args, code, *(p.read_text() for p in self._outputs))
@@ -112,36 +115,3 @@ def _rank(variables: dict[str, str], rank: int, processes: int) -> dict[str, str
     own = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0}
     sizes = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     return variables | {name: str(value) for name, value in (own | sizes).items()}
-
-
-def _start(
-    variables: dict[str, str],
-    folder: Path,
-    outputs: tuple[Path, Path],
-    module_and_arguments: list[str],
-) -> BaseProcess:
-    rank = FORKS.Process(target=_main, args=(variables, folder, outputs, module_and_arguments))
-    before = dict(os.environ)
-    os.environ.update(environment())  # read by libraries that the common ancestor imports
-    try:
-        rank.start()
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-    return rank
-
-
-def _main(
-    variables: dict[str, str],
-    folder: Path,
-    outputs: tuple[Path, Path],
-    module_and_arguments: list[str],
-) -> None:
-    os.environ.clear()
-    os.environ.update(variables)
-    os.chdir(folder)
-    for stream, path in zip((sys.stdout, sys.stderr), outputs, strict=True):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(file, stream.fileno())
-    module, *sys.argv[1:] = module_and_arguments
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
