@@ -46,7 +46,9 @@ def test_the_table_says_how_far_each_run_is(sweep: Sweep) -> None:
 def test_a_grid_file_with_a_mistake_is_named(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text("experiment: x.yaml\nname: a\ngrdi: {}\n")
-    with pytest.raises(GanscaleError, match=r"grid\.yaml: .*a grid file has experiment, name and"):
+    with pytest.raises(
+        GanscaleError, match=r"grid\.yaml: .*a grid file has the keys experiment, name and"
+    ):
         Sweep.load(path)
     for value in ("2020-13-45", "1" * 5000, "!!bool x", "!!int ''", "[=", "\0"):
         path.write_text(f"experiment: x.yaml\nname: a\ngrid: {{seed: [{value}]}}\n")

@@ -89,7 +89,7 @@ def test_a_finished_run_says_so_before_anything_heavy_is_imported(
     )
     done = run([sys.executable, "-c", check], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert f"{finished} is already done: 10 steps" in done.stdout
+    assert f"{finished} is already finished: 10 steps" in done.stdout
     assert "raise train.steps" in done.stdout
 
 

@@ -139,7 +139,7 @@ def test_rank_0_says_whether_the_run_is_done(digits: Path, tmp_path: Path) -> No
     report = (tmp_path / "runs" / "run" / "report.html").stat().st_mtime_ns
     again = forked(2, "train", str(path), folder=tmp_path, module="tests.system.stale_view")
     assert again.returncode == 0
-    assert again.stdout.count("is already done: 10 steps") == 1
+    assert again.stdout.count("is already finished: 10 steps") == 1
     assert (tmp_path / "runs" / "run" / "report.html").stat().st_mtime_ns == report
 
 

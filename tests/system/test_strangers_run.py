@@ -258,7 +258,7 @@ def test_an_evaluation_of_a_strangers_run_tells_wandb_nothing(
     assert main(["evaluate", "runs/tiny", "--num", "20"]) == 0
     assert not (run / "wandb").exists()
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "W&B" in line]
-    assert "no note of having trained this run" in line
+    assert "no record that your account trained this" in line
 
 
 def test_junk_in_the_lists_of_numbers_is_left_out_of_the_report(run: Path) -> None:
@@ -322,7 +322,7 @@ def test_valid_sums_with_a_bad_training_state_get_a_message(
     replace(run / "checkpoints" / "step-00000002", "training.pt", TRAINING[name])
     assert main(["train", "tiny.yaml", "train.steps=3"]) == 1
     said = capsys.readouterr().err
-    assert "its checksums hold, but its content does not fit" in said
+    assert "its checksums match, but its content does not fit" in said
     assert said.count("ganscale: error:") == 1
 
 
@@ -352,7 +352,7 @@ def test_valid_sums_with_bad_content_get_a_message(
 def test_a_run_whose_newest_state_is_bad_goes_on_from_the_one_before(
     run: Path, steps: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Though its sums hold; and at the first start, not at the second."""
+    """Though its checksums match; and at the first start, not at the second."""
     assert main(["train", "tiny.yaml", "train.steps=3"]) == 0
     replace(run / "checkpoints" / "step-00000003", "state.json", b'{"step": 3}')
     capsys.readouterr()

@@ -146,7 +146,7 @@ def test_a_folder_of_another_experiment_is_refused(digits: Path, tmp_path: Path)
 
 
 def test_a_set_of_another_size_is_refused(digits: Path, tmp_path: Path) -> None:
-    with pytest.raises(GanscaleError, match="28×28 images of 1 channels") as error:
+    with pytest.raises(GanscaleError, match="28×28 images with 1 channel") as error:
         train(tiny(digits, tmp_path, "data.resolution=32"))
     assert "with --size 32, or train with data.resolution=28" in str(error.value)
     with pytest.raises(GanscaleError, match=r"with --channels 3, or train with data\.channels=1"):

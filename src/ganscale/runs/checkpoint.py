@@ -1,8 +1,9 @@
-"""Checkpoints: whole or absent, checked before they are trusted, read without pickle.
+"""Checkpoints, which are complete or absent, verified by checksums, and never unpickled.
 
-`checkpoints/step-00012000/` holds safetensors of the weights, the optimizers' state, `state.json`
-and `SHA256SUMS`. It is written under another name, synced to disk and renamed; it is renamed
-again before it is removed. So a folder called `step-…` is whole, whenever the process is killed.
+`checkpoints/step-00012000/` holds the weights as safetensors, the optimizers' state, `state.json`
+and `SHA256SUMS`. It is written under a temporary name, synced to disk and then renamed; before it
+is deleted, it is renamed again. So a folder named `step-…` is complete whenever the process may be
+killed.
 """
 
 import logging
@@ -39,7 +40,7 @@ REMOVED = ".removed-"
 BROKEN = "broken-"
 DEFAULT = Evaluation()
 NAME = re.compile(r"step-[0-9]{8,18}")
-_SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*)")  # a bare name: no folder
+_SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*)")  # a file name without folders
 Weights = dict[str, Tensor]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -47,14 +48,14 @@ log = logging.getLogger("ganscale")
 
 
 class State(BaseModel):
-    """What a checkpoint says of itself."""
+    """The content of a checkpoint's `state.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     step: Count
     images: Count
     data_fingerprint: str
     arithmetic: Arithmetic | None = None
-    """What computed it."""
+    """The hardware and settings that computed the checkpoint."""
     wandb_id: str | None = None
     metrics: dict[str, float] = {}
 
@@ -62,10 +63,10 @@ class State(BaseModel):
 def write(
     folder: Path, state: State, weights: dict[str, Weights], training: dict[str, Any]
 ) -> Path:
-    """Write a checkpoint into `folder`: a safetensors file for each entry of `weights`.
+    """Write a checkpoint into `folder` and return its path.
 
-    `training` is what only training needs. Raises `GanscaleError` where the disk refuses, with
-    every older checkpoint as it was.
+    Each entry of `weights` becomes a safetensors file; `training` is what only training needs.
+    Raises `GanscaleError` if the disk is full or fails; older checkpoints are then unchanged.
     """
     name = f"step-{state.step:08d}"
     temporary = folder / (PARTIAL + name)
@@ -78,8 +79,8 @@ def write(
             save_file(host, temporary / f"{part}.safetensors")
         torch.save(_canonical(training), temporary / TRAINING)
         (temporary / STATE).write_text(state.model_dump_json(indent=2) + "\n")
-        sums = [f"{sha256_of_file(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
-        (temporary / SUMS).write_text("".join(sums))
+        lines = [f"{sha256_of_file(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
+        (temporary / SUMS).write_text("".join(lines))
         for path in temporary.iterdir():
             _sync(path)
         _sync(temporary)
@@ -95,7 +96,7 @@ def write(
         kept = ", ".join(path.name for path in listed(folder)) or "none"
         raise GanscaleError(
             f"{final}: the checkpoint could not be written ({error}); older ones are intact "
-            f"({kept}). Make room and start again: the run resumes from the newest."
+            f"({kept}). Free some space and start again: the run resumes from the newest."
         ) from error
     return final
 
@@ -109,10 +110,11 @@ def _sync(path: Path) -> None:
 
 
 def _canonical(tree: Any) -> Any:
-    """The same state with nothing shared inside, so that equal states are the same bytes.
+    """Return the state without shared objects, so that equal states are written as equal bytes.
 
-    Pickle writes what it has met before as a reference: two equal strings that are one object are
-    other bytes than two that are not. A view of a large tensor would bring all of it along.
+    Pickle writes an object that it has already seen as a reference, so two equal strings give
+    other bytes if they are one object than if they are two. A view of a large tensor would also be
+    saved with the whole tensor.
     """
     if isinstance(tree, dict):
         return type(tree)((_canonical(key), _canonical(value)) for key, value in tree.items())
@@ -126,18 +128,18 @@ def _canonical(tree: Any) -> Any:
 
 
 def listed(folder: Path) -> list[Path]:
-    """Finished checkpoints, oldest first. A link is none."""
+    """Return the finished checkpoints in a folder, oldest first; links are ignored."""
     found = [p for p in folder.glob("step-*") if NAME.fullmatch(p.name) and not p.is_symlink()]
     return sorted((p for p in found if p.is_dir()), key=step_of)
 
 
 def step_of(path: Path) -> int:
-    """The step that a checkpoint's name gives."""
+    """Return the step in a checkpoint's name."""
     return int(path.name.removeprefix("step-"))
 
 
 def is_sound(path: Path) -> bool:
-    """Whether every part is there, a regular file, with the sum it was written with."""
+    """Return whether every part is present, a regular file, and has its recorded checksum."""
     try:
         found = [_SUM.fullmatch(line) for line in read_inside(path, SUMS).decode().splitlines()]
         sums = {line[2]: line[1] for line in found if line}
@@ -145,25 +147,25 @@ def is_sound(path: Path) -> bool:
             all(found)
             and len(sums) == len(found)
             and sums.keys() >= REQUIRED
-            and all(_sum(path, name) == total for name, total in sums.items())
+            and all(_sha256_inside(path, name) == sha256 for name, sha256 in sums.items())
         )
     except (OSError, UnicodeDecodeError, GanscaleError):
         return False
 
 
-def _sum(path: Path, name: str) -> str:
+def _sha256_inside(path: Path, name: str) -> str:
     with open_inside(path, name) as file:
         return sha256_of_stream(file)
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest sound checkpoint; broken newer ones are set aside with a warning.
+    """Return the newest intact checkpoint; set damaged newer ones aside with a warning.
 
-    A checkpoint with valid checksums is broken too if its state cannot be read.
+    A checkpoint counts as damaged if a checksum mismatches or if its state cannot be read.
     """
     for path in reversed(listed(folder)):
         if not is_sound(path):
-            _set_aside(path, "its checksums do not hold")
+            _set_aside(path, "checksum mismatch")
             continue
         try:
             read_state(path)
@@ -241,9 +243,9 @@ def find(folder: Path, name: str, wanted: Evaluation = DEFAULT) -> Path:
 
 
 def prune(folder: Path, keep: int, wanted: Evaluation = DEFAULT) -> None:
-    """Remove all but the newest `keep` and the best, and what a kill has left half done.
+    """Delete all checkpoints but the newest `keep` and the best, and leftovers of a killed process.
 
-    One whose state cannot be read may have been the best: it is set aside, not removed.
+    A checkpoint whose state cannot be read may have been the best; it is set aside, not deleted.
     """
     for leftover in (*folder.glob(PARTIAL + "*"), *folder.glob(REMOVED + "*")):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -256,19 +258,19 @@ def prune(folder: Path, keep: int, wanted: Evaluation = DEFAULT) -> None:
     kept = {*list(states)[-keep:], _best(states, wanted)}
     for path in states:
         if path not in kept:
-            # Where something holds a file (NFS keeps it as .nfs…), the next pruning ends this.
+            # If a file is still in use (NFS keeps it as .nfs…), the next call deletes the rest.
             shutil.rmtree(_hide(path), ignore_errors=True)
 
 
 def _hide(path: Path) -> Path:
-    """Rename a checkpoint that is to be removed: no kill leaves half of one under its name."""
+    """Rename a checkpoint before its deletion, so that no part of one ever has a valid name."""
     hidden = path.with_name(REMOVED + path.name)
     shutil.rmtree(hidden, ignore_errors=True)
     return path.rename(hidden)
 
 
 def read_state(path: Path) -> State:
-    """`state.json` of a checkpoint."""
+    """Read a checkpoint's `state.json`; raise `GanscaleError` if that is impossible."""
     try:
         state = State.model_validate_json(read_inside(path, STATE))
     except OSError as error:
@@ -278,12 +280,12 @@ def read_state(path: Path) -> State:
         why = ": ".join([*map(str, first["loc"]), first["msg"]])
         raise GanscaleError(f"{path / STATE}: cannot be read ({why})") from None
     if step_of(path) != state.step:
-        raise GanscaleError(f"{path / STATE}: it is the state of step {state.step:,}")
+        raise GanscaleError(f"{path / STATE}: contains the state of step {state.step:,} instead")
     return state
 
 
 def read_weights(path: Path, part: str) -> Weights:
-    """One network's weights, on the host."""
+    """Read one network's weights into host memory."""
     try:
         weights: Weights = load_file(path / f"{part}.safetensors")
     except (OSError, SafetensorError) as error:
@@ -292,16 +294,16 @@ def read_weights(path: Path, part: str) -> Weights:
 
 
 def read_training(path: Path) -> Any:
-    """What only training needs, on the host."""
+    """Read the part that only training needs, into host memory."""
     return torch.load(path / TRAINING, map_location="cpu", weights_only=True)
 
 
 @contextmanager
 def explain_misfit(path: Path) -> Iterator[None]:
-    """Around the use of a checkpoint's content: whatever does not fit becomes one message.
+    """Turn any error in the body, which uses a checkpoint's content, into one clear message.
 
-    Its checksums hold, so no accident has damaged it: another experiment, another version of this
-    program or someone else's hand has written it.
+    The checkpoint's checksums match, so it was not damaged by accident: another experiment,
+    another version of this program, or a stranger wrote it.
     """
     try:
         yield
@@ -312,7 +314,7 @@ def explain_misfit(path: Path) -> Iterator[None]:
             raise
         what = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise GanscaleError(
-            f"{path}: its checksums hold, but its content does not fit this experiment "
-            f"({type(error).__name__}: {what}). Remove it to go on from the checkpoint before it.",
+            f"{path}: its checksums match, but its content does not fit this experiment "
+            f"({type(error).__name__}: {what}). Remove it to resume from the previous checkpoint.",
             every_rank=True,
         ) from error

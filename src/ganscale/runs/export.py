@@ -1,4 +1,4 @@
-"""`ganscale export`: a generator for programs that know nothing of ganscale, with a model card."""
+"""`ganscale export`: write a generator for use without ganscale, with a model card."""
 
 import html
 import io
@@ -23,27 +23,30 @@ from ganscale.runs.sampler import Sampler
 from ganscale.terminal import printable
 
 SAMPLES = 64
-EXAMPLE_BATCH = 2  # what a tracer sees; an exported generator takes any number
+EXAMPLE_BATCH = 2  # for tracing; the exported generator accepts any batch size
 
 log = logging.getLogger("ganscale")
 
 
 class ExportedGenerator(nn.Module):
-    """Latents (N, dim), and labels (N,) int64 if conditional, to images (N, C, H, W) in [-1, 1]."""
+    """A generator whose images are clamped to [-1, 1]."""
 
     def __init__(self, generator: nn.Module):
         super().__init__()
         self.generator = generator
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Make one image for each latent, clamped to the range of pixels."""
-        told = () if labels is None else (labels,)
-        images: Tensor = self.generator(latents, *told).clamp(-1, 1)
+        """Map latents (N, dim), and labels (N,) int64 if conditional, to images (N, C, H, W)."""
+        conditions = () if labels is None else (labels,)
+        images: Tensor = self.generator(latents, *conditions).clamp(-1, 1)
         return images
 
 
 def export(run: Path, name: str, kind: str, folder: Path, trust_code: bool = False) -> Path:
-    """Write the averaged generator of a checkpoint and its card into `folder`; returns the file."""
+    """Write a checkpoint's EMA generator and a model card into `folder`; return the model's path.
+
+    Raises `GanscaleError` if the folder is not empty.
+    """
     sampler = Sampler(run, name, trust_code=trust_code)
     _refuse_links_on_the_way(run.absolute(), folder.absolute())
     if folder.exists() and any(folder.iterdir()):
@@ -61,9 +64,9 @@ def export(run: Path, name: str, kind: str, folder: Path, trust_code: bool = Fal
 
 
 def _refuse_links_on_the_way(run: Path, folder: Path) -> None:
-    """Raise `GanscaleError` where a link in the run could lead an export into another place.
+    """Raise `GanscaleError` if a link in the run folder could lead the export elsewhere.
 
-    The sampler has looked at the run folder itself.
+    The sampler has already checked the run folder itself.
     """
     for parent in folder.parents:
         if parent.is_relative_to(run) and parent.is_dir():
@@ -77,7 +80,7 @@ def _inputs(sampler: Sampler) -> tuple[Tensor, ...]:
 
 
 def _any_number(inputs: tuple[Tensor, ...]) -> tuple[dict[int, torch.export.Dim], ...]:
-    """Says that the first size of each input is free, and the same for all."""
+    """Declare that the first dimension of each input is the same arbitrary batch size."""
     batch = torch.export.Dim("batch", min=1)
     return tuple({0: batch} for _ in inputs)
 
@@ -98,7 +101,7 @@ def _write_torch_export(sampler: Sampler, folder: Path) -> Path:
     path = folder / "generator.pt2"
     inputs = _inputs(sampler)
     program = torch.export.export(_module(sampler), inputs, dynamic_shapes=_any_number(inputs))
-    # Written by torch itself, a full disk would abort the process.
+    # If torch wrote the file itself, a full disk would abort the process.
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     return write_output(path, buffer.getvalue())
@@ -136,7 +139,7 @@ WRITERS: dict[str, Callable[[Sampler, Path], Path]] = {
 
 
 def _card(sampler: Sampler, path: Path) -> str:
-    """The model card: what it is, what it scored, what it was made from, how it is called."""
+    """Return the model card in Markdown: what the model is, its use, its scores and its data."""
     experiment = sampler.experiment
     state = checkpoint.read_state(sampler.checkpoint)
     evaluations = [
@@ -146,7 +149,7 @@ def _card(sampler: Sampler, path: Path) -> str:
         describe_scores(evaluations[-1]) if evaluations else "This checkpoint was not evaluated."
     )
     channels, height, width = experiment.image_shape
-    told = f" and labels (N,) int64, 0 … {sampler.classes - 1}" if sampler.classes else ""
+    condition = f" and labels (N,) int64, 0 … {sampler.classes - 1}" if sampler.classes else ""
     noise = (
         "standard normal" if experiment.latent.distribution == "normal" else "uniform on [-1, 1]"
     )
@@ -159,11 +162,11 @@ tags: [gan, unconditional-image-generation]
 A {_plain(experiment.generator.network.architecture)} generator trained with ganscale {__version__}:
 {state.step:,} steps, {state.images:,} images seen; the moving average of its weights.
 
-![samples, not picked](samples.png)
+![uncurated samples](samples.png)
 
 ## Use
 
-`{path.name}` takes latents (N, {experiment.latent.dim}) float32, {noise}{told}, and returns
+`{path.name}` takes latents (N, {experiment.latent.dim}) float32, {noise}{condition}, and returns
 images (N, {channels}, {height}, {width}) float32 in [-1, 1].
 
 ```python
@@ -177,17 +180,17 @@ images (N, {channels}, {height}, {width}) float32 in [-1, 1].
 ## Data
 
 {_plain(experiment.data.path)} (fingerprint {_plain(state.data_fingerprint)}),
-{height}×{width} pixels, {channels} channel{"s" if channels > 1 else ""}. What the images may be
-used for follows from the licence of that set.
+{height}×{width} pixels, {channels} channel{"s" if channels > 1 else ""}. The licence of that
+dataset determines what the images may be used for.
 
 ## Experiment
 
-The whole of it is in `experiment.yaml`: `ganscale train experiment.yaml` trains it again.
+`experiment.yaml` holds the whole experiment: `ganscale train experiment.yaml` trains it again.
 """
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is: a path or a score may hold HTML, or a link."""
+    """Escape a text for Markdown, because a path or a score may contain HTML or a link."""
     shown = html.escape(" ".join(printable(text).split()), quote=False)
     return re.sub(r"([\\`*_\[\]~|])", r"\\\1", shown)
 

@@ -1,4 +1,4 @@
-"""The pictures that say more than a score: samples, a latent walk, nearest real neighbours."""
+"""The gallery of a checkpoint: samples, a walk between latents, and nearest real neighbours."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 GALLERY = "gallery"
 SAMPLES_PER_CLASS = 8
 SAMPLES = 64
-COMPARED, NEIGHBOURS = 12, 7  # rows of the picture of neighbours, and real images in each
+COMPARED, NEIGHBOURS = 12, 7  # generated images in the neighbours' picture, real ones beside each
 
 
 def draw_gallery(sampler: Sampler, evaluator: "Evaluator | None") -> list[Path]:
-    """Write the pictures of a checkpoint into its run folder.
+    """Write the pictures of a checkpoint into its run folder; return their paths.
 
-    Neighbours need an evaluator's features: each row is a generated image, then the real ones that
-    lie nearest to it. A generator that has learnt its set by heart shows there.
+    The picture of neighbours needs an evaluator's features: each row shows a generated image and
+    then the real images nearest to it. It reveals a generator that has memorized its dataset.
     """
     folder = sampler.folder.path / GALLERY
     number = SAMPLES_PER_CLASS * sampler.classes if sampler.classes else SAMPLES

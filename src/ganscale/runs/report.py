@@ -1,4 +1,4 @@
-"""`report.html`: a run in one file that needs nothing else, for someone without W&B."""
+"""`report.html`: a run in one self-contained file, which needs neither W&B nor a network."""
 
 import base64
 import html
@@ -17,32 +17,32 @@ from ganscale.files import read_inside, write_atomically
 from ganscale.monitoring.trackers import read_metrics
 from ganscale.terminal import printable
 
-MAX_PICTURES = 60  # a longer run shows every n-th
+MAX_PICTURES = 60  # of a longer run, the report shows every n-th picture
 SAMPLES = "samples"
 SAMPLES_OF_STEP = re.compile(r"step-([0-9]{1,18})\.png")
-MAX_DRAWN = 1e300  # matplotlib's axes overflow beyond
+MAX_DRAWN = 1e300  # matplotlib's axes overflow for larger values
 GALLERY = {
-    "samples.png": "Samples, not picked; a column a class where the generator is told classes",
+    "samples.png": "Uncurated samples; if the generator is conditional, one column per class",
     "interpolation.gif": "A walk between latents",
-    "neighbours.png": "In each row a generated image, then the real ones nearest to it in features",
+    "neighbours.png": "Generated images, each followed by the real images with nearest features",
 }
 CHARTS: dict[str, tuple[str, ...]] = {
     "Losses": ("loss/discriminator", "loss/generator"),
-    "Judgement: 1 is real": ("D(x)", "D(G(z))"),
-    "What D tells apart": ("D accuracy", "balance/accuracy"),
+    "Mean output of the discriminator: 1 means real": ("D(x)", "D(G(z))"),
+    "Accuracy of the discriminator": ("D accuracy", "balance/accuracy"),
     "FID: lower is better": ("fid",),
     "Precision, recall, coverage: higher is better": ("precision", "recall", "coverage"),
-    "Variety: 1 is that of the real set": ("diversity", "class_entropy"),
+    "Diversity: 1 is that of the real images": ("diversity", "class_entropy"),
     "Learning rates": ("learning_rate/generator", "learning_rate/discriminator"),
-    "Learning rates left by the balance": ("balance/generator", "balance/discriminator"),
+    "Factors of the balance on the learning rates": ("balance/generator", "balance/discriminator"),
     "Probability of augmentation": ("augment/probability",),
     "Gradient norms": ("gradient_norm/discriminator", "gradient_norm/generator"),
-    "Images a second": ("images/s",),
+    "Images per second": ("images/s",),
 }
 
 
 def write_report(run: Path, experiment: Experiment, environment: dict[str, str]) -> Path:
-    """Write the report of a run folder from its metrics and its sample grids."""
+    """Write the report of a run from the files in its folder; return its path."""
     metrics = read_metrics(run)
     penalties = tuple(f"penalty/{p.name}" for p in experiment.objective.penalties)
     drawn = {**CHARTS, "Penalties before their weight": penalties}
@@ -83,7 +83,7 @@ def write_report(run: Path, experiment: Experiment, environment: dict[str, str])
 def _scores(
     evaluations: list[dict[str, Any]], found: Mapping[str, Any] | None, experiment: Experiment
 ) -> dict[str, str]:
-    """Describe the best evaluation, and the newest one if that is another."""
+    """Describe the best evaluation, and the newest one if it is a different one."""
     if found is None:
         return {"scores": "not evaluated"}
     chosen = {f"best {NAMES[experiment.evaluation.best]}": found}
@@ -93,7 +93,7 @@ def _scores(
 
 
 def _sample_pictures(run: Path) -> list[tuple[int, str]]:
-    """Step and file name of each grid of samples, in order."""
+    """Return the step and the file name of each grid of samples, in order."""
     names = [path.name for path in (run / SAMPLES).glob("step-*.png")]
     return sorted(
         (int(found[1]), found[0]) for found in map(SAMPLES_OF_STEP.fullmatch, names) if found
@@ -101,7 +101,7 @@ def _sample_pictures(run: Path) -> list[tuple[int, str]]:
 
 
 def _gallery(run: Path) -> str:
-    """The pictures drawn of a checkpoint: the best, or the last where none was evaluated."""
+    """Return the HTML of the gallery's pictures, embedded."""
     figures = []
     for name, caption in GALLERY.items():
         try:
@@ -125,12 +125,12 @@ def _table(facts: dict[str, str]) -> str:
 
 
 def _is_drawn(value: Any) -> bool:
-    """Whether a curve can have it: a finite number."""
+    """Return whether a value can be a point of a curve: a finite number."""
     return type(value) in (int, float) and abs(value) < MAX_DRAWN
 
 
 def _chart(title: str, keys: tuple[str, ...], metrics: list[dict[str, Any]]) -> str:
-    """An inline SVG of some numbers over images seen; empty where none was logged."""
+    """Return an inline SVG of some numbers over images seen; empty if none was logged."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3), layout="constrained")

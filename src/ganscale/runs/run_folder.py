@@ -1,4 +1,4 @@
-"""The folder of a run, and whether it is this experiment's."""
+"""The folder of a run: which experiment it belongs to, and which process trains in it."""
 
 import logging
 import os
@@ -17,13 +17,13 @@ from ganscale.runs.trust import note_own
 
 EXPERIMENT = "experiment.yaml"
 HOLDER = ".holder"
-STOP, SAVE = "stop", "save"  # files that ask the process that trains here
+STOP, SAVE = "stop", "save"  # files that ask the training process to stop or to save
 
 log = logging.getLogger("ganscale")
 
 
 class RunFolder:
-    """Where everything of one run lies."""
+    """The folder that holds everything of one run."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -34,11 +34,11 @@ class RunFolder:
 
     @classmethod
     def of(cls, experiment: Experiment) -> "RunFolder":
-        """The folder that an experiment names."""
+        """Return the folder of an experiment's run."""
         return cls(experiment.folder)
 
     def experiment(self) -> Experiment:
-        """The experiment that the run was last started with."""
+        """Return the experiment with which the run was last started."""
         try:
             content = read_inside(self.path, EXPERIMENT)
         except (FileNotFoundError, NotADirectoryError):
@@ -48,18 +48,19 @@ class RunFolder:
         return experiment_file.load_recorded(content, self.path / EXPERIMENT)
 
     def refuse_links(self) -> None:
-        """Raise `GanscaleError` where what is read or written here could lie elsewhere."""
+        """Raise `GanscaleError` if a link in the folder could lead reading or writing elsewhere."""
         refuse_links(self.path)
 
     def claim(self, experiment: Experiment) -> None:
-        """Make the folder this experiment's and this process's, as long as that lives.
+        """Claim the folder for this experiment, and for this process as long as it lives.
 
-        Refuses where another experiment has trained in it, or another process is training.
+        Raises `GanscaleError` if another experiment was trained in it, or if another process is
+        training in it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         self.refuse_links()
         self._take_lock()
-        for name in (STOP, SAVE):  # asked of a run that had ended
+        for name in (STOP, SAVE):  # requests that came after the previous process ended
             (self.path / name).unlink(missing_ok=True)
         self.refuse_another(experiment)
         text = experiment_file.to_yaml(experiment)
@@ -68,25 +69,25 @@ class RunFolder:
             note_own(self.path, experiment)
         except OSError as error:
             log.warning(
-                "that this run is yours could not be noted (%s): sampling it will ask for "
+                "could not record that this run is yours (%s); sampling it will require "
                 "--trust-code",
                 error,
             )
 
     def refuse_another(self, experiment: Experiment) -> None:
-        """Raise `GanscaleError` if another experiment has trained in this folder."""
+        """Raise `GanscaleError` if another experiment was trained in this folder."""
         if checkpoint.listed(self.checkpoints):
             self._compare(self.experiment(), experiment)
 
     def is_finished(self, experiment: Experiment) -> bool:
-        """Whether this experiment's run has nothing left to do, as its files say.
+        """Return whether the files of this experiment's run show that it is finished.
 
-        Raises `GanscaleError` where the folder holds another experiment. False also where it is
-        not certain, as with another dataset, a damaged checkpoint or a report that was not yet
-        written: training then looks for itself.
+        Returns False if that is uncertain, as with another dataset, a damaged checkpoint or a
+        missing report; training then checks for itself. Raises `GanscaleError` if the folder holds
+        another experiment.
         """
         known = checkpoint.listed(self.checkpoints)
-        # By its name first: an unfinished run need not be read by every rank at every start.
+        # Check the name first, so that not every rank reads an unfinished run at every start.
         if not known or checkpoint.step_of(known[-1]) < experiment.train.steps:
             return False
         if not self.report.is_file() or not checkpoint.is_sound(known[-1]):
@@ -104,28 +105,27 @@ class RunFolder:
             return False
 
     def say_finished(self, experiment: Experiment) -> None:
-        """Tell the user that there is nothing left to do, and what to do for more."""
+        """Print that the run is finished, and how to train longer or again."""
         print(
-            f"{self.path} is already done: {experiment.train.steps:,} steps. To train longer, "
-            "raise train.steps; to train anew, give it a name of its own (name=…)"
+            f"{self.path} is already finished: {experiment.train.steps:,} steps. To train longer, "
+            "raise train.steps; to train from the start, choose another name (name=…)"
         )
 
     def _compare(self, there: Experiment, now: Experiment) -> None:
-        """Refuse another experiment than the run's; say in the log where its schedules change."""
+        """Raise `GanscaleError` for a different experiment; log changes of its schedules."""
         changed = experiment_file.differences(there, now)
         decisive = [change for change in changed if change[0] not in Experiment.SCHEDULES]
         if decisive:
             lines = "\n".join(f"  {k}: {old!r} there, {new!r} now" for k, old, new in decisive)
             raise GanscaleError(
                 f"{self.path} holds a run of another experiment:\n{lines}\n"
-                "Give this one a name of its own (name=…), go back to the values there, or "
-                "remove the folder."
+                "Choose another name (name=…), go back to the values there, or remove the folder."
             )
         for key, old, new in changed:
             log.info("%s has changed: %s until now, %s from this step on", key, old, new)
 
     def _take_lock(self) -> None:
-        """The system gives the lock back when the process ends, however it ends."""
+        """Take the lock, which the system releases when the process ends, however it ends."""
         try:
             self._lock.acquire()
         except Timeout:
@@ -139,12 +139,12 @@ class RunFolder:
     def _holder(self) -> str:
         try:
             return read_inside(self.path, HOLDER).decode(errors="replace").strip()
-        except FileNotFoundError:  # it has the lock, and has not yet said who it is
+        except FileNotFoundError:  # it holds the lock, but has not yet written its name
             return "another process"
 
     def ask(self, name: str) -> None:
-        """Leave the file that asks the process that trains here to stop or to save."""
-        self.experiment()  # it is a run folder at all
+        """Create the file that asks the training process to stop or to save."""
+        self.experiment()  # raises an error if this is not a run folder
         self.refuse_links()
         try:
             self._lock.acquire()
@@ -155,7 +155,7 @@ class RunFolder:
         raise GanscaleError(f"{self.path}: no process is training this run")
 
     def is_being_trained(self) -> bool:
-        """Whether a process, this or another, trains in it now."""
+        """Return whether a process, this or another, is training in the folder now."""
         try:
             self._lock.acquire()
         except Timeout:
@@ -164,5 +164,5 @@ class RunFolder:
         return False
 
     def release(self) -> None:
-        """Let another process train here."""
+        """Allow another process to train in the folder."""
         self._lock.release()

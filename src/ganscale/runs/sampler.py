@@ -1,4 +1,4 @@
-"""`ganscale sample`: images from a run's checkpoint, without the machinery that trained it."""
+"""`ganscale sample`: generate images from a run's checkpoint on one device."""
 
 import io
 import itertools
@@ -29,10 +29,10 @@ Between = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Sampler:
-    """A generator out of a checkpoint, in evaluation mode.
+    """The generator of a checkpoint, in evaluation mode.
 
-    A conditional one makes all its classes in turn, or only `label`. `trust_code` lets a run
-    that is not one's own run the code of its networks.
+    A conditional generator generates all its classes in turn, or only `label`. `trust_code` allows
+    the code that the experiment names to run even if this user has not trained the run.
     """
 
     def __init__(
@@ -53,7 +53,9 @@ class Sampler:
         self.classes = self.experiment.data.classes
         if label is not None and not (self.classes and 0 <= label < self.classes):
             known = f"classes 0 … {self.classes - 1}" if self.classes else "no classes"
-            raise GanscaleError(f"{run}: cannot make class {label}; its generator knows {known}")
+            raise GanscaleError(
+                f"{run}: cannot generate class {label}; its generator knows {known}"
+            )
         self._label = label
         if not trust_code:
             refuse_foreign_code(self.folder.path, self.experiment)
@@ -64,7 +66,7 @@ class Sampler:
         self.generator.to(self.device).eval()
 
     def batches(self, number: int, batch_size: int = 500) -> Iterator[Tensor]:
-        """Samples 0 … number - 1 of the seed, in uint8 batches (N, C, H, W)."""
+        """Yield samples 0 … `number` - 1 of the seed, in uint8 batches (N, C, H, W)."""
         return generate(
             self.generator,
             self.experiment.latent,
@@ -77,25 +79,25 @@ class Sampler:
         )
 
     def labels(self, rows: range) -> tuple[Tensor, ...]:
-        """The classes of these samples, if the generator is told one."""
+        """Return the classes of these samples; no arguments for an unconditional generator."""
         if self._label is not None:
             return (torch.full((len(rows),), self._label),)
         return cycled_labels(self.classes, rows)
 
     def save_npz(self, number: int, path: Path) -> Path:
-        """Write samples as `images`: uint8, N×H×W×C."""
+        """Write samples into a .npz file as `images`, uint8 (N, H, W, C)."""
         refuse_special(path)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, images=pixels(torch.cat(list(self.batches(number)))))
         return write_output(path, buffer.getvalue())
 
     def save_grid(self, number: int, path: Path) -> Path:
-        """Write a grid of the first samples."""
-        columns = self.classes if self._label is None else None  # a column a class
+        """Write a grid of the first samples, with a column per class of a conditional generator."""
+        columns = self.classes if self._label is None else None
         return save_grid(pixels(torch.cat(list(self.batches(number)))), path, columns)
 
     def save_interpolation(self, path: Path) -> Path:
-        """Paths between latents: a strip of rows as PNG, or a loop as GIF."""
+        """Write images along paths between latents: rows of a PNG, or a looping GIF."""
         refuse_special(path)
         frames = torch.stack(
             [
@@ -110,12 +112,12 @@ class Sampler:
             pictures[0].save(buffer, "GIF", append_images=pictures[1:], **options)
             return write_output(path, buffer.getvalue())
         if path.suffix.lower() != ".png":
-            raise GanscaleError(f"{path}: an interpolation is written as .png or .gif")
+            raise GanscaleError(f"{path}: an interpolation must be a .png or .gif file")
         rows = pixels(frames.transpose(0, 1).flatten(0, 1))
         return save_grid(rows, path, columns=len(frames))
 
     def _latent_path(self, path: Path) -> list[Tensor]:
-        """Latents (paths, dim) at each point between two ends; a GIF comes back to its start."""
+        """Return latents (paths, dim) for each frame; those of a GIF return to the start."""
         ends = 4 if path.suffix.lower() == ".gif" else 2
         number = ends * INTERPOLATION_PATHS
         rows = randomness.latents(
@@ -131,7 +133,7 @@ class Sampler:
 
 
 def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Along the sphere: a line would leave the shell that normal latents lie on (White 2016)."""
+    """Interpolate along a sphere, near which normal latents lie, unlike a line (White 2016)."""
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-0.9999, 0.9999)
     angle = torch.arccos(cosine)[:, None]
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)

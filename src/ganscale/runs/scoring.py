@@ -1,4 +1,4 @@
-"""`ganscale evaluate`: the scores of a checkpoint, on one process, in all that a run shows."""
+"""`ganscale evaluate`: score a checkpoint in one process, and update what the run shows."""
 
 import logging
 from pathlib import Path
@@ -26,18 +26,18 @@ log = logging.getLogger("ganscale")
 
 
 def evaluate(
-    run: Path, name: str, changed: dict[str, object], trust_code: bool = False
+    run: Path, name: str, changes: dict[str, object], trust_code: bool = False
 ) -> tuple[Path, Scores]:
-    """The checkpoint called `name` and its scores.
+    """Score the checkpoint called `name`; return its path and the scores.
 
-    They are kept in the run folder and shown in its report and, where the run is one's own, in W&B.
-    The gallery is drawn anew: that of the best checkpoint, which may be another one now. `changed`:
-    keys of the experiment's `evaluation` with other values.
+    The scores are recorded in the run folder and shown in its report and, if this user trained the
+    run, in W&B. The gallery is drawn again for the best checkpoint, which may have changed.
+    `changes` are values that replace some of the experiment's `evaluation`.
     """
     set_up_logging(rank=0)
     sampler = Sampler(run, name, trust_code=trust_code)
     experiment = sampler.experiment
-    evaluator = _open_evaluator(_with(experiment, changed), sampler)
+    evaluator = _open_evaluator(_with_evaluation(experiment, changes), sampler)
     scores = evaluator.scores(sampler.generator)
     state = checkpoint.read_state(sampler.checkpoint)
     scores.record(run, state.step, state.images)
@@ -48,21 +48,21 @@ def evaluate(
     write_report(run, experiment, environment())
     about = {"step": state.step, "samples": scores.samples, "features": scores.features}
     summary = {f"evaluation/{key}": value for key, value in {**scores.values, **about}.items()}
-    _tell_wandb(sampler, state.wandb_id, summary)
+    _update_wandb(sampler, state.wandb_id, summary)
     return sampler.checkpoint, scores
 
 
-def _tell_wandb(sampler: Sampler, wandb_id: str | None, summary: dict[str, Any]) -> None:
-    """Add numbers to the run's summary in W&B, unless that is for another process, or not ours."""
+def _update_wandb(sampler: Sampler, wandb_id: str | None, summary: dict[str, Any]) -> None:
+    """Add numbers to the run's W&B summary, unless it is being trained or is someone else's."""
     run = sampler.folder.path
     if wandb_id is None or not uses_wandb(sampler.experiment):
         return
     if sampler.folder.is_being_trained():
-        log.info("%s is being trained: W&B is left to the process that trains it", run)
+        log.info("%s is being trained: only the process that trains it logs to W&B", run)
     elif not is_own_wandb(run, wandb_id):
         log.info(
-            "%s: W&B is not told, as your account has no note of having trained this run in this "
-            "folder: its id there (%s) could be that of another run of yours",
+            "%s: the scores are not sent to W&B. There is no record that your account trained this "
+            "run in this folder, so its W&B id (%s) might belong to another of your runs.",
             run,
             wandb_id,
         )
@@ -70,10 +70,10 @@ def _tell_wandb(sampler: Sampler, wandb_id: str | None, summary: dict[str, Any])
         summarize_in_wandb(sampler.experiment, run, wandb_id, summary)
 
 
-def _with(experiment: Experiment, changed: dict[str, object]) -> Experiment:
-    """The experiment with other values in its `evaluation`."""
+def _with_evaluation(experiment: Experiment, changes: dict[str, object]) -> Experiment:
+    """Return the experiment with some values of its `evaluation` replaced."""
     try:
-        evaluation = Evaluation.model_validate(experiment.evaluation.model_dump() | changed)
+        evaluation = Evaluation.model_validate(experiment.evaluation.model_dump() | changes)
     except ValidationError as error:
         first = error.errors()[0]
         raise GanscaleError(
@@ -83,9 +83,11 @@ def _with(experiment: Experiment, changed: dict[str, object]) -> Experiment:
 
 
 def _open_evaluator(experiment: Experiment, sampler: Sampler) -> Evaluator:
-    # The run may be a stranger's, which does not say what folder here is filled, or how far.
-    usual = Data()
-    data = experiment.data.model_copy(update={"cache": usual.cache, "cache_gib": usual.cache_gib})
+    # A stranger's run must not choose which folder of this machine is filled, or how far.
+    defaults = Data()
+    data = experiment.data.model_copy(
+        update={"cache": defaults.cache, "cache_gib": defaults.cache_gib}
+    )
     images = ImageSet(data)
     reader, _ = open_reader(data, images, Ranks(), sampler.device)
     run = sampler.folder.path

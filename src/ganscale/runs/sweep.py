@@ -1,4 +1,4 @@
-"""`ganscale sweep`: the runs of a grid, one by its number, and a table of all."""
+"""`ganscale sweep`: the runs of a grid, each with a number, and a table of all of them."""
 
 import itertools
 from pathlib import Path
@@ -17,7 +17,7 @@ from ganscale.runs.run_folder import RunFolder
 
 
 class Sweep(BaseModel):
-    """A grid file: an experiment, and the values that some of its keys take."""
+    """The content of a grid file: an experiment, and the values that some of its keys take."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     experiment: Path
@@ -26,27 +26,27 @@ class Sweep(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> "Sweep":
-        """Read a grid file; `GanscaleError` says what is wrong with it."""
+        """Read a grid file; raise `GanscaleError` if it is invalid."""
         try:
             return cls.model_validate(yaml.safe_load(path.read_text()))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
             raise GanscaleError(
-                f"{path}: {where}: {first['msg']}; a grid file has experiment, name and grid "
-                "(key: [values])"
+                f"{path}: {where}: {first['msg']}; a grid file has the keys experiment, name and "
+                "grid (key: [values])"
             ) from None
-        except Exception as error:  # PyYAML lets through what its constructors raise
+        except Exception as error:  # PyYAML does not wrap the errors of its constructors
             first_line = str(error).partition("\n")[0]
             raise GanscaleError(f"{path}: cannot be read ({first_line})") from None
 
     def combinations(self) -> list[dict[str, Any]]:
-        """The values of each run, the last key changing fastest."""
+        """Return the values of each run; the last key changes fastest."""
         values = itertools.product(*self.grid.values())
         return [dict(zip(self.grid, chosen, strict=True)) for chosen in values]
 
     def overrides(self, number: int, more: list[str]) -> list[str]:
-        """What run `number`, from 0, changes in the experiment."""
+        """Return the overrides of run `number`, counted from 0: `more` and the grid's values."""
         combinations = self.combinations()
         if not 0 <= number < len(combinations):
             raise GanscaleError(
@@ -59,11 +59,11 @@ class Sweep(BaseModel):
         return [f"name={self.name}-{number:03d}", *more, *chosen]
 
     def run(self, number: int, more: list[str]) -> Experiment:
-        """The experiment of run `number`."""
+        """Return the experiment of run `number`."""
         return experiment_file.load(self.experiment, self.overrides(number, more))
 
     def table(self, more: list[str]) -> Table:
-        """Each run's values, how far it is, its best score and where it lies."""
+        """Return a table of the runs: values, steps done, best score and folder of each."""
         table = Table("run", *self.grid, "steps done", "best score", "folder", title=self.name)
         for number, values in enumerate(self.combinations()):
             try:

@@ -1,10 +1,10 @@
-"""Whose code may run: one's own, or what the user has said to trust.
+"""Trust in a run's code: it may run if the user trained the run here, or says so explicitly.
 
-An experiment may name code of the user's own, such as the network `net.py:Generator`, and to use it
-is to run that file. A downloaded run names its maker's file. So each run that is trained here with
-such code is noted in the user's own folder, not in the run's: a note cannot be downloaded.
-So is the name by which W&B knows a run: a downloaded one could name any W&B run of the user's
-account.
+An experiment may name the user's own code, such as the network `net.py:Generator`, and using it
+runs that file. A downloaded run names a stranger's file. Therefore each run that is trained here
+with such code is recorded in the user's own state folder, not in the run folder, so that nobody
+can download a record. The W&B id of a run is recorded as well, because a downloaded run could name
+any W&B run of the user's account.
 """
 
 import hashlib
@@ -20,30 +20,30 @@ from ganscale.files import write_atomically
 
 
 def note_own(run: Path, experiment: Experiment) -> None:
-    """Note that this user trains this run, if it names code; raises `OSError`."""
+    """Record that this user trains this run, if it names code; may raise `OSError`."""
     if _code(experiment):
         _write(_note(run, experiment), run)
 
 
 def refuse_foreign_code(run: Path, experiment: Experiment) -> None:
-    """Raise `GanscaleError` where using this run would run code that may be a stranger's."""
+    """Raise `GanscaleError` if using this run would run code that may be a stranger's."""
     code = _code(experiment)
     if code and not _note(run, experiment).is_file():
         names = " and ".join(sorted({name for name, _ in code}))
         raise GanscaleError(
-            f"{run}: its experiment names code ({names}), which this would run, and your account "
-            "has no note of having trained this run in this folder. Read that code; if you trust "
-            "it, add --trust-code."
+            f"{run}: its experiment names code ({names}), which this would run, but there is no "
+            "record that your account trained this run in this folder. Read that code; if you "
+            "trust it, add --trust-code."
         )
 
 
 def note_own_wandb(run: Path, wandb_id: str) -> None:
-    """Note that this user tracks this run in W&B by that name; raises `OSError`."""
+    """Record that this user tracks this run in W&B under this id; may raise `OSError`."""
     _write(_note_on([str(run.resolve()), {"wandb": wandb_id}]), run)
 
 
 def is_own_wandb(run: Path, wandb_id: str) -> bool:
-    """Whether this user has trained this run in this folder, and W&B knows it by that name."""
+    """Return whether this user has trained this run in this folder under this W&B id."""
     return _note_on([str(run.resolve()), {"wandb": wandb_id}]).is_file()
 
 
@@ -53,7 +53,7 @@ def _code(experiment: Experiment) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _note(run: Path, experiment: Experiment) -> Path:
-    """Return where the note on a run lies: its name holds the run's folder and its code's place."""
+    """Return the path of a run's record, which depends on its folder and its code's location."""
     code = [[_location(name), options] for name, options in _code(experiment)]
     return _note_on([str(run.resolve()), code])
 
@@ -71,6 +71,6 @@ def _write(note: Path, run: Path) -> None:
 
 
 def _location(name_of_code: str) -> str:
-    """`file.py:Class` with the file's whole path: another folder's `file.py` is other code."""
+    """Return `file.py:Class` with an absolute path, since another folder's file is other code."""
     file, _, name = name_of_code.rpartition(":")
     return f"{Path(file).resolve()}:{name}" if file.endswith(".py") else name_of_code
