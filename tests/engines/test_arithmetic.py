@@ -15,8 +15,8 @@ from ganscale.errors import GanscaleError
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
+from tests.comparing import same_checkpoint
 from tests.conftest import tiny
-from tests.training.test_trainer import same_checkpoint
 
 
 @pytest.fixture(autouse=True)

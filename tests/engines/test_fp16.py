@@ -14,10 +14,10 @@ from ganscale.monitoring.trackers import read_metrics
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.divergence import Divergence
 from ganscale.training.trainer import Trainer, train
+from tests.comparing import same_checkpoint
 from tests.conftest import tiny
 from tests.models import make_step
 from tests.reference import by_hand, real_batches
-from tests.training.test_trainer import same_checkpoint
 
 HALF = "train.precision=fp16"
 TOO_LARGE = 2.0**40  # a float16 ends at 65,504

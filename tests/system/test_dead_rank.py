@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from ganscale.runs import checkpoint
+from tests.system.interrupted import experiment_file, wait_for_checkpoint
 from tests.system.processes import environment, kill_all, launched
-from tests.system.test_resume import experiment_file, wait_for_checkpoint
 
 pytestmark = pytest.mark.system
 

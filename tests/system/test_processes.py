@@ -10,10 +10,10 @@ from ganscale.config import Experiment
 from ganscale.config.load import to_yaml
 from ganscale.evaluation.scores import read_evaluations
 from ganscale.runs.run_folder import RunFolder
+from tests.comparing import metrics
 from tests.conftest import tiny
 from tests.system.forked import forked
 from tests.system.processes import ROOT, launched, on_machines, run
-from tests.training.test_trainer import metrics
 
 pytestmark = pytest.mark.system
 

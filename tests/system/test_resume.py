@@ -7,59 +7,20 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from ganscale.config import Experiment
-from ganscale.config.load import load, to_yaml
+from ganscale.config.load import load
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
-from tests.conftest import tiny
+from tests.comparing import metrics, same_checkpoint
 from tests.system.forked import Forked, forked
+from tests.system.interrupted import NETWORKS, experiment_file, wait_for_checkpoint
 from tests.system.processes import ROOT, command, environment, launched, run
-from tests.training.test_trainer import metrics, same_checkpoint
 
 pytestmark = pytest.mark.system
-
-NETWORKS = {
-    "mlp": {
-        "generator": {"architecture": "mlp", "hidden": [64]},
-        "discriminator": {"architecture": "mlp", "hidden": [64]},
-    },
-    "dcgan": {
-        "generator": {"architecture": "dcgan", "width": 4},
-        "discriminator": {"architecture": "dcgan", "width": 4},
-    },
-}
-
-
-def experiment_file(digits: Path, folder: Path, network: str, name: str) -> tuple[Experiment, Path]:
-    values = tiny(digits, folder, f"name={name}").model_dump(mode="json")
-    for player, options in NETWORKS[network].items():
-        values[player]["network"] = options
-    values["train"]["steps"] = 400
-    values["checkpoint"] = {"every": 20, "keep": 2}
-    values["objective"]["penalties"] = [{"kind": "r1", "weight": 1.0, "every": 4}]
-    # Everything that keeps a state of its own.
-    values["augment"] = {"policy": ["flip", "shift"], "adaptive": {"every": 3, "images": 4000}}
-    values["balance"] = {"held_out": str(digits), "every": 7, "images": 50}
-    cosine = {"name": "CosineAnnealingLR", "options": {"T_max": 400}}
-    values["generator"]["schedules"] = [cosine]
-    experiment = Experiment.model_validate(values)
-    path = folder / f"{name}.yaml"
-    path.write_text(to_yaml(experiment))
-    return experiment, path
-
-
-def wait_for_checkpoint(process: subprocess.Popen[Any] | Forked, folder: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not checkpoint.listed(folder):
-        assert process.poll() is None, "training ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(

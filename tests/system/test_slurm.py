@@ -17,13 +17,12 @@ from ganscale.config.load import load
 from ganscale.data.shards.manifest import load_manifest
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
+from tests.comparing import same_checkpoint
 from tests.data.faulty_server import serving
+from tests.system.interrupted import experiment_file
 from tests.system.processes import ROOT
 from tests.system.slurm_cluster import Cluster, is_installed
-from tests.system.test_resume import experiment_file
-from tests.system.test_wandb_sweep import sweep_command
-from tests.system.wandb_server import serving_sweep
-from tests.training.test_trainer import same_checkpoint
+from tests.system.wandb_server import serving_sweep, sweep_command
 
 pytestmark = [
     pytest.mark.system,

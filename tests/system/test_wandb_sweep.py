@@ -5,26 +5,16 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from ganscale.config.load import load, to_yaml
 from ganscale.runs import checkpoint
 from tests.conftest import tiny
-from tests.system.processes import ROOT, run
-from tests.system.wandb_server import serving_sweep
+from tests.system.processes import run
+from tests.system.wandb_server import serving_sweep, sweep_command
 
 pytestmark = pytest.mark.system
 
 BIN = Path(sys.executable).parent
-
-
-def sweep_command(experiment: Path, *overrides: str) -> list[str]:
-    """The shipped sweep's command, for another experiment."""
-    shipped = yaml.safe_load((ROOT / "configs" / "sweeps" / "mnist_lr_wandb.yaml").read_text())
-    command: list[str] = shipped["command"]
-    assert command[:3] == ["ganscale", "train", "configs/mnist_mlp.yaml"]
-    assert command[-1] == "${args_no_hyphens}"
-    return ["ganscale", "train", str(experiment), *overrides, command[-1]]
 
 
 def test_each_trial_has_a_run_of_its_own(digits: Path, tmp_path: Path) -> None:

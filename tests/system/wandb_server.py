@@ -4,11 +4,13 @@ import json
 import threading
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from tests.servers import running
+from tests.system.processes import ROOT
 
 KEY = "0123456789abcdef0123456789abcdef01234567"  # any forty characters are one
 
@@ -83,3 +85,12 @@ def serving_sweep(
     command: list[str], values: list[dict[str, Any]]
 ) -> AbstractContextManager[SweepServer]:
     return running(SweepServer(command, values))
+
+
+def sweep_command(experiment: Path, *overrides: str) -> list[str]:
+    """The shipped sweep's command, for another experiment."""
+    shipped = yaml.safe_load((ROOT / "configs" / "sweeps" / "mnist_lr_wandb.yaml").read_text())
+    command: list[str] = shipped["command"]
+    assert command[:3] == ["ganscale", "train", "configs/mnist_mlp.yaml"]
+    assert command[-1] == "${args_no_hyphens}"
+    return ["ganscale", "train", str(experiment), *overrides, command[-1]]

@@ -7,8 +7,8 @@ import pytest
 from ganscale.config import Experiment
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
+from tests.comparing import same_checkpoint
 from tests.conftest import tiny
-from tests.training.test_trainer import same_checkpoint
 
 STEPS = 12
 
