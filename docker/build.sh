@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds the image where no container engine runs, as root: a base made with debootstrap, the
-# Dockerfile built on it by buildah without namespaces, and the quickstart run inside.
+# Builds the image without a container engine, as root, and runs the quickstart in it. debootstrap makes
+# the base image; buildah builds the Dockerfile on it without namespaces.
 #   docker/build.sh [--steps N]
-# Packages needed: buildah, debootstrap. Takes some minutes and about 25 GB under STORAGE
-# (default: a folder in /var/tmp, removed at the end). This machine's settings for pip and apt are
-# used for the build and do not stay in the image; certificates of its own do.
+# It needs the packages buildah and debootstrap, some minutes, and about 25 GB under STORAGE (default: a
+# folder in /var/tmp, which is removed at the end). The build uses this machine's settings for pip and
+# apt, which do not remain in the image; this machine's certificates do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=200
@@ -27,7 +27,7 @@ if ! buildah inspect --type image debian-base >/dev/null 2>&1; then
     buildah rm "$base" >/dev/null
 fi
 
-# This machine's own ways to packages, mounted for the build alone.
+# Mount this machine's package settings during the build only.
 mounts=()
 for path in /etc/pip.conf /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/apt.conf.d /usr/local/share/ca-certificates; do
     [ ! -e "$path" ] || mounts+=(--volume "$path:$path:ro")

@@ -1,5 +1,5 @@
-# Makes and enters the environment `.venv` of this clone; sourced by the scripts beside it.
-# Outside the clone nothing is touched but package caches.
+# Creates and activates the environment `.venv` of this clone. The scripts beside this file source it.
+# Outside the clone it changes nothing but package caches.
 # Set PYTHON to choose an interpreter (3.10 or newer).
 # shellcheck shell=bash
 
@@ -12,7 +12,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null
     exit 1
 fi
 
-# What is installed follows from these two files; their sum says whether it is installed.
+# These two files determine what is installed; their checksum tells whether that has been done.
 wanted=$(cat pyproject.toml constraints.txt | cksum)
 stamp=.venv/installed
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
@@ -25,7 +25,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         .venv/bin/python -m pip install --quiet --disable-pip-version-check uv
         uv=.venv/bin/uv
     fi
-    # torch and torchvision in one go, from one index: builds from two do not fit each other.
+    # Install torch and torchvision together, from one index: builds from two indexes do not match.
     "$uv" pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable '.[dev]'
     echo "$wanted" >"$stamp"
 fi

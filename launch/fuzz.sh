@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Attack everything that reads data with damaged and hostile files, for as long as one likes.
+# Tests everything that reads data with damaged and malicious files, for as many minutes as you like.
 #   ./launch/fuzz.sh MINUTES [--seed S] [--kind KIND]
-# A fault is printed with its kind and seed: --kind and --seed start there again.
+# It prints each fault with its kind and seed; --kind and --seed reproduce it.
 set -euo pipefail
 
 case ${1:-} in

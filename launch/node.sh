@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains one run on several machines without Slurm. Type the same line on each machine, with its rank:
+# Trains one run on several machines without Slurm. Run the same command on each machine, with its rank:
 #   MACHINES=2 MACHINE_RANK=0 MAIN_ADDRESS=10.0.0.1 ./launch/node.sh ddp configs/mnist_dcgan.yaml [key=value …]
 # The first argument is the engine: ddp, fsdp2, zero0 … zero3, or zero2_offload.
 #   MAIN_PORT   29500; it must be free on the machine of rank 0
@@ -7,10 +7,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 for name in MACHINES MACHINE_RANK MAIN_ADDRESS; do
-    [ -n "${!name:-}" ] || { echo "node: set $name; see the beginning of $0" >&2; exit 2; }
+    [ -n "${!name:-}" ] || { echo "node: set $name; see the comment at the top of $0" >&2; exit 2; }
 done
 if [ $# -lt 2 ]; then
-    echo "node: ./launch/node.sh ENGINE EXPERIMENT [key=value …]; see the beginning of $0" >&2
+    echo "node: usage: ./launch/node.sh ENGINE EXPERIMENT [key=value …]; see the comment at the top of $0" >&2
     exit 2
 fi
 export GANSCALE_ENGINE=$1

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The main job, end to end: install, pack digits, train the textbook GAN, score it, show it.
+# Runs the whole path once: install, pack digits, train the textbook GAN, score it, draw its samples.
 #   ./launch/quickstart.sh [--data-root DIR] [--steps N]
-# DIR holds torchvision's MNIST/raw (also: GANSCALE_DATA). Without it MNIST is fetched; where that
+# DIR holds torchvision's MNIST/raw (or set GANSCALE_DATA). Without it, MNIST is downloaded; if that
 # fails, scikit-learn's own handwritten digits are used.
 set -euo pipefail
 
@@ -20,7 +20,7 @@ done
 # shellcheck source=launch/environment.sh
 . "$(dirname "$0")/environment.sh"
 
-# Caches of libraries stay in the clone, too, unless the user has put them somewhere.
+# Keep the libraries' caches in the clone, too, unless the user has chosen other folders.
 export MPLCONFIGDIR=${MPLCONFIGDIR:-$PWD/.venv/cache/matplotlib}
 export WANDB_CACHE_DIR=${WANDB_CACHE_DIR:-$PWD/.venv/cache} WANDB_DATA_DIR=${WANDB_DATA_DIR:-$PWD/.venv/cache}
 mkdir -p "$MPLCONFIGDIR" "$WANDB_CACHE_DIR" "$WANDB_DATA_DIR"
@@ -34,12 +34,12 @@ elif [ -n "$data_root" ]; then
 elif [ -f data/digits/manifest.json ]; then
     set_name=digits
 elif ! timeout 300 ganscale pack mnist data/mnist --download 2>/dev/null; then
-    echo "quickstart: MNIST cannot be fetched here; using the 1,797 digits inside scikit-learn"
+    echo "quickstart: MNIST cannot be downloaded here; using scikit-learn's 1,797 digits"
     set_name=digits
     ganscale pack digits data/digits --size 28
 fi
 
-# -- training: a finished run is kept and the next gets a number; an unfinished one goes on --
+# -- training: a finished run is kept and a new one gets the next number; an unfinished one resumes --
 number=1
 while [ -f "runs/quickstart-$set_name-$number/report.html" ]; do number=$((number + 1)); done
 run=runs/quickstart-$set_name-$number
@@ -55,13 +55,13 @@ ganscale sample "$run" --grid "$run/grid.png" --interpolate "$run/interpolation.
 wandb_run=$(find "$run/wandb" -maxdepth 1 -name '*run-*' -type d 2>/dev/null | sort | tail -n 1)
 cat <<END
 
-Done. Look at:
+Done. Results:
   sample grid     $run/grid.png
   loss curves     $run/report.html
   checkpoints     $run/checkpoints
   W&B run         ${wandb_run:-none}  (upload it: .venv/bin/wandb sync DIR)
 
-Go on with (after: source .venv/bin/activate):
+Next steps (after: source .venv/bin/activate):
   a DCGAN         ganscale train configs/mnist_dcgan.yaml data.path=data/$set_name
   several GPUs    accelerate launch --config_file launch/accelerate/ddp.yaml -m ganscale train configs/mnist_dcgan.yaml data.path=data/$set_name name=dcgan_ddp
   a cluster       ganscale submit configs/mnist_dcgan.yaml data.path=data/$set_name --gpus-per-node 1

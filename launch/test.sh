@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The same environment as the quickstart, then lint, types and tests. Arguments go to pytest.
+# Runs linters, type checks and tests in the quickstart's environment. Arguments are passed to pytest.
 set -euo pipefail
 
 # shellcheck source=launch/environment.sh
@@ -13,5 +13,5 @@ fi
 ruff check .
 ruff format --check .
 mypy
-# By file: its tests share what is dear to start, such as a Slurm cluster.
+# Distribute whole files: their tests share what is slow to start, such as a Slurm cluster.
 python -m pytest -n auto --dist loadfile "$@"

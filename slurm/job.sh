@@ -1,20 +1,20 @@
-# What the batch scripts share; sourced by them from the clone's folder.
+# Functions that the batch scripts share. They source this file from the clone's folder.
 # shellcheck shell=bash
 
 GANSCALE_ENGINE=${GANSCALE_ENGINE:-ddp}
 GANSCALE_PREFIX=${GANSCALE_PREFIX:-}
 GANSCALE_SRUN=${GANSCALE_SRUN:-}
 GANSCALE_MAX_REQUEUES=${GANSCALE_MAX_REQUEUES:-100}
-RESEND_S=5     # a signal that meets a process while it starts is lost
-LAST_CALL_S=15 # before the time limit, after which nothing can be requeued
+RESEND_S=5     # between signals, since one that arrives while a process starts is lost
+LAST_CALL_S=15 # before the time limit, after which the job cannot be requeued
 
-# The signal may come before the processes are started, which are then asked at once.
+# If the signal arrives before the processes have started, they are asked to stop right away.
 stopped=
 trap 'stopped=1' USR1
 
 say() { echo "$(date +%H:%M:%S) slurm: $*"; }
 
-# The clone's .venv, if there is one, and the site's own settings.
+# Activates the clone's .venv, if there is one, and applies the site's own settings.
 enter_environment() {
     if [ -z "$GANSCALE_PREFIX" ] && [ -f .venv/bin/activate ]; then
         # shellcheck disable=SC1091
@@ -26,8 +26,9 @@ enter_environment() {
     fi
 }
 
-# Where the processes meet. The port follows from the job's number, so that two jobs on a node
-# differ; the address is the first node's as Slurm knows it, which need not be a name in DNS.
+# Sets the address at which the processes meet. The port is derived from the job's number, so that
+# two jobs on one node use different ports. The address is Slurm's address of the first node, because
+# node names need not be known to DNS.
 set_rendezvous() {
     local first
     first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
@@ -43,33 +44,33 @@ set_rendezvous() {
 }
 
 print_environment() {
-    say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST; every node's log is in $GANSCALE_LOGS"
+    say "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST; the nodes' logs are in $GANSCALE_LOGS"
     [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ] || env | grep -E '^(MASTER|WORLD|TASKS|GANSCALE|NCCL|GLOO|OMP|SLURM_(JOB|GPUS|CPUS))' | sort
 }
 
-# Replaces this shell by srun of `ganscale "$@"` on all ranks. Of their exit codes srun returns the
-# highest.
+# Replaces this shell with an srun that runs `ganscale "$@"` on all ranks. srun returns the highest of
+# their exit codes.
 on_all_ranks() {
     # shellcheck disable=SC2086 # several options in one variable
     exec srun --ntasks="$WORLD_SIZE" --ntasks-per-node="$TASKS_PER_NODE" --overcommit \
         --cpu-bind=none --kill-on-bad-exit=1 $GANSCALE_SRUN bash slurm/rank.sh "$@"
 }
 
-# Runs a command until it ends and hands it the signals that ask it to. `stopped` says whether Slurm
-# warned us of the time limit, `code` how the command ended.
+# Runs a command until it ends, and forwards the signals that ask it to end. Afterwards, `stopped` is
+# set if Slurm warned of the time limit, and `code` is the command's exit code.
 run_until_signalled() {
     local end
     end=$(date -d "$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %e)" +%s 2>/dev/null || echo 0)
     "$@" &
     step=$!
-    trap 'stopped=1; say "the time limit is near: asking all processes to save and end"' USR1
-    trap 'say "asked to end"; kill -TERM "$step" 2>/dev/null || true' TERM
+    trap 'stopped=1; say "the time limit is near: asking all processes to save and stop"' USR1
+    trap 'say "asked to stop"; kill -TERM "$step" 2>/dev/null || true' TERM
     code=0
     while kill -0 "$step" 2>/dev/null; do
-        # srun hands the signal to every process.
+        # srun forwards the signal to every process.
         [ -z "$stopped" ] || kill -USR1 "$step" 2>/dev/null || true
         if [ -n "$stopped" ] && [ "$end" -gt 0 ] && [ "$(date +%s)" -ge $((end - LAST_CALL_S)) ]; then
-            say "srun hears nothing from a node: not waiting for it any longer"
+            say "a node does not respond to srun: not waiting for it any longer"
             kill -KILL "$step" 2>/dev/null || true
         fi
         sleep "$RESEND_S" &
@@ -79,8 +80,8 @@ run_until_signalled() {
     wait "$step" && code=0 || code=$?
 }
 
-# After a signal or a loss of contact the job goes back into the queue, as long as it gets further
-# from start to start; after an error of its own, or where a user has cancelled it, it does not.
+# Requeues the job after a signal or a loss of contact, as long as each start makes progress. A job
+# that failed with an error of its own, or that a user cancelled, is not requeued.
 requeue_or_end() {
     local run=$1 newest state
     say "the processes ended with code $code"
@@ -90,23 +91,23 @@ requeue_or_end() {
     fi
     if [ "$code" -lt 128 ] && [ "$code" -ne 75 ]; then exit "$code"; fi
     state=$(squeue --noheader --jobs "$SLURM_JOB_ID" --states all --format %T || true)
-    # SIGNALING is a running job of which some node has not yet acknowledged a signal.
+    # SIGNALING is the state of a running job while a node has not yet acknowledged a signal.
     if [[ ! $state =~ ^(RUNNING|SIGNALING)$ ]]; then
-        say "the job is $state: Slurm decides what becomes of it"
+        say "the job is $state: Slurm decides what happens to it"
         exit "$code"
     fi
     newest=$(find "$run/checkpoints" -maxdepth 1 -name 'step-*' 2>/dev/null | sort | tail -n 1)
     if [ -z "$newest" ] || [ "$newest" = "$(cat "$GANSCALE_LOGS/newest" 2>/dev/null)" ]; then
-        say "no checkpoint since the job last started: not requeued"
+        say "no new checkpoint since the job last started: not requeued"
         exit "$code"
     fi
     echo "$newest" >"$GANSCALE_LOGS/newest"
     if [ "${SLURM_RESTART_COUNT:-0}" -ge "$GANSCALE_MAX_REQUEUES" ]; then
-        say "requeued $SLURM_RESTART_COUNT times already (GANSCALE_MAX_REQUEUES): not again"
+        say "already requeued $SLURM_RESTART_COUNT times (GANSCALE_MAX_REQUEUES): not requeued again"
         exit "$code"
     fi
     say "requeued; it resumes from $newest"
     trap '' TERM
     scontrol requeue "$SLURM_JOB_ID"
-    sleep 60 # until Slurm ends this start
+    sleep 60 # until Slurm kills this start of the job
 }

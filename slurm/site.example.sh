@@ -1,20 +1,20 @@
-# Settings of a site: copy to slurm/site.sh, which the batch scripts source on the first node if it
-# is there; srun hands the environment on to all.
+# Settings of a site. Copy this file to slurm/site.sh: the batch scripts source it on the first node, and
+# srun passes the environment on to all nodes.
 # shellcheck shell=bash
 
 # module load cuda/12.8
 
-# The network that NCCL (GPUs) and Gloo (CPUs) use for their first contact: `ip -br address`.
+# The network interface for the first contact of NCCL (GPUs) and Gloo (CPUs); list them: `ip -br address`.
 # export NCCL_SOCKET_IFNAME=ib0
 # export GLOO_SOCKET_IFNAME=ib0
 
-# InfiniBand adapters, where a node has some that lead elsewhere: `ibstat -l`.
+# The InfiniBand adapters, if a node also has some for other networks; list them: `ibstat -l`.
 # export NCCL_IB_HCA=mlx5_0,mlx5_1
 
-# What NCCL chose, once, when a job hangs at its start.
+# If a job hangs when it starts: let NCCL log what it has chosen.
 # export NCCL_DEBUG=INFO
 
-# Node-local disk for libraries' caches, where home is slow or its quota is small.
+# Put the libraries' caches on a node-local disk if your home folder is slow or has a small quota.
 # export TRITON_CACHE_DIR=$TMPDIR/triton TORCH_EXTENSIONS_DIR=$TMPDIR/torch_extensions
 # export WANDB_CACHE_DIR=$TMPDIR/wandb
 

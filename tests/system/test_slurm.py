@@ -217,7 +217,7 @@ def test_a_node_that_slurm_has_lost_costs_no_more_than_the_time_limit(
     wait_for("checkpoint /", job, 1)
     kill(job, f"slurmstepd: [{job}.0]")
     assert cluster.wait(job, LONG) == "COMPLETED", log_of(job)
-    assert "srun hears nothing from a node" in log_of(job)
+    assert "a node does not respond to srun" in log_of(job)
     is_the_whole(experiment, whole("ddp"))
 
 
@@ -333,7 +333,7 @@ def test_a_trial_of_a_wandb_sweep_on_all_ranks(
         assert server.given == 1
     log = log_of(job)
     assert "DDP, 4 processes on cpu" in log
-    assert "going on with the trial that this job has begun" in log
+    assert "resuming the trial that this job has started" in log
     assert log.count("resuming from") == 1
     run = RunFolder(tmp_path / "runs" / "base-trial1")
     assert checkpoint.listed(run.checkpoints)[-1].name == f"step-{STEPS:08d}"
