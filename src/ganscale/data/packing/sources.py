@@ -1,8 +1,8 @@
-"""Where images come from before they are packed.
+"""Sources of images for packing: arrays, files, shards, and datasets of other libraries.
 
-A source is a list of images that any process may read in any order: `len(source)`,
-`source.label(i)` (-1 for none), `source.image(i)`. Sources are pickled into packing processes
-and open their files there.
+A source is a list of images that any process can read in any order, with `len(source)`,
+`source.label(i)` (-1 for none) and `source.image(i)`. Packing processes receive a pickled copy of
+the source and open its files themselves.
 """
 
 import zipfile
@@ -35,13 +35,13 @@ class Source(Protocol):
     classes: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
 
     def label(self, i: int) -> int:
-        """Index into `classes`, or -1."""
+        """Return the index into `classes`, or -1 for none."""
 
     def image(self, i: int) -> Image.Image:
-        """The image; `GanscaleError` naming it where it cannot be read."""
+        """Return the decoded image; raise `GanscaleError` naming it if it cannot be read."""
 
 
 class ArraySource:
@@ -63,23 +63,23 @@ class ArraySource:
         return len(self._images)
 
     def label(self, i: int) -> int:
-        """Index into `classes`."""
+        """Return the index into `classes`."""
         return int(self._labels[i])
 
     def image(self, i: int) -> Image.Image:
-        """The image."""
+        """Return the image."""
         return Image.fromarray(self._images[i])
 
 
 class DatasetSource:
-    """A Hugging Face dataset: saved to disk, or parquet files, with an image column."""
+    """A Hugging Face dataset with an image column, saved to disk or in parquet files."""
 
     def __init__(self, path: Path, split: str):
         import datasets
 
         self.description = path.name
-        with _readable(path):
-            table = _opened_table(path)
+        with _explain_errors(path):
+            table = _open_table(path)
             if isinstance(table, datasets.DatasetDict):
                 if split not in table:
                     raise GanscaleError(f"{path}: no split '{split}'; it has {', '.join(table)}")
@@ -105,26 +105,26 @@ class DatasetSource:
         return len(self._table)
 
     def label(self, i: int) -> int:
-        """Index into `classes`, or -1."""
+        """Return the index into `classes`, or -1 for none."""
         label = self._labels[i] if self._labels else None
         if label is None:
             return -1
         return label if self._named and isinstance(label, int) else self._numbers[str(label)]
 
     def image(self, i: int) -> Image.Image:
-        """The decoded image."""
+        """Return the decoded image."""
         where = f"{self.description}: row {i}"
         return load_image(lambda: self._content(i), where)
 
     def _content(self, i: int) -> bytes:
-        """The file of an image, which stands in the table or beside it."""
+        """Return an image's file; raise `ValueError` if the table holds only its name."""
         row = self._table[i][self._image] or {}
         if row.get("bytes") is not None:
             return bytes(row["bytes"])
-        raise ValueError("it names a file and does not hold it")
+        raise ValueError("the table holds only the name of its file")
 
 
-def _opened_table(path: Path) -> Any:
+def _open_table(path: Path) -> Any:
     import datasets
 
     if path.suffix == ".parquet" or any(path.glob("*.parquet")):
@@ -134,8 +134,8 @@ def _opened_table(path: Path) -> Any:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """One message for whatever Arrow and its readers meet in a damaged or unfit file."""
+def _explain_errors(path: Path) -> Iterator[None]:
+    """Turn whatever Arrow and its readers raise for a damaged or unfit file into one message."""
     try:
         yield
     except GanscaleError:
@@ -147,7 +147,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def torchvision_source(name: str, root: Path | None, split: str, download: bool) -> ArraySource:
-    """A set in torchvision's own layout under `root`, fetched by torchvision where asked."""
+    """Return a dataset in torchvision's layout under `root`; with `download`, fetch it first."""
     import torchvision.datasets
 
     root = root or Path("data/torchvision")
@@ -157,7 +157,7 @@ def torchvision_source(name: str, root: Path | None, split: str, download: bool)
             str(root), train=split == "train", download=download
         )
     except (RuntimeError, OSError) as error:
-        hint = "" if download else "; --download fetches it, --data-root says where it is"
+        hint = "" if download else "; fetch it with --download, or say where it is with --data-root"
         first = str(error).splitlines()[0]
         raise GanscaleError(f"{kind} is not in {root} ({first}){hint}") from None
     classes = tuple(str(c).split(" - ")[0] for c in dataset.classes)
@@ -167,7 +167,7 @@ def torchvision_source(name: str, root: Path | None, split: str, download: bool)
 
 
 def digits_source() -> ArraySource:
-    """scikit-learn's 1,797 handwritten digits of 8×8 pixels, brightness 0 to 16 made 0 to 255."""
+    """Return scikit-learn's 1,797 digits of 8×8 pixels, scaled from 0 … 16 to 0 … 255."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -182,7 +182,7 @@ def open_source(
     download: bool = False,
     labels: Path | None = None,
 ) -> Source:
-    """The source that a user names: a known set, or a path to any of the kinds above."""
+    """Open the source that a user names: a known dataset, or a path to one of the kinds above."""
     if name in TORCHVISION_SETS:
         return torchvision_source(name, data_root, split, download)
     if name == "digits":
@@ -204,8 +204,8 @@ def open_source(
         return folder_source(path, labels)
     if not path.is_file():
         raise GanscaleError(
-            f"{name}: no such source; give {', '.join(TORCHVISION_SETS)}, digits, or a folder, "
-            "zip or tar of images, WebDataset shards, parquet or a saved dataset"
+            f"{name}: no such source; give {', '.join(TORCHVISION_SETS)}, digits, or the path of a "
+            "folder, zip or tar of images, of WebDataset shards, parquet files or a saved dataset"
         )
     return zip_source(path, labels) if zipfile.is_zipfile(path) else tar_source(path, labels)
 
