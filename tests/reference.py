@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ganscale import randomness
-from ganscale.config import Experiment, Schedule
+from ganscale.config import Experiment, Number
 from ganscale.data.reading.batch_source import BatchSource
 from ganscale.data.reading.readers import Batch
 from ganscale.engines.distributed import Ranks
@@ -58,20 +58,47 @@ def first_networks(experiment: Experiment) -> tuple[nn.Module, nn.Module]:
     return generator, build_discriminator(experiment.discriminator.network, shape, classes)
 
 
-def rate_factor(schedules: tuple[Schedule, ...], step: int) -> float:
-    """What a learning rate is multiplied by at a step, from 0, by the formulas of torch's docs."""
-    factor = 1.0
-    for schedule in schedules:
-        options = schedule.options
-        if schedule.name == "CosineAnnealingLR":
-            low = options.get("eta_min", 0.0)
-            factor *= low + (1 - low) * (1 + math.cos(math.pi * step / options["T_max"])) / 2
-        elif schedule.name == "LinearLR":
-            start, end, total = (options[k] for k in ("start_factor", "end_factor", "total_iters"))
-            factor *= start + (end - start) * min(step, total) / total
-        else:
-            raise NotImplementedError(schedule.name)
-    return factor
+def scheduled(number: Number, step: int, experiment: Experiment) -> float:
+    """Return a number of the experiment at a step, from 0, by interpolating between its corners.
+
+    Where the program walks through the pieces, this warps the time between the two corners around
+    the step and leaves the rest to numpy.
+    """
+    if isinstance(number, float | int):
+        return float(number)
+    written = number.written()
+    images = step * experiment.train.batch_size
+    corners: list[tuple[float, float, float, str]] = []  # end in images, from, to, shape
+    last = math.nan
+    for piece in written if isinstance(written, list) else [written]:
+        if isinstance(piece, float):
+            last = piece
+            break
+        last = piece.get("to", piece.get("hold"))
+        start = piece.get("from", piece.get("hold"))
+        corners.append((_in_images(piece["until"], experiment), start, last, piece.get("by", "")))
+    ends = [0.0, *(corner[0] for corner in corners)]
+    place = int(np.searchsorted(ends, images, side="right")) - 1
+    if place == len(corners):
+        return last
+    end, start, last, shape = corners[place]
+    progress = (images - ends[place]) / (end - ends[place])
+    if shape == "cosine":
+        progress = math.sin(math.pi * progress / 2) ** 2
+    if shape == "exponential":
+        return math.exp(np.interp(progress, (0, 1), (math.log(start), math.log(last))))
+    return float(np.interp(progress, (0, 1), (start, last)))
+
+
+def _in_images(until: str, experiment: Experiment) -> float:
+    """Return a position, as `ganscale config` prints it, as a number of images."""
+    count, _, unit = until.replace("_", "").partition(" ")
+    size, steps = experiment.train.batch_size, experiment.train.steps
+    if until == "end of run":
+        return size * steps
+    if unit == "of run":
+        return size * steps * float(count.rstrip("%")) / 100
+    return float(count) * (size if unit == "steps" else 1)
 
 
 class Reference:
@@ -82,25 +109,27 @@ class Reference:
         self.generator, self.discriminator = (n.to(dtype) for n in first_networks(experiment))
         self.average = copy.deepcopy(self.generator)
         self.loss = build_loss(experiment.objective.loss)
-        self.probability = experiment.augment.probability
+        self.probability = self.number(experiment.augment.probability, 0)
         self.signs: list[Tensor] = []
         self.norms: dict[str, list[float]] = {}
         self.optimizers = {}
         for name in PLAYERS:
-            adam = getattr(experiment, name).optimizer
             weights = getattr(self, name).parameters()
-            self.optimizers[name] = torch.optim.Adam(weights, adam.lr, adam.betas, adam.eps)
+            eps = getattr(experiment, name).optimizer.eps
+            self.optimizers[name] = torch.optim.Adam(weights, eps=eps)
 
     def play(self, steps: int) -> Played:
         """The first steps of the run."""
         n = self.experiment.discriminator.steps
         for step in range(steps):
             self.norms.clear()
+            if self.experiment.augment.adaptive is None:
+                self.probability = self.number(self.experiment.augment.probability, step)
             batches = real_batches(self.experiment, step * n, n)
             for i, batch in enumerate(batches):
                 self.update("discriminator", step, step * n + i, batch, self.discriminator_loss)
             self.update("generator", step, step, batches[-1], self.generator_loss)
-            self.move_average((step + 1) * self.experiment.train.batch_size)
+            self.move_average(step)
             self.steer_augmentation(step + 1)
         self.stand_still()
         norms = {name: sum(values) / len(values) for name, values in self.norms.items()}
@@ -126,8 +155,12 @@ class Reference:
         norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
         self.norms.setdefault(name, []).append(float(norm))
         for group in optimizer.param_groups:
-            group["lr"] = player.optimizer.lr * rate_factor(player.schedules, step)
+            group["lr"] = self.number(player.optimizer.lr, step)
+            group["betas"] = tuple(self.number(beta, step) for beta in player.optimizer.betas)
         optimizer.step()
+
+    def number(self, number: Number, step: int) -> float:
+        return scheduled(number, step, self.experiment)
 
     def discriminator_loss(
         self, step: int, number: int, rows: range, real: Tensor, labels: tuple[Tensor, ...]
@@ -145,7 +178,7 @@ class Reference:
                 value = build_penalty(penalty)(
                     lambda images: self.discriminator(images, *labels), real, fake, random
                 )
-                total = total + penalty.every * penalty.weight * value
+                total = total + penalty.every * self.number(penalty.weight, step) * value
         lead = real_logits - fake_logits if self.loss.paired else real_logits
         self.signs.append(lead.detach().sign().mean())
         return total
@@ -178,8 +211,8 @@ class Reference:
         if options.policy:
             policy = [TRANSFORMS.get(name) for name in options.policy]
             images = augment(images, policy, self.probability, random)
-        if options.noise is not None and step < options.noise.steps:
-            std = options.noise.std * (1 - step / options.noise.steps)
+        std = self.number(options.noise_std, step)
+        if std:
             shape = tuple(images.shape[1:])
             noise = randomness.normal(self.experiment.seed, f"noise/{purpose}", number, rows, shape)
             images = images + std * noise.to(self.dtype)
@@ -195,13 +228,14 @@ class Reference:
             self.signs.clear()
 
     @torch.no_grad()
-    def move_average(self, images: int) -> None:
+    def move_average(self, step: int) -> None:
         """StyleGAN2-ADA's rule: a half-life in images, at first a part of the images seen."""
         ema = self.experiment.ema
-        half_life = ema.half_life
+        half_life = self.number(ema.half_life, step)
         if ema.ramp_up is not None:
+            images = (step + 1) * self.experiment.train.batch_size
             half_life = min(half_life, images * ema.ramp_up)
-        kept = 0.5 ** (self.experiment.train.batch_size / half_life)
+        kept = 0.5 ** (self.experiment.train.batch_size / half_life) if half_life else 0.0
         for ours, theirs in zip(
             self.average.parameters(), self.generator.parameters(), strict=True
         ):

@@ -89,8 +89,8 @@ ENDS_IN_THE_QUEUE = {
         "data.partitions=8: the dataset has only 5 shards",
     ),
     "schedule": (
-        "'generator.schedules=[{{name: StepLR, options: {{gama: 0.1}}}}]' data.path={digits}",
-        "generator.schedules.0: StepLR does not take",
+        "'generator.optimizer.lr={{from: 1, to: 0, until: 3}}' data.path={digits}",
+        "generator.optimizer.lr.until=3: write a number and its unit",
     ),
     "held out": (
         "--gpus-per-node 2 data.path={digits} 'balance={{held_out: configs}}'",

@@ -16,7 +16,12 @@ TEXTS = {path.name: path.read_text() for path in sorted(CONFIGS.glob("*.yaml"))}
 KEYS = [
     *[key for key, _ in flatten(Experiment.model_validate({}).model_dump(mode="json"))],
     *["train", "generator", "generator.network", "objective.penalties.0.weight", "base", "runs"],
-    *["generator.schedules.0.options.T_max", "augment.adaptive.every", "data.mixture.0.path"],
+    *[
+        "generator.optimizer.lr.until",
+        "generator.schedules",
+        "augment.adaptive.every",
+        "data.mixture.0.path",
+    ],
 ]
 FRAGMENTS = [
     *["null", "~", "true", "-1", "0", "1e400", ".nan", ".inf", "0x1f", "0b1", "1_000", "12:30:45"],
@@ -28,6 +33,12 @@ FRAGMENTS = [
     *["!!python/object:os.system x", "!!timestamp 1", "!!float x", "!!int ''", "!!omap [a: 1]"],
     *["|", ">", "|+9\n x", "%YAML 1.1\n", "---", "...", "\t", "\r", "\n", "#", "@", "`", "\\"],
     *["architecture: dcgan", "architecture: a:B", "base: .", "base: mnist_mlp.yaml", "base: 3"],
+    *[
+        "{from: 1, to: 0, until: 9 steps}",
+        "[{hold: 1, until: 1% of run}, 2]",
+        "until: 3",
+        "20M images",
+    ],
     *["a.py:B", "mlp", "custom", "é", "²", "pipe:ls", "../..", "x" * 300, "\x85", "\u2028"],
 ]
 fragments = st.sampled_from(FRAGMENTS) | st.text(max_size=8)

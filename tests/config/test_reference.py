@@ -5,8 +5,8 @@ import pytest
 from ganscale.cli import main
 from ganscale.config import Experiment
 from ganscale.config.explain import explain
+from ganscale.config.inline import inline_yaml
 from ganscale.config.keys import sections
-from ganscale.config.load import inline_yaml
 from ganscale.config.mistakes import flatten
 from ganscale.config.reference import reference
 from tests.system.processes import ROOT

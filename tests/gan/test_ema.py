@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from ganscale.config import EMA
+from ganscale.config import EMA, Pace
 from ganscale.gan.ema import MovingAverage
 
 
-def average(ema: EMA, batch_size: int = 100) -> tuple[MovingAverage, nn.Module]:
+def average(ema: EMA) -> tuple[MovingAverage, nn.Module]:
     network = nn.Linear(3, 2)
-    return MovingAverage(copy.deepcopy(network), network, ema, batch_size), network
+    return MovingAverage(copy.deepcopy(network), network, ema, Pace(100, 1000)), network
 
 
 def test_after_a_half_life_the_old_weights_count_half() -> None:
@@ -29,9 +29,30 @@ def test_early_on_the_half_life_is_a_fraction_of_the_images_seen() -> None:
     assert moving.decay(10**9) == pytest.approx(0.5**0.01)
 
 
+def test_without_a_half_life_the_average_is_the_weights_themselves() -> None:
+    for ramp_up in (None, 0.05):
+        moving, network = average(EMA(half_life=0, ramp_up=ramp_up))
+        with torch.no_grad():
+            network.weight.copy_(torch.randn(2, 3) * 1e-3)
+        assert moving.decay(100) == 0
+        moving.update(100)
+        assert torch.equal(moving.network.weight, network.weight)
+
+
+def test_a_scheduled_half_life_is_that_of_the_step_and_the_ramp_stays() -> None:
+    half_life = {"from": 0, "to": 1000, "until": "10 steps"}
+    moving, _ = average(EMA.model_validate({"half_life": half_life, "ramp_up": None}))
+    steps = (1, 2, 6, 11, 40)  # their numbers from 0 are one less
+    expected = [0.0, *(0.5 ** (100 / h) for h in (100, 500, 1000, 1000))]
+    assert [moving.decay(100 * step) for step in steps] == pytest.approx(expected)
+    moving, _ = average(EMA.model_validate({"half_life": half_life, "ramp_up": 0.5}))
+    assert moving.decay(1100) == pytest.approx(0.5 ** (100 / 550))
+    assert moving.decay(10_000) == pytest.approx(0.5 ** (100 / 1000))
+
+
 def test_a_snapshot_has_batch_norm_statistics_of_its_own_weights() -> None:
     network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
-    moving = MovingAverage(copy.deepcopy(network), network, EMA(half_life=1e9), 1)
+    moving = MovingAverage(copy.deepcopy(network), network, EMA(half_life=1e9), Pace(1, 1))
     with torch.no_grad():
         network[0].bias += 100
     network(torch.randn(64, 4))
@@ -59,7 +80,7 @@ def test_the_average_by_hand_while_the_half_life_grows() -> None:
 def test_a_snapshot_is_computed_anew_after_each_update_and_only_then() -> None:
     network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3, affine=False))
     network.register_buffer("note", torch.zeros(1))
-    moving = MovingAverage(copy.deepcopy(network), network, EMA(half_life=1), 1)
+    moving = MovingAverage(copy.deepcopy(network), network, EMA(half_life=1), Pace(1, 1))
     calls: list[int] = []
     moving.network.register_forward_hook(lambda *_: calls.append(1))
     batches = [(torch.randn(64, 4),)]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ganscale import randomness
 from ganscale.config import Experiment
+from ganscale.config.schedules import first_value
 from ganscale.gan.game import (
     Objective,
     Samples,
@@ -38,7 +39,7 @@ GAMES = {
 def objective_of(experiment: Experiment, one_batch: bool = False) -> Objective:
     options = experiment.objective
     penalties = [
-        WeightedPenalty(p.name, build_penalty(p), float(p.weight) * p.every)
+        WeightedPenalty(p.name, build_penalty(p), first_value(p.weight) * p.every)
         for p in options.penalties
     ]
     loss = build_loss(options.loss, options.label_smoothing)

@@ -344,8 +344,8 @@ def test_a_real_state_is_the_same_bytes_when_read_and_written_again(
             digits,
             tmp_path / folder,
             "train.steps=4",
-            "generator.schedules=[{name: CosineAnnealingLR, options: {T_max: 9}}]",
-            "discriminator.schedules=[{name: LinearLR}]",
+            "generator.optimizer.lr={from: 1e-3, to: 0, by: cosine, until: 9 steps}",
+            "discriminator.optimizer.betas=[0, {from: 0.9, to: 0.99, until: 9 steps}]",
             "augment={policy: [flip, shift], adaptive: {}}",
             f"balance={{held_out: {digits}, every: 2, images: 20}}",
         )

@@ -33,8 +33,9 @@ def experiment_file(digits: Path, folder: Path, network: str, name: str) -> tupl
     values["objective"]["penalties"] = [{"kind": "r1", "weight": 1.0, "every": 4}]
     values["augment"] = {"policy": ["flip", "shift"], "adaptive": {"every": 3, "images": 4000}}
     values["balance"] = {"held_out": str(digits), "every": 7, "images": 50}
-    cosine = {"name": "CosineAnnealingLR", "options": {"T_max": 400}}
-    values["generator"]["schedules"] = [cosine]
+    cosine = {"from": 2e-4, "to": 0, "by": "cosine", "until": "400 steps"}
+    values["generator"]["optimizer"]["lr"] = cosine
+    values["ema"]["half_life"] = cosine | {"from": 0, "to": 1000}
     experiment = Experiment.model_validate(values)
     path = folder / f"{name}.yaml"
     path.write_text(to_yaml(experiment))

@@ -73,7 +73,7 @@ def test_four_processes_score_and_steer_as_one_does(
             "augment.policy=[flip,color]",
             "augment.adaptive={every: 2, images: 200}",
             f"balance={{held_out: {digits}, every: 3, images: 100, band: [0.45, 0.55]}}",
-            "generator.schedules=[{name: CosineAnnealingLR, options: {T_max: 10}}]",
+            "generator.optimizer.lr={from: 2e-4, to: 0, by: cosine, until: 10 steps}",
             "evaluation.every=10",
             "evaluation.samples=501",  # no multiple of four
             "evaluation.batch_size=64",

@@ -16,7 +16,7 @@ def make(experiment: Experiment) -> Augmentation:
 
 def test_rows_are_changed_alike_on_one_process_and_on_several(digits: Path, tmp_path: Path) -> None:
     policy = "augment.policy=[color,translation,cutout,scale]"
-    augmentation = make(tiny(digits, tmp_path, policy, "augment.noise={std: 0.1, steps: 10}"))
+    augmentation = make(tiny(digits, tmp_path, policy, "augment.noise_std=0.1"))
     augmentation.begin(0)
     images = torch.randn(8, 1, 28, 28)
     whole = augmentation(images, "real", 3, range(8))
@@ -27,7 +27,8 @@ def test_rows_are_changed_alike_on_one_process_and_on_several(digits: Path, tmp_
 
 
 def test_instance_noise_fades_to_none(digits: Path, tmp_path: Path) -> None:
-    augmentation = make(tiny(digits, tmp_path, "augment.noise={std: 0.5, steps: 10}"))
+    fading = "augment.noise_std={from: 0.5, to: 0, until: 10 steps}"
+    augmentation = make(tiny(digits, tmp_path, fading))
     images = torch.zeros(64, 1, 28, 28)
 
     def std(step: int) -> float:
@@ -35,6 +36,21 @@ def test_instance_noise_fades_to_none(digits: Path, tmp_path: Path) -> None:
         return augmentation(images, "real", step, range(64)).std().item()
 
     assert [std(step) for step in (0, 5, 10, 99)] == pytest.approx([0.5, 0.25, 0, 0], abs=0.01)
+
+
+def test_a_scheduled_probability_is_that_of_the_step_and_in_no_checkpoint(
+    digits: Path, tmp_path: Path
+) -> None:
+    rising = "augment.probability={from: 0, to: 0.5, until: 40 images}"  # of 5 steps of 8
+    augmentation = make(tiny(digits, tmp_path, "augment.policy=[brightness]", rising))
+    images = torch.zeros(400, 1, 28, 28)
+    for step, expected in ((0, 0.0), (1, 0.1), (4, 0.4), (5, 0.5), (9, 0.5), (2, 0.2)):
+        augmentation.begin(step)
+        assert augmentation.probability == pytest.approx(expected)
+        changed = augmentation(images, "real", step, range(400)).flatten(1).any(1)
+        assert changed.float().mean().item() == pytest.approx(expected, abs=0.07)
+        augmentation.adjust(step + 1)
+    assert augmentation.state() == {}
 
 
 def test_adas_probability_goes_to_where_the_signs_meet_the_target(

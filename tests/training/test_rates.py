@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,51 +7,84 @@ import torch
 
 from ganscale.config import Experiment
 from ganscale.engines.distributed import Ranks
-from ganscale.errors import GanscaleError
 from ganscale.training.balance import HeldOut
 from ganscale.training.model import GANModel
+from ganscale.training.rates import scheduled_values
 from tests.conftest import tiny
 from tests.models import make_model
 
-COSINE = "generator.schedules=[{name: CosineAnnealingLR, options: {T_max: 10}}]"
-TWO = (
-    "discriminator.schedules=[{name: LinearLR, options: {start_factor: 0.5, total_iters: 4}},"
-    "{name: StepLR, options: {step_size: 3, gamma: 0.1}}]"
+COSINE = "generator.optimizer.lr={from: 0.1, to: 0, by: cosine, until: 10 steps}"
+PIECES = (
+    "discriminator.optimizer.lr="
+    "[{from: 0, to: 2e-4, until: 4 steps}, {hold: 1e-4, until: 48 images}, 5e-5]"
 )
+BETAS = "discriminator.optimizer.betas=[0.1, {from: 0.9, to: 0.99, until: 5 steps}]"
 
 
-def rates_of(model: GANModel) -> list[float]:
-    model.rates.apply()
-    players = (model.generator, model.discriminator)
-    return [player.optimizer.param_groups[0]["lr"] for player in players]
+def groups_of(model: GANModel, step: int) -> list[dict[str, Any]]:
+    model.rates.apply(step)
+    return [p.optimizer.param_groups[0] for p in (model.generator, model.discriminator)]
 
 
-def test_schedules_are_torchs(digits: Path, tmp_path: Path) -> None:
-    model = make_model(tiny(digits, tmp_path, COSINE, TWO, "generator.optimizer.lr=0.1"))
-    base = 2e-4
-    for step in range(8):
+def rates_of(model: GANModel, step: int = 0) -> list[float]:
+    return [group["lr"] for group in groups_of(model, step)]
+
+
+def test_the_optimizers_have_what_the_schedules_say(digits: Path, tmp_path: Path) -> None:
+    model = make_model(tiny(digits, tmp_path, COSINE, PIECES, BETAS))
+    pieces = [0, 5e-5, 1e-4, 1.5e-4, 1e-4, 1e-4, 5e-5, 5e-5]
+    for step in (0, 1, 2, 3, 4, 5, 6, 7, 2):  # and in any order
+        generator, discriminator = groups_of(model, step)
         cosine = 0.1 * (1 + np.cos(np.pi * step / 10)) / 2
-        linear = 0.5 + 0.5 * min(step, 4) / 4
-        assert rates_of(model) == pytest.approx([cosine, base * linear * 0.1 ** (step // 3)])
-        model.rates.advance()
+        assert [generator["lr"], discriminator["lr"]] == pytest.approx([cosine, pieces[step]])
+        assert generator["betas"] == (0.5, 0.999)
+        assert discriminator["betas"] == pytest.approx((0.1, 0.9 + 0.09 * min(step, 5) / 5))
 
 
-def test_state_goes_on_where_it_was(digits: Path, tmp_path: Path) -> None:
-    first, second = (make_model(tiny(digits, tmp_path, COSINE, TWO)) for _ in range(2))
-    for _ in range(5):
-        first.rates.advance()
+def test_a_beta_changes_the_update_as_adam_has_it(digits: Path, tmp_path: Path) -> None:
+    """Two steps on gradients 1 and 3: the moments forget by the beta of their step."""
+    model = make_model(tiny(digits, tmp_path, "generator.optimizer={lr: 0.1, betas: [0, 0.5]}"))
+    weight = next(iter(model.generator.module.parameters()))
+    second, before = 0.0, weight.detach().clone()
+    for step, (gradient, beta) in enumerate(((1.0, 0.5), (3.0, 0.9))):
+        model.generator.set_rates(0.1, (0.0, beta))
+        weight.grad = torch.full_like(weight, gradient)
+        model.generator.step()
+        second = beta * second + (1 - beta) * gradient**2
+        before -= 0.1 * gradient / ((second / (1 - beta ** (step + 1))) ** 0.5 + 1e-8)
+        assert torch.allclose(weight, before, atol=1e-5)
+
+
+def test_only_the_balance_is_state(digits: Path, tmp_path: Path) -> None:
+    first, second = (make_model(tiny(digits, tmp_path, COSINE, PIECES)) for _ in range(2))
+    first.rates.apply(5)
+    first.rates.shares["discriminator"] = 0.5
     torch.save(first.rates.state(), tmp_path / "state.pt")
-    second.rates.load_state(torch.load(tmp_path / "state.pt", weights_only=True), step=5)
-    for _ in range(3):
-        assert rates_of(first) == rates_of(second)
-        first.rates.advance()
-        second.rates.advance()
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state == {"shares": {"generator": 1.0, "discriminator": 0.5}}
+    second.rates.load_state(state)
+    for step in range(5, 8):
+        assert rates_of(first, step) == rates_of(second, step)
 
 
-def test_a_schedule_that_does_not_take_its_options_is_named(digits: Path, tmp_path: Path) -> None:
-    bad = "generator.schedules=[{name: StepLR, options: {gama: 0.1}}]"
-    with pytest.raises(GanscaleError, match=r"generator\.schedules\.0: StepLR .*gama"):
-        make_model(tiny(digits, tmp_path, bad))
+def test_every_scheduled_number_is_logged(digits: Path, tmp_path: Path) -> None:
+    more = (
+        "objective.penalties=[{kind: r1, weight: {from: 1, to: 0, until: 4 steps}}]",
+        "ema.half_life={from: 0, to: 1000, until: 4 steps}",
+        "augment.probability={from: 0, to: 1, until: 4 steps}",
+        "augment.noise_std={from: 0.2, to: 0, until: 4 steps}",
+    )
+    assert scheduled_values(tiny(digits, tmp_path), 1) == {}
+    experiment = tiny(digits, tmp_path, COSINE, PIECES, BETAS, *more)
+    assert scheduled_values(experiment, 1) == pytest.approx(
+        {
+            "ema/half_life": 250,
+            "augment/probability": 0.25,
+            "augment/noise_std": 0.15,
+            "beta2/discriminator": 0.918,
+            "penalty_weight/r1": 0.75,
+        }
+    )
 
 
 def balanced(digits: Path, folder: Path) -> Experiment:

@@ -1,9 +1,9 @@
 """Whole runs of one process against the game by hand, for every shipped recipe at a tiny width."""
 
+import math
 from pathlib import Path
 
 import pytest
-import torch
 
 from ganscale.config import Experiment
 from ganscale.config.load import load
@@ -26,16 +26,35 @@ NARROW = {
     "resnet": {"width": 8},
     "r3gan": {"widths": [16, 16, 8, 8], "blocks": 1, "group": 4},
 }
-SHIPPED = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+FILES = sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))
+# The other files for one core differ from their bases in what every case here sets itself: widths,
+# length, precision; and in a learning rate.
+SHIPPED = [name for name in FILES if not name.endswith("_cpu") or name == "cifar10_r3gan_cpu"]
 MORE: dict[str, tuple[str, ...]] = {
-    "mnist_dcgan_conditional": ("augment.noise={std: 0.3, steps: 4}", "train.accumulation=2"),
-    "cifar10_r3gan": (
+    "mnist_dcgan_conditional": (
+        "augment.noise_std={from: 0.3, to: 0, until: 4 steps}",
+        "train.accumulation=2",
+    ),
+    "cifar10_r3gan_cpu": (
         "augment.adaptive={every: 2, images: 100, target: 0.05}",
         "train.accumulation=2",
         "discriminator.steps=2",
     ),
     "folder_dcgan64": ("ema.half_life=20", "train.accumulation=4"),
     "mnist_mlp": ("ema.ramp_up=null", "ema.half_life=15", "discriminator.clip_norm=0.05"),
+    "fashion_dcgan": (
+        "generator.optimizer.lr=[{from: 0, to: 1e-3, until: 2 steps},"
+        "{to: 1e-4, by: exponential, until: 40 images}, 2e-4]",
+        "generator.optimizer.betas=[{from: 0.5, to: 0, until: 50% of run}, 0.9]",
+        "discriminator.optimizer.lr={from: 1e-3, to: 1e-4, by: cosine, until: end of run}",
+        "discriminator.optimizer.betas=[0, {from: 0.9, to: 0.99, by: cosine, until: 3 steps}]",
+        "objective.penalties=[{kind: r1, weight: {from: 1, to: 5, until: 20 images}}]",
+        "discriminator.steps=2",
+        "augment.policy=[flip, shift]",
+        "augment.probability={from: 0, to: 0.8, by: cosine, until: end of run}",
+        "augment.noise_std=[{hold: 0.2, until: 2 steps}, {from: 0.1, to: 0, until: 4 steps}]",
+        "ema={half_life: {from: 0, to: 30, until: 4 steps}, ramp_up: null}",
+    ),
 }
 """What a recipe of that name is tried with besides: options that no shipped file turns on."""
 
@@ -108,6 +127,7 @@ def test_a_run_is_the_game_by_hand(
     for player in PLAYERS:
         norm = last[f"gradient_norm/{player}"]
         assert norm == pytest.approx(played.norms[player], rel=2e-3, abs=1e-7)
-    state = checkpoint.read_training(path)["augmentation"]
-    assert state["probability"] == pytest.approx(played.probability)
-    assert torch.isfinite(torch.tensor(played.probability))
+    if experiment.augment.adaptive is not None:
+        state = checkpoint.read_training(path)["augmentation"]
+        assert state["probability"] == pytest.approx(played.probability)
+        assert math.isfinite(played.probability)

@@ -60,15 +60,17 @@ def test_a_resumed_run_is_the_uninterrupted_one(digits: Path, tmp_path: Path, st
 def test_a_longer_run_takes_the_rates_of_its_new_schedule(
     digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cosine = "{name: CosineAnnealingLR, options: {T_max: '${train.steps}', eta_min: 0.05}}"
-    schedules = (f"generator.schedules=[{cosine}]", "generator.optimizer.lr=1e-3")
-    train(tiny(digits, tmp_path, *schedules, "train.steps=20"))
-    longer = tiny(digits, tmp_path, *schedules, "train.steps=40")
+    cosine = "generator.optimizer.lr={from: 1e-3, to: 5e-5, by: cosine, until: end of run}"
+    train(tiny(digits, tmp_path, cosine, "train.steps=20"))
+    longer = tiny(digits, tmp_path, cosine, "train.steps=40")
     capsys.readouterr()
     train(longer)
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if "schedules" in line]
-    assert "'T_max': 20" in said
-    assert "'T_max': 40" in said
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "has changed" in line]
+    curve = "{from: 0.001, to: 5.0e-05, by: cosine, until: end of run}"
+    assert said.endswith(
+        f"generator.optimizer.lr has changed: {curve} of 20 steps until now, {curve} of 40 steps "
+        "from this step on"
+    )
     rates = {line["step"]: line["learning_rate/generator"] for line in metrics(longer)}
     for step in range(1, 41):
         of = 20 if step <= 20 else 40
@@ -82,15 +84,30 @@ def test_a_resumed_run_with_schedules_is_the_uninterrupted_one(
     digits: Path, tmp_path: Path
 ) -> None:
     schedules = (
-        "generator.schedules=[{name: CosineAnnealingLR, options: {T_max: 10}}]",
-        "discriminator.schedules=[{name: LinearLR, options: {total_iters: 7}},"
-        "{name: ExponentialLR, options: {gamma: 0.9}}]",
+        "generator.optimizer.lr={from: 1e-3, to: 0, by: cosine, until: 10 steps}",
+        "generator.optimizer.betas=[0.5, {from: 0.9, to: 0.99, until: 7 steps}]",
+        "discriminator.optimizer.lr=[{from: 1e-5, to: 1e-3, until: 24 images},"
+        "{to: 1e-4, by: exponential, until: 9 steps}]",
+        "discriminator.optimizer.betas=[{from: 0.5, to: 0, until: 6 steps}, 0.99]",
+        "objective.penalties=[{kind: r1, weight: {from: 1, to: 0.1, until: 60 images}}]",
+        "augment.policy=[flip,shift]",
+        "augment.probability={from: 0, to: 1, by: cosine, until: 10 steps}",
+        "augment.noise_std={from: 0.2, to: 0, until: 8 steps}",
+        "ema={half_life: {from: 0, to: 100, until: 10 steps}, ramp_up: null}",
     )
     whole = tiny(digits, tmp_path, "name=whole", *schedules)
     train(whole)
     train(tiny(digits, tmp_path, "name=halves", "train.steps=4", *schedules))
     halves = tiny(digits, tmp_path, "name=halves", *schedules)
     train(halves)
+    said = metrics(halves)[4]  # of step 5, whose number from 0 is 4
+    assert said["learning_rate/generator"] == 1e-3 * (1 + math.cos(math.pi * 0.4)) / 2
+    assert said["beta2/generator"] == pytest.approx(0.9 + 0.09 * 4 / 7)
+    assert said["beta1/discriminator"] == pytest.approx(0.5 - 0.5 * 4 / 6)
+    assert said["penalty_weight/r1"] == pytest.approx(1 - 0.9 * 32 / 60)
+    assert said["augment/probability"] == pytest.approx((1 - math.cos(math.pi * 0.4)) / 2)
+    assert said["augment/noise_std"] == pytest.approx(0.1)
+    assert said["ema/half_life"] == pytest.approx(40)
     same_checkpoint(*(RunFolder.of(e).checkpoints / "step-00000010" for e in (whole, halves)))
     assert metrics(whole) == metrics(halves)
 

@@ -135,13 +135,10 @@ def _refuse_what_ends_in_the_queue(options: argparse.Namespace, experiment: "Exp
 
 
 def _check_players(experiment: "Experiment") -> None:
-    """Build both networks once and read their schedules: each may be the user's own code."""
+    """Build both networks once: each may be the user's own code."""
     from ganscale.networks import first_discriminator, first_generator
     from ganscale.training.penalty_rules import refuse_unfit_penalties
-    from ganscale.training.rates import Scheduled
 
-    for player in ("generator", "discriminator"):
-        Scheduled(f"{player}.schedules", getattr(experiment, player).schedules)
     first_generator(experiment)
     refuse_unfit_penalties(experiment, first_discriminator(experiment))
 

@@ -8,8 +8,9 @@ from ganscale.config.data import Data, WeightedSet
 from ganscale.config.experiment import Experiment
 from ganscale.config.networks import CustomNetworkOptions, NetworkOptions
 from ganscale.config.objective import EMA, Augment, Balance, PenaltyOptions
-from ganscale.config.players import Adam, DiscriminatorPlayer, Generator, Latent, Schedule
+from ganscale.config.players import Adam, DiscriminatorPlayer, Generator, Latent
 from ganscale.config.running import Evaluation, Train
+from ganscale.config.schedules import Number, Pace, Schedule
 from ganscale.config.section import Section
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "Generator",
     "Latent",
     "NetworkOptions",
+    "Number",
+    "Pace",
     "PenaltyOptions",
     "Schedule",
     "Section",

@@ -1,15 +1,18 @@
 """One run, whole: the parts, and the rules that hold between them."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from ganscale.config.data import Data
 from ganscale.config.objective import EMA, Augment, Balance, Objective
+from ganscale.config.old_forms import refuse_old_forms
 from ganscale.config.players import DiscriminatorPlayer, Generator, Latent
 from ganscale.config.registered import registry_at
 from ganscale.config.running import Checkpoint, Evaluation, Monitoring, Train
+from ganscale.config.schedulable import refuse_backward_pieces, schedules_in
+from ganscale.config.schedules import Pace
 from ganscale.config.section import NonNegativeInt, Section
 from ganscale.registry import is_custom
 
@@ -37,10 +40,6 @@ class Experiment(Section):
     )
     """Keys that may change when a run goes on: they do not alter what a step computes (of
     accumulation: beyond floating-point order and BatchNorm's batch)."""
-
-    SCHEDULES: ClassVar[tuple[str, ...]] = ("generator.schedules", "discriminator.schedules")
-    """Keys that may change when a run is resumed although they alter the steps that follow: a
-    schedule often depends on `train.steps`. The log says so."""
 
     name: str = Field("mnist_mlp", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run, and of its folder."""
@@ -70,6 +69,22 @@ class Experiment(Section):
     def image_shape(self) -> tuple[int, int, int]:
         """Channels, height, width."""
         return (self.data.channels, self.data.resolution, self.data.resolution)
+
+    @property
+    def pace(self) -> Pace:
+        """What the positions of schedules are measured with."""
+        return Pace(self.train.batch_size, self.train.steps)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_old_forms(cls, values: Any) -> Any:
+        return refuse_old_forms(values)
+
+    @model_validator(mode="after")
+    def _check_schedules(self) -> "Experiment":
+        for key, schedule in schedules_in(self):
+            refuse_backward_pieces(key, schedule, self.pace)
+        return self
 
     @model_validator(mode="after")
     def _check_resolution(self) -> "Experiment":

@@ -6,9 +6,10 @@ from typing import Any
 
 import yaml
 
-from ganscale.config.keys import ITEM, REQUIRED, Key, Section, first_sentence, sections
-from ganscale.config.load import inline_yaml
+from ganscale.config.inline import inline_yaml
+from ganscale.config.keys import ITEM, REQUIRED, SCHEDULE, Key, Section, first_sentence, sections
 from ganscale.config.mistakes import about_unknown_key, shown
+from ganscale.config.schedulable import EXAMPLE
 from ganscale.errors import GanscaleError
 
 SWEPT = ("grid", "parameters")  # where a sweep's file, ours or W&B's, keeps the keys it varies
@@ -40,7 +41,10 @@ def _about(key: Key, section: Section) -> list[str]:
         return [f"{key.takes}: {section.meaning}"]
     head = [f"with {section.variant}:"] if section.variant else []
     default = REQUIRED if key.default == REQUIRED else f"default: {key.default}"
-    return [*head, key.meaning, f"takes: {key.takes}", *([default] if key.default else [])]
+    lines = [*head, key.meaning, f"takes: {key.takes}"]
+    if SCHEDULE in key.takes:
+        lines.append(f"a schedule: {EXAMPLE}, or a list of such pieces; see docs/schedules.md")
+    return [*lines, *([default] if key.default else [])]
 
 
 def _set_in(parts: Sequence[str], configs: Path) -> Iterator[tuple[Path, str]]:

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ganscale.config.load import experiment_schema, inline_yaml
+from ganscale.config.inline import inline_yaml
+from ganscale.config.load import experiment_schema
+from ganscale.config.schedulable import WrittenSchedule
 from ganscale.registry import CUSTOM
 
 ITEM = "N"
 """Stands for the number of an item, from 0: `objective.penalties.N.weight`."""
-REQUIRED, EMPTY = "required", "empty"
+REQUIRED, EMPTY, SCHEDULE = "required", "empty", "schedule"
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 KINDS = {"integer": "whole number", "number": "number", "boolean": "`true` or `false`"}
 KINDS |= {"string": "text", "object": "mapping", "null": EMPTY}
@@ -116,6 +118,10 @@ class _Reader:
         for arguments in below:
             yield from self.read(*arguments)
 
+    @staticmethod
+    def _is_schedule(field: Schema) -> bool:
+        return str(field.get("$ref", "")).endswith(f"/{WrittenSchedule.__name__}")
+
     def _resolved(self, field: Schema) -> Schema:
         if "$ref" not in field:
             return field
@@ -123,7 +129,12 @@ class _Reader:
         return found
 
     def _sections_in(self, field: Schema, suffix: str = "") -> Iterator[tuple[Schema, str]]:
-        """Yield the sections that may stand in a field, with `.N` for those in a list."""
+        """Yield the sections that may stand in a field, with `.N` for those in a list.
+
+        A schedule is none: it is the same everywhere, and docs/schedules.md describes it.
+        """
+        if self._is_schedule(field):
+            return
         node = self._resolved(field)
         if "properties" in node:
             yield node, suffix
@@ -142,8 +153,11 @@ class _Reader:
     def _choices(self, node: Schema) -> list[str]:
         """Return each of several things that a field may be; none where it is of one kind."""
         words = [f"`{name}`" for name in _names(node)]
-        for choice in (self._resolved(c) for way in CHOICES for c in node.get(way, ())):
-            words += self._choices(choice) or [self._takes(choice)]
+        for choice in (c for way in CHOICES for c in node.get(way, ())):
+            if self._is_schedule(choice):
+                words.append(SCHEDULE)
+            else:
+                words += self._choices(self._resolved(choice)) or [self._takes(choice)]
         return words
 
     def _takes(self, field: Schema) -> str:

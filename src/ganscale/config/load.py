@@ -1,7 +1,6 @@
 """Reading, checking, comparing and writing experiment files."""
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +8,14 @@ from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigTypeError
 from pydantic import ValidationError
 from yaml import YAMLError, safe_dump
 
 from ganscale.config import Experiment
 from ganscale.config.mistakes import explain, flatten, key_of, shown
+from ganscale.config.schedulable import schedules_in
+from ganscale.config.schedules import Schedule
 from ganscale.errors import GanscaleError
 
 BASE = "base"
@@ -141,7 +143,11 @@ def _put_over(tree: DictConfig, override: str) -> None:
             f"override '{_shortened(override)}': write key=value, e.g. train.steps=2000"
         )
     with _one_message(f"override '{_shortened(override)}'"):
-        tree.merge_with_dotlist([override])
+        try:
+            tree.merge_with_dotlist([override])
+        except ConfigTypeError:  # a list in the place of a map, or a map in that of a list
+            key = override.partition("=")[0]
+            tree.merge_with_dotlist([f"{key}=null", override])
 
 
 def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
@@ -158,9 +164,25 @@ def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
         return values
     below = _read(path.parent / str(base), (*readers, path))
     with _one_message(f"{path} over its base {base}"):
-        merged = OmegaConf.merge(below, values)
+        merged = OmegaConf.merge(_with_room_for(values, below), values)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _with_room_for(values: Any, below: Any) -> Any:
+    """Return a base without the lists that `values` replaces by maps, and the maps by lists.
+
+    A schedule may be either, and OmegaConf merges neither with the other.
+    """
+    if isinstance(values, DictConfig):
+        values, below = (OmegaConf.to_container(tree, resolve=False) for tree in (values, below))
+    room = dict(below)
+    for key, value in values.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            room[key] = _with_room_for(value, below[key])
+        elif {type(value), type(below.get(key))} == {dict, list}:
+            del room[key]
+    return room
 
 
 def _shortened(override: str) -> str:
@@ -199,12 +221,6 @@ def to_yaml(experiment: Experiment) -> str:
     return safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
 
 
-def inline_yaml(value: Any) -> str:
-    """Return a value as an override takes it: YAML on one line."""
-    text: str = safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)
-    return text.strip().removesuffix("\n...").strip()
-
-
 def experiment_schema() -> dict[str, Any]:
     """Return the JSON schema of experiment files."""
     schema = Experiment.model_json_schema()
@@ -219,9 +235,14 @@ def json_schema() -> str:
 
 
 def differences(ours: Experiment, theirs: Experiment) -> list[tuple[str, Any, Any]]:
-    """Key, our value and their value, for each key that changes what a step computes."""
-    ours_flat = dict(flatten(ours.model_dump(mode="json")))
-    theirs_flat = dict(flatten(theirs.model_dump(mode="json")))
+    """Return key, our value and their value, for each key that changes what a step computes.
+
+    Passes over schedules, of which `schedule_changes` tells.
+    """
+    ours_tree, theirs_tree = (e.model_dump(mode="json") for e in (ours, theirs))
+    for key, *_ in schedule_changes(ours, theirs):
+        _copy_value(key.split("."), ours_tree, theirs_tree)
+    ours_flat, theirs_flat = dict(flatten(ours_tree)), dict(flatten(theirs_tree))
 
     def decides(key: str) -> bool:
         return not any(key == m or key.startswith(m + ".") for m in (*Experiment.MACHINERY, "name"))
@@ -231,3 +252,41 @@ def differences(ours: Experiment, theirs: Experiment) -> list[tuple[str, Any, An
         for key in dict.fromkeys([*ours_flat, *theirs_flat])
         if decides(key) and ours_flat.get(key) != theirs_flat.get(key)
     ]
+
+
+def schedule_changes(ours: Experiment, theirs: Experiment) -> list[tuple[str, str, str]]:
+    """Return key, our text and their text, for each number whose schedule is another.
+
+    Either may have a plain number there. A schedule that ends with the run is another where
+    `train.steps` is another.
+    """
+    changes = []
+    for key in dict.fromkeys(key for e in (ours, theirs) for key, _ in schedules_in(e)):
+        numbers = [_number_at(key.split("."), e) for e in (ours, theirs)]
+        if None in numbers:  # a penalty that the other experiment does not have
+            continue
+        texts = [
+            f"{n} of {e.train.steps:,} steps" if isinstance(n, Schedule) and n.spans_run else str(n)
+            for n, e in zip(numbers, (ours, theirs), strict=True)
+        ]
+        if texts[0] != texts[1]:
+            changes.append((key, texts[0], texts[1]))
+    return changes
+
+
+def _number_at(path: Sequence[str], part: Any) -> Any:
+    """Return what an experiment has at a key; None where it has nothing."""
+    for name in path:
+        if isinstance(part, tuple):
+            part = part[int(name)] if int(name) < len(part) else None
+        else:
+            part = getattr(part, name, None)
+    return part
+
+
+def _copy_value(path: Sequence[str], source: Any, target: Any) -> None:
+    """Set a value of one tree to that of another."""
+    *way, last = (int(name) if name.isdecimal() else name for name in path)
+    for name in way:
+        source, target = source[name], target[name]
+    target[last] = source[last]

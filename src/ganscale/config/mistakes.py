@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from ganscale.config.experiment import Experiment
 from ganscale.config.registered import OptionsOf, markers
+from ganscale.config.schedules import is_written_schedule
 from ganscale.registry import is_custom
 
 MOST_SHOWN = 200  # characters of a value
@@ -50,9 +51,9 @@ def shown(value: Any, as_text: Any = repr) -> str:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted key and the value of each leaf; a list is a leaf."""
+    """Yield the dotted key and the value of each leaf; a list and a schedule are leaves."""
     for key, value in tree.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and not is_written_schedule(value):
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from ganscale.config.registered import NameOf, OptionsOf, registry_at
+from ganscale.config.schedulable import PenaltyWeight, ScheduledProbability, ScheduledSize
+from ganscale.config.schedules import Schedule
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
 from ganscale.registry import is_custom
 
@@ -14,7 +16,7 @@ class PenaltyOptions(Section):
 
     kind: str
     """Which penalty."""
-    weight: PositiveFloat
+    weight: PenaltyWeight
     """R1 and R2: gamma, of which the formula takes half; WGAN-GP and DRAGAN: lambda."""
     every: PositiveInt = 1
     """Lazy regularisation: applied at every so many discriminator updates, that much stronger."""
@@ -82,15 +84,6 @@ class Objective(Section):
         return self
 
 
-class InstanceNoise(Section):
-    """Normal noise on all that the discriminator sees, fading linearly to none."""
-
-    std: PositiveFloat
-    """Standard deviation at the first step, in the networks' units (images are -1 … 1)."""
-    steps: PositiveInt
-    """Steps until it is gone."""
-
-
 class Adaptive(Section):
     """ADA's controller: as strong an augmentation as keeps D from knowing its images by heart."""
 
@@ -107,11 +100,13 @@ class Augment(Section):
 
     policy: tuple[Annotated[str, NameOf("ganscale.gan.augment:TRANSFORMS")], ...] = ()
     """What is done, in this order. DiffAugment: `[color, translation, cutout]`; ADA: the rest."""
-    probability: Annotated[float, Field(ge=0, le=1)] = 1.0
+    probability: ScheduledProbability = 1.0
     """Of each for each image; where `adaptive` is set, the first value."""
     adaptive: Adaptive | None = None
     """Steer the probability; empty to leave it."""
-    noise: InstanceNoise | None = None
+    noise_std: ScheduledSize = 0.0
+    """Standard deviation of the normal noise added to everything that the discriminator sees, in
+    the networks' units (images are -1 … 1)."""
 
     @model_validator(mode="after")
     def _check_adaptive(self) -> "Augment":
@@ -120,6 +115,11 @@ class Augment(Section):
             raise ValueError(
                 "adaptive steers the probability of augment.policy, which is empty; give it some "
                 f"of {', '.join(names)}"
+            )
+        if self.adaptive is not None and isinstance(self.probability, Schedule):
+            raise ValueError(
+                "probability is a schedule, and augment.adaptive steers the same number; give the "
+                "probability as the number that it starts from, or leave out augment.adaptive"
             )
         return self
 
@@ -157,7 +157,7 @@ class Balance(Section):
 class EMA(Section):
     """The exponential moving average of the generator's weights, which is what is sampled."""
 
-    half_life: PositiveFloat = 10_000
-    """Images after which an old weight counts half."""
+    half_life: ScheduledSize = 10_000
+    """Images after which an old weight counts half. At 0 the average is the weights themselves."""
     ramp_up: PositiveFloat | None = 0.05
     """The half-life is at most this fraction of the images seen so far; empty for no ramp."""

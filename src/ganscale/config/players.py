@@ -1,6 +1,6 @@
-"""The two players: network, optimizer, schedule."""
+"""The two players: network and optimizer."""
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -10,6 +10,7 @@ from ganscale.config.networks import (
     DiscriminatorNetwork,
     GeneratorNetwork,
 )
+from ganscale.config.schedulable import Beta, LearningRate
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
 
 
@@ -25,33 +26,12 @@ class Latent(Section):
 class Adam(Section):
     """The Adam optimizer of one player."""
 
-    lr: PositiveFloat = 2e-4
+    lr: LearningRate = 2e-4
     """Learning rate."""
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (
-        0.5,
-        0.999,
-    )
-    """Decay of the first and second moment."""
+    betas: tuple[Beta, Beta] = (0.5, 0.999)
+    """Decay of the first and of the second moment."""
     eps: PositiveFloat = 1e-8
     """Added to the root of the second moment."""
-
-
-class Schedule(Section):
-    """A schedule of `torch.optim.lr_scheduler`, stepped once a step; several multiply."""
-
-    name: Literal[
-        "ConstantLR",
-        "CosineAnnealingLR",
-        "CosineAnnealingWarmRestarts",
-        "ExponentialLR",
-        "LinearLR",
-        "MultiStepLR",
-        "PolynomialLR",
-        "StepLR",
-    ]
-    """Its class there."""
-    options: dict[str, Any] = Field(default={})
-    """Its keyword arguments, as for an optimizer of learning rate 1: `{T_max: 100000}`."""
 
 
 class Generator(Section):
@@ -60,8 +40,6 @@ class Generator(Section):
     network: GeneratorNetwork = Field(default_factory=GENERATOR.section)
     """What turns a latent vector into an image."""
     optimizer: Adam = Adam()
-    schedules: tuple[Schedule, ...] = ()
-    """Factors of the learning rate over the run's steps."""
     clip_norm: PositiveFloat | None = None
     """Largest L2 norm of the gradient; empty for no clipping."""
 
@@ -72,8 +50,6 @@ class DiscriminatorPlayer(Section):
     network: DiscriminatorNetwork = Field(default_factory=DISCRIMINATOR.section)
     """What turns an image into a logit."""
     optimizer: Adam = Adam()
-    schedules: tuple[Schedule, ...] = ()
-    """Factors of the learning rate over the run's steps."""
     clip_norm: PositiveFloat | None = None
     """Largest L2 norm of the gradient; empty for no clipping."""
     steps: PositiveInt = 1

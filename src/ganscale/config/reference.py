@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from ganscale.config.keys import EMPTY, ITEM, REQUIRED, Section, sections
+from ganscale.config.keys import EMPTY, ITEM, REQUIRED, SCHEDULE, Section, sections
 
 INTRODUCTION = """\
 # Every key of an experiment
@@ -42,7 +42,8 @@ def _table(section: Section, every: Sequence[Section]) -> str:
             for s in every
             if inner in s.places or f"{inner}.{ITEM}" in s.places
         ]
-        takes = ": ".join(filter(None, (key.takes, ", ".join(links))))
+        kind = key.takes.replace(SCHEDULE, f"[{SCHEDULE}](schedules.md)")
+        takes = ": ".join(filter(None, (kind, ", ".join(links))))
         default = key.default if key.default in ("", EMPTY, REQUIRED) else f"`{key.default}`"
         cells = (f"`{key.name}`", takes, default, key.meaning)
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")

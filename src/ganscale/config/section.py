@@ -13,7 +13,10 @@ def _fits(number: int) -> int:
 
 PositiveInt = Annotated[int, Field(gt=0), AfterValidator(_fits)]
 NonNegativeInt = Annotated[int, Field(ge=0), AfterValidator(_fits)]
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+UnitBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):

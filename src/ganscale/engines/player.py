@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ganscale.config import Adam, DiscriminatorPlayer, Generator, Train
+from ganscale.config.schedules import first_value
 from ganscale.engines import distributed
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -48,7 +49,6 @@ class Player:
         self._plain_forward = self.module.forward  # before it is wrapped in autocast
         self.module.forward = in_lower_precision(self.module.forward, self.device, train.precision)
         self._prepare(make_adam(self.module, options.optimizer), train)
-        self._base_rates = [group["lr"] for group in self.optimizer.param_groups]
 
     @property
     def replicated(self) -> bool:
@@ -140,10 +140,10 @@ class Player:
         scaler = self._scaler()
         return None if scaler is None else float(scaler.get_scale())
 
-    def scale_rate(self, factor: float) -> None:
-        """Set the learning rate to `factor` times the one that the optimizer was built with."""
-        for group, base in zip(self.optimizer.param_groups, self._base_rates, strict=True):
-            group["lr"] = base * factor
+    def set_rates(self, learning_rate: float, betas: tuple[float, float]) -> None:
+        """Set what Adam multiplies its step by, and how slowly its two moments forget."""
+        for group in self.optimizer.param_groups:
+            group["lr"], group["betas"] = learning_rate, betas
 
     @property
     def rate(self) -> float:
@@ -218,9 +218,14 @@ class Player:
 
 
 def make_adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
-    """Return Adam over all weights of a network."""
+    """Return Adam over all weights of a network, at the first value of each schedule."""
+    first, second = (first_value(beta) for beta in options.betas)
     return torch.optim.Adam(
-        network.parameters(), lr=options.lr, betas=options.betas, eps=options.eps, fused=True
+        network.parameters(),
+        lr=first_value(options.lr),
+        betas=(first, second),
+        eps=options.eps,
+        fused=True,
     )
 
 

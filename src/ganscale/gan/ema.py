@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ganscale.config import EMA
+from ganscale.config import EMA, Pace
+from ganscale.gan.schedules import value_at
 
 
 class MovingAverage:
@@ -15,20 +16,25 @@ class MovingAverage:
     forgotten (StyleGAN2-ADA's rule). `average` begins with the weights of `followed`.
     """
 
-    def __init__(self, average: nn.Module, followed: nn.Module, ema: EMA, batch_size: int):
+    def __init__(self, average: nn.Module, followed: nn.Module, ema: EMA, pace: Pace):
         self.network = average.requires_grad_(False).eval()
         self._followed = followed
         self._ema = ema
-        self._batch_size = batch_size
+        self._pace = pace
         self._ours = [p.detach() for p in average.parameters()]
         self._snapshot_is_current = False
 
     def decay(self, images_seen: int) -> float:
-        """The weight of the old average in the update that follows `images_seen` images."""
-        half_life = self._ema.half_life
+        """Return the weight of the old average in the update that ends at `images_seen` images.
+
+        2^(-batch size / half-life), and 0 for a half-life of 0. A scheduled half-life has the value
+        of the step that these images belong to, whose position is that of its first image.
+        """
+        batch_size = self._pace.batch_size
+        half_life = value_at(self._ema.half_life, images_seen / batch_size - 1, self._pace)
         if self._ema.ramp_up is not None:
             half_life = min(half_life, images_seen * self._ema.ramp_up)
-        return float(0.5 ** (self._batch_size / half_life))
+        return float(0.5 ** (batch_size / half_life)) if half_life > 0 else 0.0
 
     @torch.no_grad()
     def update(self, images_seen: int) -> None:

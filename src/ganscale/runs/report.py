@@ -35,7 +35,10 @@ CHARTS: dict[str, tuple[str, ...]] = {
     "Diversity: 1 is that of the real images": ("diversity", "class_entropy"),
     "Learning rates": ("learning_rate/generator", "learning_rate/discriminator"),
     "Factors of the balance on the learning rates": ("balance/generator", "balance/discriminator"),
+    "Betas": tuple(f"beta{i}/{name}" for name in ("generator", "discriminator") for i in (1, 2)),
+    "Half-life of the average, images": ("ema/half_life",),
     "Probability of augmentation": ("augment/probability",),
+    "Standard deviation of instance noise": ("augment/noise_std",),
     "Gradient norms": ("gradient_norm/discriminator", "gradient_norm/generator"),
     "Images per second": ("images/s",),
 }
@@ -44,8 +47,12 @@ CHARTS: dict[str, tuple[str, ...]] = {
 def write_report(run: Path, experiment: Experiment, environment: dict[str, str]) -> Path:
     """Write the report of a run from the files in its folder; return its path."""
     metrics = read_metrics(run)
-    penalties = tuple(f"penalty/{p.name}" for p in experiment.objective.penalties)
-    drawn = {**CHARTS, "Penalties before their weight": penalties}
+    penalties = [penalty.name for penalty in experiment.objective.penalties]
+    drawn = {
+        **CHARTS,
+        "Penalties before their weight": tuple(f"penalty/{name}" for name in penalties),
+        "Weights of penalties": tuple(f"penalty_weight/{name}" for name in penalties),
+    }
     charts = [_chart(title, keys, metrics) for title, keys in drawn.items()]
     pictures = _sample_pictures(run)
     stride = -(-len(pictures) // MAX_PICTURES) if pictures else 1

@@ -113,15 +113,14 @@ class RunFolder:
 
     def _compare(self, there: Experiment, now: Experiment) -> None:
         """Raise `GanscaleError` for a different experiment; log changes of its schedules."""
-        changed = experiment_file.differences(there, now)
-        decisive = [change for change in changed if change[0] not in Experiment.SCHEDULES]
+        decisive = experiment_file.differences(there, now)
         if decisive:
             lines = "\n".join(f"  {k}: {old!r} there, {new!r} now" for k, old, new in decisive)
             raise GanscaleError(
                 f"{self.path} holds a run of another experiment:\n{lines}\n"
                 "Choose another name (name=…), go back to the values there, or remove the folder."
             )
-        for key, old, new in changed:
+        for key, old, new in experiment_file.schedule_changes(there, now):
             log.info("%s has changed: %s until now, %s from this step on", key, old, new)
 
     def _take_lock(self) -> None:

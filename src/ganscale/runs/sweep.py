@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ganscale.config import Experiment
 from ganscale.config import load as experiment_file
+from ganscale.config.inline import inline_yaml
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.runs import checkpoint
@@ -55,7 +56,7 @@ class Sweep(BaseModel):
                 every_rank=True,
             )
         values = combinations[number].items()
-        chosen = [f"{key}={experiment_file.inline_yaml(value)}" for key, value in values]
+        chosen = [f"{key}={inline_yaml(value)}" for key, value in values]
         return [f"name={self.name}-{number:03d}", *more, *chosen]
 
     def run(self, number: int, more: list[str]) -> Experiment:

@@ -1,6 +1,7 @@
 """What the discriminator sees of an image: how strongly it is augmented, and how noisy it is.
 
-Draws are functions of (seed, purpose, step); the only state is the probability that ADA steers.
+Draws, and the numbers of schedules, are functions of the step; the only state is the probability
+that ADA steers.
 """
 
 from functools import partial
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Experiment
+from ganscale.config.schedules import first_value
 from ganscale.engines import distributed
 from ganscale.gan.augment import TRANSFORMS, augment
+from ganscale.gan.schedules import value_at
 
 
 class Augmentation:
@@ -24,8 +27,9 @@ class Augmentation:
         self._seed = experiment.seed
         self._batch_size = experiment.train.batch_size
         self._device = device
-        self.probability = self._options.probability
-        self._noise_std = 0.0
+        self._pace = experiment.pace
+        self.probability = first_value(self._options.probability)
+        self._noise_std = first_value(self._options.noise_std)
         self._signs: list[Tensor] = []
 
     @property
@@ -34,10 +38,10 @@ class Augmentation:
         return self._options.adaptive is not None
 
     def begin(self, step: int) -> None:
-        """Set the instance noise of a step of the game, which may have several updates."""
-        noise = self._options.noise
-        if noise is not None:
-            self._noise_std = noise.std * max(0.0, 1 - step / noise.steps)
+        """Set the numbers of a step of the game, which may have several updates."""
+        self._noise_std = value_at(self._options.noise_std, step, self._pace)
+        if not self.is_adaptive:
+            self.probability = value_at(self._options.probability, step, self._pace)
 
     def __call__(self, images: Tensor, purpose: str, update: int, rows: range) -> Tensor:
         """Return images (N, C, H, W) of these rows of the global batch, differentiably changed.
@@ -78,10 +82,14 @@ class Augmentation:
 
     def state(self) -> dict[str, Any]:
         """Return what a later step depends on; every rank calls it."""
+        if not self.is_adaptive:
+            return {}
         signs = self._signs_of_all_ranks().tolist() if self._signs else []
         return {"probability": self.probability, "signs": signs}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Load what `state` returned."""
+        """Load what `state` returned; without ADA there is nothing to load."""
+        if not self.is_adaptive:
+            return
         self.probability = state["probability"]
         self._signs = [torch.tensor(s, device=self._device) for s in state["signs"]]

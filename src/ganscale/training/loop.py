@@ -20,6 +20,7 @@ from ganscale.training.balance import HeldOut
 from ganscale.training.divergence import Divergence, refuse_differing_ranks
 from ganscale.training.model import GANModel
 from ganscale.training.preemption import StopRequest
+from ganscale.training.rates import scheduled_values
 from ganscale.training.recorder import Recorder
 from ganscale.training.statistics import Statistics
 from ganscale.training.update import GANStep
@@ -81,9 +82,8 @@ class Loop:
                 self._timer.lap("data")
                 measured = self._is_due(experiment.monitoring.log_every, self.step + 1)
                 self._seed_networks()
-                self._model.rates.apply()
+                self._model.rates.apply(self.step)
                 statistics = self._gan_step(self.step, batches, measured)
-                self._model.rates.advance()
                 self._penalties.take(statistics, "penalty/")
                 self.step += 1
                 if measured:
@@ -211,6 +211,7 @@ class Loop:
             numbers["augment/probability"] = self._model.augmentation.probability
         for name, rate in self._model.rates.rates().items():
             numbers[f"learning_rate/{name}"] = rate
+        numbers |= scheduled_values(self._experiment, self.step - 1)
         numbers |= self._speed()
         if self.recorder is not None:
             # JSON has no word for infinity.

@@ -39,7 +39,7 @@ class GANModel:
             first_generator(experiment).to(self.device),
             self.generator.module,
             experiment.ema,
-            experiment.train.batch_size,
+            experiment.pace,
         )
         self.augmentation = Augmentation(experiment, self.device)
         self.rates = LearningRates(experiment, self.generator, self.discriminator)
@@ -81,4 +81,4 @@ class GANModel:
             player.load_training_state(training[part])
         self.average.network.load_state_dict(checkpoint.read_weights(path, "ema"))
         self.augmentation.load_state(training["augmentation"])
-        self.rates.load_state(training["rates"], checkpoint.read_state(path).step)
+        self.rates.load_state(training["rates"])

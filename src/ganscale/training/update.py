@@ -21,6 +21,7 @@ from ganscale.gan import game
 from ganscale.gan.game import Measured, Objective, Samples, WeightedPenalty
 from ganscale.gan.losses import build_loss
 from ganscale.gan.penalties import build_penalty
+from ganscale.gan.schedules import value_at
 from ganscale.training.model import GANModel
 from ganscale.training.statistics import Statistics
 
@@ -140,8 +141,11 @@ class GANStep:
         A penalty that is not due is not computed to be logged: one more forward would move the
         vectors of spectral norm and the draws of dropout.
         """
+        step, pace = update // self._experiment.discriminator.steps, self._experiment.pace
         due = [
-            WeightedPenalty(options.name, penalty, options.weight * options.every)
+            WeightedPenalty(
+                options.name, penalty, value_at(options.weight, step, pace) * options.every
+            )
             for options, penalty in self._penalties
             if update % options.every == 0
         ]
