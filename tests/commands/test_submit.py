@@ -142,7 +142,7 @@ def test_the_folder_of_another_run_is_refused(
 
 def test_a_set_that_only_the_nodes_see_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*LINE, "data.path=/scratch/mnist", "--dry-run"]) == 0
-    assert "warning: /scratch/mnist is not there on this machine" in capsys.readouterr().err
+    assert "warning: /scratch/mnist does not exist on this machine" in capsys.readouterr().err
 
 
 def test_what_cannot_be_submitted_says_why(

@@ -1,6 +1,6 @@
-"""The arguments that several commands share, and the kinds that all are made of.
+"""Arguments that several commands share, and the types of all arguments.
 
-`argparse` turns what a kind raises into one message.
+`argparse` turns the error that a type raises into one message.
 """
 
 from argparse import ArgumentParser, ArgumentTypeError
@@ -53,14 +53,14 @@ def add_checkpoint(parser: ArgumentParser) -> None:
 
 
 def add_trust_code(parser: ArgumentParser) -> None:
-    """Declare the option that lets a stranger's run bring its own networks."""
+    """Declare the option that allows a stranger's run to run its own code."""
     parser.add_argument(
         "--trust-code",
         action="store_true",
-        help="run the code of the run's networks, though it is not a run of your own",
+        help="run the code that the run names, although you did not train it here",
     )
 
 
 def add_overrides(parser: ArgumentParser, meaning: str | None = None) -> None:
-    """Declare the `key=value` arguments that are put over an experiment."""
+    """Declare the `key=value` arguments that override an experiment's values."""
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=meaning)

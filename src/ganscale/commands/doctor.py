@@ -1,4 +1,4 @@
-"""Say what this machine has, what would not work, and how to mend it."""
+"""Check this machine: what it has, what would not work, and how to fix it."""
 
 import argparse
 import shutil
@@ -7,19 +7,19 @@ COLOURS = {"ok": "green", "note": "yellow", "FAULT": "red"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command takes none."""
+    """Declare no arguments."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the findings; returns 1 where training would not work."""
+    """Print the findings; return 1 if training would not work."""
     from rich.console import Console
     from rich.table import Table
 
     from ganscale.monitoring.diagnosis import findings
 
     table, works = Table(show_header=False, box=None), True
-    for name, (level, found, mend) in findings().items():
+    for name, (level, found, fix) in findings().items():
         works &= level != "FAULT"
-        table.add_row(f"[{COLOURS[level]}]{level}", name, found + (f"\n→ {mend}" if mend else ""))
+        table.add_row(f"[{COLOURS[level]}]{level}", name, found + (f"\n→ {fix}" if fix else ""))
     Console(width=max(100, shutil.get_terminal_size().columns)).print(table)
     return int(not works)

@@ -1,6 +1,6 @@
-"""Hand a training job to Slurm; it resumes by itself until its steps are done.
+"""Submit a training job to Slurm; it resumes by itself until its steps are done.
 
-What is known to end the job as soon as it starts is refused before it is submitted.
+Mistakes that would end the job as soon as it starts are reported before it is submitted.
 """
 
 import argparse
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 SCRIPT = Path("slurm") / "train.sbatch"
 MEMORY_PER_GPU = "16G"
-CPUS_BESIDE_WORKERS = 2  # a rank's own, and one for what it writes and fetches meanwhile
+CPUS_BESIDE_WORKERS = 2  # one for the rank itself, and one for its writing and downloading threads
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the experiment, and what the job asks of the cluster."""
+    """Declare the experiment, and the resources that the job requests."""
     parser.add_argument("experiment", type=path, help="experiment file")
     add_overrides(parser)
     parser.add_argument("--nodes", type=positive, default=1)
     parser.add_argument(
-        "--gpus-per-node", type=positive, help="none: one process a node, on its CPU"
+        "--gpus-per-node", type=positive, help="default: one process per node, on its CPU"
     )
     parser.add_argument("--cpus-per-gpu", type=positive, help="default: 2 more than data.workers")
     parser.add_argument("--mem-per-gpu", help="host memory, as sbatch takes it (16G)")
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
     experiment = load(options.experiment, options.overrides)
     if not SCRIPT.is_file():
         raise GanscaleError(f"{Path.cwd()} has no {SCRIPT}; run this in the clone's folder")
-    _refuse_what_ends_in_the_queue(options, experiment)
+    _refuse_doomed_job(options, experiment)
     line = command(options, experiment)
     print(f"# GANSCALE_ENGINE={options.engine} {shlex.join(line)}")
     print(f"# {_world(options, experiment)}")
@@ -67,12 +67,12 @@ def run(options: argparse.Namespace) -> None:
     print(f"job {job}")
     print(f"watch it:  tail -F slurm-{experiment.name}-{job}.log    squeue --job {job}")
     print(
-        f"its run:   {experiment.folder}    (ganscale stop {experiment.folder} saves and ends it)"
+        f"its run:   {experiment.folder}    (ganscale stop {experiment.folder} saves and stops it)"
     )
 
 
 def command(options: argparse.Namespace, experiment: "Experiment") -> list[str]:
-    """The line that submits."""
+    """Return the sbatch command that submits the job."""
     asked = {
         "job-name": experiment.name,
         "nodes": options.nodes,
@@ -85,19 +85,19 @@ def command(options: argparse.Namespace, experiment: "Experiment") -> list[str]:
         "qos": options.qos,
     }
     if options.gpus_per_node:
-        # Slurm's own defaults are one CPU a node, for all ranks together, and often no memory.
+        # Slurm's defaults are one CPU per node for all ranks together, and often too little memory.
         if not _asks(options, "--cpus-per-gpu", "--cpus-per-task", "-c"):
             asked["cpus-per-gpu"] = CPUS_BESIDE_WORKERS + experiment.data.workers
         if not _asks(options, "--mem-per-gpu", "--mem", "--mem-per-cpu"):
             asked["mem-per-gpu"] = MEMORY_PER_GPU
     given = [f"--{key}={value}" for key, value in asked.items() if value is not None]
-    # The batch script must see paths as they are here: it starts in this folder.
+    # Relative paths stay valid, because the batch script starts in this folder.
     arguments = [str(SCRIPT), str(options.experiment), *options.overrides]
     return ["sbatch", "--parsable", *given, *options.sbatch, *arguments]
 
 
 def _asks(options: argparse.Namespace, own: str, *others: str) -> bool:
-    """Whether the user has asked for it, by our option or by one of Slurm's."""
+    """Return whether the user has set it, with our option or with one of Slurm's."""
     if getattr(options, own.removeprefix("--").replace("-", "_")) is not None:
         return True
     given = [option.partition("=")[0] for option in options.sbatch]
@@ -105,20 +105,20 @@ def _asks(options: argparse.Namespace, own: str, *others: str) -> bool:
 
 
 def _processes(options: argparse.Namespace) -> int:
-    """The world size: a process a GPU, without GPUs a process a node."""
+    """Return the world size: one process per GPU or, without GPUs, one per node."""
     return int(options.nodes * (options.gpus_per_node or 1))
 
 
 def _world(options: argparse.Namespace, experiment: "Experiment") -> str:
-    """How many processes the job has, and what each of them does of a batch."""
+    """Describe how many processes the job has, and each one's share of a batch."""
     processes, batch = _processes(options), experiment.train.batch_size
     nodes = f"{options.nodes} node{'s' if options.nodes > 1 else ''}"
     gpus = f" × {options.gpus_per_node} GPUs" if options.gpus_per_node else ", no GPUs"
     return f"world size {processes}: {nodes}{gpus}; {batch // processes} of {batch} images each"
 
 
-def _refuse_what_ends_in_the_queue(options: argparse.Namespace, experiment: "Experiment") -> None:
-    """Raise `GanscaleError` for what would end the job as soon as it has started."""
+def _refuse_doomed_job(options: argparse.Namespace, experiment: "Experiment") -> None:
+    """Raise `GanscaleError` for a mistake that would end the job as soon as it has started."""
     from ganscale.engines.distributed import Ranks
     from ganscale.engines.rules import refuse_unfit_engine
     from ganscale.runs.run_folder import RunFolder
@@ -151,8 +151,8 @@ def _check_set(data: "Data") -> None:
     missing = [path for path in paths if not Path(path).exists()]
     if missing:
         print(
-            f"ganscale: warning: {missing[0]} is not there on this machine; the job looks for it "
-            "on its nodes",
+            f"ganscale: warning: {missing[0]} does not exist on this machine; the job's nodes must "
+            "have it",
             file=sys.stderr,
         )
         return

@@ -1,4 +1,4 @@
-"""Train an experiment, resuming where its run folder left off."""
+"""Train an experiment; if its run folder has a checkpoint, resume from it."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the experiment and what it changes."""
+    """Declare the experiment and its overrides."""
     parser.add_argument("experiment", type=path, help="experiment file")
     add_overrides(parser, "e.g. train.steps=2000")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Train, or say that there is nothing left to do; returns the exit code."""
+    """Train, or print that the run is finished; return the exit code."""
     from ganscale.config.load import load
     from ganscale.monitoring.wandb_trial import name_after_trial
 
@@ -32,9 +32,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def train_unless_finished(experiment: "Experiment", launcher: Launcher) -> int:
-    """Train, or say at once that it is done: what trains takes many seconds to import.
+    """Train, or print that the run is finished without the slow imports that training needs.
 
-    Several processes have to agree on it first, which they do once they have met.
+    Several processes would first have to agree on that; they do so after they have connected.
     """
     from ganscale.runs.run_folder import RunFolder
 
