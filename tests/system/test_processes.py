@@ -153,5 +153,5 @@ def test_two_machines_find_each_other(digits: Path, tmp_path: Path, kind: str) -
     assert [machine.returncode for machine in machines] == [0, 0], logs
     assert "4 processes on cpu" in logs[0]
     assert "resident reader" in logs[0]
-    assert "shared by 2 processes of a node" in logs[0]
+    assert "shared by 2 processes per node" in logs[0]
     assert "step 10 of 10" in logs[0]
