@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ganscale.config import Experiment
-from ganscale.config.load import differences, load
+from ganscale.config.load import differences, load, schedule_changes
 from ganscale.evaluation.scores import read_evaluations
 from ganscale.monitoring.trackers import read_metrics
 from ganscale.runs.run_folder import RunFolder
@@ -49,18 +49,28 @@ def training_minutes(run: Path, until: int) -> float:
     return seconds / 60
 
 
-def changed(experiment: Experiment) -> str:
-    """What a run has that the shipped file of its name does not."""
+def refuse_unshipped(run: Path, experiment: Experiment) -> None:
+    """Stop where a row could not be repeated with a file of configs/."""
     path = ROOT / "configs" / f"{experiment.name}.yaml"
     if not path.is_file():
-        return "no file of that name in configs/"
-    pairs = [f"`{key}={value}`" for key, _, value in differences(load(path), experiment)]
-    return ", ".join(pairs) or "as shipped"
+        raise SystemExit(f"{run}: configs/ has no file of the name {experiment.name}")
+    shipped = load(path)
+    keys = [
+        key
+        for key, *_ in (*differences(shipped, experiment), *schedule_changes(shipped, experiment))
+    ]
+    if shipped.train.steps != experiment.train.steps:
+        keys.append("train.steps")
+    if keys:
+        raise SystemExit(
+            f"{run} differs from {path.name} in {', '.join(keys)}: give it a file of its own"
+        )
 
 
-def row(run: Path, out: Path) -> tuple[str, str]:
-    """The table's line of a run, and what was changed in it; copies its grid."""
+def row(run: Path, out: Path) -> str:
+    """Return the table's line of a run; copies its grid."""
     experiment = RunFolder(run).experiment()
+    refuse_unshipped(run, experiment)
     best: dict[str, Any] = read_evaluations(run)[-1]
     values, shares = best["values"], best["class_shares"]
     uniform = 1 / len(shares) if shares else 0.0
@@ -83,7 +93,7 @@ def row(run: Path, out: Path) -> tuple[str, str]:
         f"{best['perfect_fid']:.2f}" if "perfect_fid" in best else "",
         f"{best['samples']:,} / {best['real_samples']:,} {best['real_set']}",
     ]
-    return "| " + " | ".join(cells) + " |", f"- `{run.name}`: {changed(experiment)}"
+    return "| " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -96,11 +106,7 @@ def main() -> None:
     table = [
         "| " + " | ".join(HEADS) + " |",
         "|" + "---|" * len(HEADS),
-        *(line for line, _ in rows),
-        "",
-        "What differs from the shipped file of that name:",
-        "",
-        *(text for _, text in rows),
+        *rows,
     ]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     after = rest.partition(END)[2]

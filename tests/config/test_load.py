@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,15 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 def test_each_shipped_file_is_valid_and_completes_in_editors(path: Path) -> None:
     assert load(path).name == path.stem
     assert path.read_text().startswith("# yaml-language-server: $schema=schema.json\n")
+
+
+def test_each_row_of_the_results_is_a_shipped_file_with_samples() -> None:
+    page = CONFIGS.parent / "docs" / "results.md"
+    rows = re.findall(r"^\| \[(\w+)\]\((results/\w+\.png)\) \|", page.read_text(), re.MULTILINE)
+    assert len(rows) == 7
+    for name, samples in rows:
+        assert (CONFIGS / f"{name}.yaml").is_file(), name
+        assert (page.parent / samples).is_file(), samples
 
 
 def test_the_shipped_schema_is_the_current_one() -> None:

@@ -2,15 +2,18 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
 from ganscale.config import Pace, Schedule
+from ganscale.config.load import load
 from ganscale.config.schedulable import read_schedule
 from ganscale.config.schedules import Ramp
 from ganscale.gan.schedules import SHAPES, value_at
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 PACE = Pace(batch_size=8, steps=200)
 
 
@@ -121,6 +124,25 @@ def test_all_that_is_continuous_has_no_jump() -> None:
     values = at(pieces, *(step / 10 for step in range(2200)))
     assert max(abs(b - a) for a, b in pairwise(values)) < 0.006
     assert values[-1] == 0.2
+
+
+def test_the_r3gan_preset_has_the_values_of_its_authors_at_every_image() -> None:
+    """Their rule: base + (1 - (1 + cos(π n / 20M)) / 2) · (final - base) after n images."""
+    experiment = load(CONFIGS / "cifar10_r3gan.yaml")
+    numbers = {
+        "lr": (experiment.generator.optimizer.lr, 2e-4, 5e-5),
+        "beta2": (experiment.discriminator.optimizer.betas[1], 0.9, 0.99),
+        "gamma": (experiment.objective.penalties[1].weight, 0.05, 0.005),
+        "half-life": (experiment.ema.half_life, 0, 5e6),
+        "probability": (experiment.augment.probability, 0, 0.55),
+    }
+    assert experiment.train.batch_size == 512
+    for step in (0, 1, 1000, 19_531, 39_062, 39_063, 199_999):
+        decay = 0.5 * (1 + math.cos(math.pi * min(512 * step, 2e7) / 2e7))
+        for name, (number, base, final) in numbers.items():
+            expected = base + (1 - decay) * (final - base)
+            ours = value_at(number, step, experiment.pace)
+            assert ours == pytest.approx(expected, rel=1e-6, abs=1e-15), (name, step)
 
 
 @pytest.mark.parametrize(
