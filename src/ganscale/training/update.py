@@ -128,7 +128,7 @@ class GANStep:
     def _generator_loss(self, micro_batch: MicroBatch) -> tuple[Tensor, Measured]:
         model, (update, rows, samples, _) = self._model, micro_batch
         return game.generator_loss(
-            self._objective(update),
+            Objective(self._loss),
             model.generator,
             model.discriminator.module,
             partial(model.augmentation, update=update, rows=rows),
@@ -136,7 +136,7 @@ class GANStep:
         )
 
     def _objective(self, update: int) -> Objective:
-        """Return what is minimised in this update of the discriminator: with the penalties due.
+        """Return what is minimised in this update of the discriminator, with the penalties due.
 
         A penalty that is not due is not computed to be logged: one more forward would move the
         vectors of spectral norm and the draws of dropout.
