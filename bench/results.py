@@ -15,7 +15,7 @@ from typing import Any
 from ganscale.config import Experiment
 from ganscale.config.load import differences, load, schedule_changes
 from ganscale.evaluation.scores import read_evaluations
-from ganscale.monitoring.trackers import read_metrics
+from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.runs.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +42,7 @@ GRID = Path("gallery") / "samples.png"
 def training_minutes(run: Path, until: int) -> float:
     """Time spent in steps up to that one."""
     seconds, images = 0.0, 0
-    for line in read_metrics(run):
+    for line in read_metrics(RunFolder(run).metrics):
         if "images/s" in line and line["step"] <= until:
             seconds += (line["images"] - images) / line["images/s"]
             images = line["images"]
@@ -71,7 +71,7 @@ def row(run: Path, out: Path) -> str:
     """Return the table's line of a run; copies its grid."""
     experiment = RunFolder(run).experiment()
     refuse_unshipped(run, experiment)
-    best: dict[str, Any] = read_evaluations(run)[-1]
+    best: dict[str, Any] = read_evaluations(RunFolder(run).evaluations)[-1]
     values, shares = best["values"], best["class_shares"]
     uniform = 1 / len(shares) if shares else 0.0
     spread = f"{min(shares) / uniform:.2f} … {max(shares) / uniform:.2f}" if shares else ""

@@ -71,14 +71,14 @@ def test_a_cut_line_costs_itself_only(run: Path) -> None:
     with path.open("ab") as file:
         file.write(b'{"step": 2, "val')  # the process was killed here
     append_line(path, '{"step": 3}')
-    assert read_json_lines(run, path.name) == [{"step": 1}, {"step": 3}]
+    assert read_json_lines(path) == [{"step": 1}, {"step": 3}]
     deep, long = "[" * 100_000, '{"step": ' + "1" * 5000 + "}"
     for junk in ("", "3", "null", "[]", "\0", "NaN", deep, long):
         append_line(path, junk)
     with path.open("ab") as file:
         file.write(b"\xff\xfe\n")
-    assert read_json_lines(run, path.name) == [{"step": 1}, {"step": 3}]
-    assert read_json_lines(run, "absent.jsonl") == []
+    assert read_json_lines(path) == [{"step": 1}, {"step": 3}]
+    assert read_json_lines(run / "absent.jsonl") == []
 
 
 def test_appending_follows_no_link(run: Path, secret: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = (
-    ("errors", "files", "registry", "terminal", "system_errors"),
+    ("errors", "files", "validation", "registry", "terminal", "system_errors"),
     ("config",),
     ("randomness",),
     ("gan", "networks"),

@@ -115,13 +115,13 @@ def read_inside(folder: Path, *names: str) -> bytes:
     return content
 
 
-def read_json_lines(folder: Path, name: str) -> list[dict[str, Any]]:
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """Return the objects in a JSON Lines file, oldest first; an empty list if there is no file.
 
     Lines that are not JSON objects, such as one that a crash cut off, are left out.
     """
     objects = []
-    with suppress(FileNotFoundError), open_inside(folder, name) as file:
+    with suppress(FileNotFoundError), open_inside(path.parent, path.name) as file:
         while line := file.readline(MAX_LINE_BYTES):
             try:
                 value = json.loads(line)

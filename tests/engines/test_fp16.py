@@ -10,7 +10,7 @@ from ganscale.config import Experiment
 from ganscale.engines.launcher import Launcher
 from ganscale.engines.player import Player
 from ganscale.errors import GanscaleError
-from ganscale.monitoring.trackers import read_metrics
+from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.divergence import Divergence
 from ganscale.training.trainer import Trainer, train
@@ -85,7 +85,7 @@ def test_an_overflow_in_a_logged_step_does_not_end_the_run(
 
     monkeypatch.setattr(Trainer, "__init__", overflowing)
     assert train(experiment) == 0
-    lines = read_metrics(RunFolder.of(experiment).path)
+    lines = read_metrics(RunFolder.of(experiment).metrics)
     assert [line["step"] for line in lines] == list(range(1, 41))
     succeeded = ["gradient_norm/generator" in line for line in lines]
     first = succeeded.index(True)

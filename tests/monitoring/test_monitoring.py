@@ -13,52 +13,56 @@ import pytest
 from accelerate import PartialState
 from PIL import Image
 
-from ganscale.evaluation.scores import EVALUATIONS
+from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.monitoring.pictures import grid, save_grid
-from ganscale.monitoring.trackers import JsonLinesTracker, Trackers, read_metrics
+from ganscale.monitoring.trackers import JsonLinesTracker, Trackers
 from ganscale.runs.report import write_report
+from ganscale.runs.run_folder import RunFolder
 from tests.conftest import tiny
+
+METRICS = "metrics.jsonl"
 
 
 def test_steps_after_the_checkpoint_are_logged_once(tmp_path: Path) -> None:
-    first = JsonLinesTracker(tmp_path, 0)
+    first = JsonLinesTracker(tmp_path / METRICS, 0)
     for step in (1, 2, 3, 4):
         first.log({"loss": step}, step=step)
     first.finish()
-    with (tmp_path / "metrics.jsonl").open("a") as file:
+    with (tmp_path / METRICS).open("a") as file:
         file.write('{"step": 5, "lo')  # killed while writing
-    second = JsonLinesTracker(tmp_path, 2)
+    second = JsonLinesTracker(tmp_path / METRICS, 2)
     assert second.logged_step == 4
     second.log({"loss": 30}, step=3)
     second.finish()
-    assert [(m["step"], m["loss"]) for m in read_metrics(tmp_path)] == [(1, 1), (2, 2), (3, 30)]
+    read = [(m["step"], m["loss"]) for m in read_metrics(tmp_path / METRICS)]
+    assert read == [(1, 1), (2, 2), (3, 30)]
 
 
 def test_a_history_survives_a_resume_that_cannot_write_it(tmp_path: Path) -> None:
-    first = JsonLinesTracker(tmp_path, 0)
+    first = JsonLinesTracker(tmp_path / METRICS, 0)
     for step in range(1, 201):
         first.log({"loss": step}, step=step)
     first.finish()
-    before = (tmp_path / "metrics.jsonl").read_bytes()
+    before = (tmp_path / METRICS).read_bytes()
     child = os.fork()
     if child == 0:  # dies in the middle of the file, as at a kill or on a full disk
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, len(before) // 2))
-        JsonLinesTracker(tmp_path, 200)
+        JsonLinesTracker(tmp_path / METRICS, 200)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGXFSZ
-    assert (tmp_path / "metrics.jsonl").read_bytes() == before
-    again = JsonLinesTracker(tmp_path, 100)
+    assert (tmp_path / METRICS).read_bytes() == before
+    again = JsonLinesTracker(tmp_path / METRICS, 100)
     again.log({"loss": -1}, step=101)
     again.finish()
-    assert [m["step"] for m in read_metrics(tmp_path)] == list(range(1, 102))
+    assert [m["step"] for m in read_metrics(tmp_path / METRICS)] == list(range(1, 102))
 
 
 def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Path) -> None:
     PartialState(cpu=True)  # Accelerate's trackers ask it for the rank
     experiment = tiny(digits, tmp_path, "monitoring.wandb=offline", "seed=11")
-    trackers = Trackers(experiment, tmp_path, 0, None)
+    trackers = Trackers(experiment, tmp_path, tmp_path / METRICS, 0, None)
     trackers.log(1, 8, {"loss/generator": 0.5})
     picture = save_grid(np.zeros((4, 8, 8, 1), np.uint8), tmp_path / "grid.png")
     trackers.picture(1, "samples", picture)
@@ -105,7 +109,7 @@ def test_small_images_are_enlarged_by_whole_factors(number: int, side: int, fact
 
 def test_the_report_of_a_run_with_nothing_in_it(digits: Path, tmp_path: Path) -> None:
     experiment = tiny(digits, tmp_path, "runs='a <b>'")
-    page = write_report(tmp_path, experiment, {"python": "3"}).read_text()
+    page = write_report(RunFolder(tmp_path), experiment, {"python": "3"}).read_text()
     assert "a &lt;b&gt;" in page
     assert "<svg" not in page
     assert "not evaluated" in page
@@ -124,21 +128,21 @@ def test_the_report_of_a_run_with_nothing_in_it(digits: Path, tmp_path: Path) ->
 def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(
     digits: Path, tmp_path: Path
 ) -> None:
-    lines = JsonLinesTracker(tmp_path, 0)
+    lines = JsonLinesTracker(tmp_path / METRICS, 0)
     for step in (1, 2):
         rates = {"learning_rate/generator": 1e-3 / step, "learning_rate/discriminator": 2e-3}
         lines.log({"images": 8 * step, **rates}, step=step)
     lines.finish()
     scored = {"step": 2, "images": 16, "values": {"fid": 1.0}, "features": "a classifier's"}
     against = {"samples": 10, "real_samples": 10, "real_set": "digits"}
-    (tmp_path / EVALUATIONS).write_text(json.dumps(scored | against) + "\n")
-    page = write_report(tmp_path, tiny(digits, tmp_path), {"python": "3"}).read_text()
+    RunFolder(tmp_path).evaluations.write_text(json.dumps(scored | against) + "\n")
+    page = write_report(RunFolder(tmp_path), tiny(digits, tmp_path), {"python": "3"}).read_text()
     assert "<!-- Learning rates -->" in page
     assert "<!-- learning_rate/discriminator -->" in page
     assert "The best checkpoint" in page
     # An older evaluation may lack the score that says which is best.
-    (tmp_path / EVALUATIONS).write_text(json.dumps(scored | against) + "\n")
+    RunFolder(tmp_path).evaluations.write_text(json.dumps(scored | against) + "\n")
     by_recall = tiny(digits, tmp_path, "evaluation.best=recall")
-    page = write_report(tmp_path, by_recall, {"python": "3"}).read_text()
+    page = write_report(RunFolder(tmp_path), by_recall, {"python": "3"}).read_text()
     assert "not evaluated" in page
     assert "The last checkpoint" in page

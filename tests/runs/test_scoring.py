@@ -58,7 +58,7 @@ def shown_best(experiment: Experiment, kids: dict[int, float]) -> dict[str, int]
     (of_sweep,) = (step for step, kid in kids.items() if f"{kid:.4g}" == score[1])
     report = re.search(r"<th>best KID</th><td>step (\d+):", (run / "report.html").read_text())
     assert report is not None
-    found = checkpoint.find(run / "checkpoints", "best", experiment.evaluation)
+    found = RunFolder(run).find_checkpoint("best", experiment.evaluation)
     return {
         "sweep": of_sweep,
         "report": int(report[1]),
@@ -69,7 +69,7 @@ def shown_best(experiment: Experiment, kids: dict[int, float]) -> dict[str, int]
 
 def test_all_mean_the_same_checkpoint_by_the_best(finished: Experiment) -> None:
     run, path = finished.folder, finished.folder / "evaluations.jsonl"
-    lines = read_evaluations(run)
+    lines = read_evaluations(RunFolder(run).evaluations)
     kids = {line["step"]: line["values"]["kid"] for line in lines}
     step = min(kids, key=lambda s: kids[s])
     assert set(shown_best(finished, kids).values()) == {step}
@@ -102,7 +102,7 @@ def test_an_evaluation_by_hand_is_in_the_report_the_gallery_and_wandb(
     for name in ("gallery/neighbours.png", "report.html"):
         (run / name).unlink()
     earlier = set(run.glob("wandb/offline-run-*/*.wandb"))
-    in_training = read_evaluations(run)[-1]
+    in_training = read_evaluations(RunFolder(run).evaluations)[-1]
     path, scores = evaluate(run, "latest", {})
     assert path.name == "step-00000006"
     # Training has scored the moving average that the checkpoint keeps.
@@ -131,11 +131,11 @@ def test_an_evaluation_by_hand_can_make_another_checkpoint_the_best(
     experiment = tiny(digits, tmp_path, "train.steps=6", "checkpoint.every=3")
     train(experiment)
     run = experiment.folder
-    assert checkpoint.best(run / "checkpoints", experiment.evaluation) is None
+    assert RunFolder(run).best_checkpoint(experiment.evaluation) is None
     evaluate(run, "latest", {"samples": 60})
     assert Sampler(run, "best").checkpoint.name == "step-00000006"
     evaluate(run, "3", {"samples": 60})
-    values = {e["step"]: e["values"]["fid"] for e in read_evaluations(run)}
+    values = {e["step"]: e["values"]["fid"] for e in read_evaluations(RunFolder(run).evaluations)}
     better = min(values, key=lambda s: values[s])
     assert Sampler(run, "best").checkpoint.name == f"step-{better:08d}"
 
@@ -145,11 +145,11 @@ def test_evaluations_of_steps_that_are_run_again_are_dropped(digits: Path, tmp_p
     train(tiny(digits, tmp_path, *overrides, "train.steps=4"))
     longer = tiny(digits, tmp_path, *overrides, "train.steps=6")
     run = longer.folder
-    line = read_evaluations(run)[-1]
+    line = read_evaluations(RunFolder(run).evaluations)[-1]
     with (run / "evaluations.jsonl").open("a") as file:  # of a run that was here before
         file.write(json.dumps({**line, "step": 6}) + "\n")
     train(longer)
-    evaluations = read_evaluations(run)
+    evaluations = read_evaluations(RunFolder(run).evaluations)
     assert [e["step"] for e in evaluations] == [2, 4, 6]
     assert evaluations[2]["values"] != line["values"]
 

@@ -50,7 +50,9 @@ def test_a_grid_file_with_a_mistake_is_named(tmp_path: Path) -> None:
         GanscaleError, match=r"grid\.yaml: .*a grid file has the keys experiment, name and"
     ):
         Sweep.load(path)
+    with pytest.raises(GanscaleError, match=r"gone\.yaml: no such grid file"):
+        Sweep.load(tmp_path / "gone.yaml")
     for value in ("2020-13-45", "1" * 5000, "!!bool x", "!!int ''", "[=", "\0"):
         path.write_text(f"experiment: x.yaml\nname: a\ngrid: {{seed: [{value}]}}\n")
-        with pytest.raises(GanscaleError, match=r"grid\.yaml: cannot be read"):
+        with pytest.raises(GanscaleError, match=r"grid\.yaml: (cannot be used|not valid YAML): "):
             Sweep.load(path)

@@ -146,6 +146,29 @@ def test_evaluate_and_report(
     assert (finished / "report.html").is_file()
 
 
+WITHOUT_AN_ENGINE = """
+import sys
+from ganscale.cli import main
+for line in sys.argv[1:]:
+    assert main(line.split()) == 0, line
+print("imported:", *({"accelerate", "deepspeed", "torch.distributed.fsdp"} & {*sys.modules}))
+"""
+
+
+def test_what_is_done_with_a_finished_run_imports_no_engine(finished: Path, tmp_path: Path) -> None:
+    lines = [
+        f"sample {finished} --out a.npz --grid a.png --interpolate a.gif --num 4",
+        f"export {finished} --out exported",
+        f"report {finished}",
+    ]
+    done = run([sys.executable, "-c", WITHOUT_AN_ENGINE, *lines], tmp_path)
+    assert done.stdout.splitlines()[-1] == "imported:", done.stderr
+    # torchmetrics imports more of torch; W&B is not used.
+    line = f"evaluate {finished} --num 100"
+    done = run([sys.executable, "-c", WITHOUT_AN_ENGINE, line], tmp_path)
+    assert done.stdout.splitlines()[-1] in ("imported:", "imported: torch.distributed.fsdp")
+
+
 WRONG = {
     "unknown key": (["train", "{file}", "train.stepz=4"], "did you mean train.steps"),
     "wrong type": (["train", "{file}", "train.steps=many"], "train.steps='many'"),
@@ -165,6 +188,7 @@ WRONG = {
     "nothing to write": (["sample", "{run}"], "--grid"),
     "unknown picture": (["sample", "{run}", "--interpolate", "a.bmp"], ".png or .gif"),
     "evaluate nothing": (["evaluate", "empty"], "not a run folder"),
+    "evaluate too few": (["evaluate", "{run}", "--num", "1"], "evaluation.samples=1: input should"),
 }
 
 

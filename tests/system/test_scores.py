@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from ganscale.config import Experiment
 from ganscale.config.load import to_yaml
 from ganscale.evaluation.scores import read_evaluations
+from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 from tests.system.processes import on_machines
@@ -68,7 +69,8 @@ def test_ranks_score_with_rank_0s_classifier_whatever_their_own_nodes_keep(
     logs = [node.communicate(timeout=900)[1] for node in nodes]
     server.shutdown()
     assert [node.returncode for node in nodes] == [0, 0], logs
-    (one,), (four,) = (read_evaluations(tmp_path / "runs" / n) for n in ("alone", "together"))
+    runs = [RunFolder(tmp_path / "runs" / name) for name in ("alone", "together")]
+    (one,), (four,) = (read_evaluations(run.evaluations) for run in runs)
     assert four["features_checksum"] == one["features_checksum"]
     assert four["values"] == pytest.approx(one["values"], rel=1e-3, abs=1e-6)
     assert four["perfect_fid"] == pytest.approx(one["perfect_fid"], rel=1e-6)

@@ -9,8 +9,8 @@ from PIL import Image
 
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.scores import read_evaluations
-from ganscale.monitoring.trackers import read_metrics
-from ganscale.runs import checkpoint
+from ganscale.monitoring.metrics_log import read_metrics
+from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.sampler import Sampler
 from ganscale.training.trainer import train
 from tests.conftest import tiny
@@ -30,14 +30,14 @@ def test_scores_pictures_and_the_best(
         "checkpoint.every=100",
     )
     train(experiment)
-    run = experiment.folder
-    evaluations = read_evaluations(run)
+    run, folder = experiment.folder, RunFolder.of(experiment)
+    evaluations = read_evaluations(folder.evaluations)
     assert [e["step"] for e in evaluations] == [2, 4, 6, 8, 10]
-    logged = {line["step"]: line for line in read_metrics(run) if "fid" in line}
+    logged = {line["step"]: line for line in read_metrics(folder.metrics) if "fid" in line}
     assert logged[4]["fid"] == evaluations[1]["values"]["fid"]
     recalls = [e["values"]["recall"] for e in evaluations]
     first_best = evaluations[recalls.index(max(recalls))]["step"]
-    kept = checkpoint.find(run / "checkpoints", "best", experiment.evaluation)
+    kept = folder.find_checkpoint("best", experiment.evaluation)
     assert kept.name == f"step-{first_best:08d}"
     assert Sampler(run, "best").checkpoint == kept
     least = {"samples.png": 1, "interpolation.gif": 20, "neighbours.png": 1}

@@ -10,7 +10,7 @@ from ganscale.config.load import load
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
 from ganscale.data.packing.sources import digits_source
-from ganscale.monitoring.trackers import read_metrics
+from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
@@ -123,7 +123,7 @@ def test_a_run_is_the_game_by_hand(
                 continue
             difference = (ours[key].double() - value).norm() / (value.double().norm() + FLOOR)
             assert float(difference) < 1e-3, f"{part} {key}"
-    last = read_metrics(folder.path)[-1]
+    last = read_metrics(folder.metrics)[-1]
     for player in PLAYERS:
         norm = last[f"gradient_norm/{player}"]
         assert norm == pytest.approx(played.norms[player], rel=2e-3, abs=1e-7)

@@ -10,7 +10,7 @@ from torch import nn
 
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
-from ganscale.monitoring.trackers import read_metrics
+from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
@@ -29,7 +29,7 @@ def test_a_run_leaves_what_a_user_looks_for(digits: Path, tmp_path: Path) -> Non
         f"step-{s:08d}.png" for s in (0, 5, 10)
     ]
     assert folder.experiment() == experiment
-    for line in read_metrics(folder.path):
+    for line in read_metrics(folder.metrics):
         assert 0 < sum(line[key] for key in PLAYERS_SECONDS) < line["seconds/step"]
     assert list(folder.path.glob("tensorboard/events*"))
     report = folder.report.read_text()

@@ -20,5 +20,5 @@ def run(options: argparse.Namespace) -> None:
     """Export the generator and print the file."""
     from ganscale.runs.export import export
 
-    folder = options.out or options.run / "exports" / options.format
-    print(export(options.run, options.checkpoint, options.format, folder, options.trust_code))
+    format, out = options.format, options.out
+    print(export(options.run, options.checkpoint, format, out, options.trust_code))

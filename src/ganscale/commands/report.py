@@ -19,4 +19,4 @@ def run(options: argparse.Namespace) -> None:
     folder = RunFolder(options.run)
     experiment = folder.experiment()
     folder.refuse_links()
-    print(write_report(options.run, experiment, environment()))
+    print(write_report(folder, experiment, environment()))

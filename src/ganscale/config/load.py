@@ -142,7 +142,7 @@ def _put_over(tree: DictConfig, override: str) -> None:
         raise GanscaleError(
             f"override '{_shortened(override)}': write key=value, e.g. train.steps=2000"
         )
-    with _one_message(f"override '{_shortened(override)}'"):
+    with one_message(f"override '{_shortened(override)}'"):
         try:
             tree.merge_with_dotlist([override])
         except ConfigTypeError:  # a list in the place of a map, or a map in that of a list
@@ -154,16 +154,16 @@ def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
     """The values of a file, over those of the file that it names as its base."""
     if path in readers:
         raise GanscaleError(f"{path}: `base` leads round in a circle")
-    with _one_message(str(path)):
+    with one_message(str(path)):
         values = OmegaConf.load(path)
     if not isinstance(values, DictConfig):
         raise GanscaleError(f"{path}: an experiment file holds `key: value` pairs")
-    with _one_message(f"{path}: {BASE}"):
+    with one_message(f"{path}: {BASE}"):
         base = values.pop(BASE, None)
     if base is None:
         return values
     below = _read(path.parent / str(base), (*readers, path))
-    with _one_message(f"{path} over its base {base}"):
+    with one_message(f"{path} over its base {base}"):
         merged = OmegaConf.merge(_with_room_for(values, below), values)
     assert isinstance(merged, DictConfig)
     return merged
@@ -191,12 +191,12 @@ def _shortened(override: str) -> str:
 
 def _resolved(tree: DictConfig, source: str) -> Any:
     """Plain values, with every `${key}` replaced by what it stands for."""
-    with _one_message(source):
+    with one_message(source):
         return OmegaConf.to_container(tree, resolve=True)
 
 
 @contextmanager
-def _one_message(source: str) -> Iterator[None]:
+def one_message(source: str, kind: str = "experiment file") -> Iterator[None]:
     """Turn whatever a parser raises into one message: it has met input that it does not expect.
 
     Besides their own exceptions OmegaConf and yaml let IndexError, ValueError, TypeError and
@@ -205,7 +205,7 @@ def _one_message(source: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise GanscaleError(f"{error.filename}: no such experiment file") from None
+        raise GanscaleError(f"{error.filename}: no such {kind}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise GanscaleError(f"{source}: cannot be read ({error})") from None
     except RecursionError:

@@ -11,8 +11,7 @@ from ganscale.config import Evaluation
 from ganscale.files import append_line, read_json_lines, write_atomically
 
 Evaluated = Mapping[str, Any]
-"""A line of `evaluations.jsonl`."""
-EVALUATIONS = "evaluations.jsonl"
+"""A line of the file of a run's evaluations."""
 NAMES = {
     "fid": "FID",
     "kid": "KID",
@@ -49,14 +48,14 @@ class Scores:
     def __str__(self) -> str:
         return describe_scores(asdict(self))
 
-    def record(self, run: Path, step: int, images: int) -> None:
-        """Append to the run's `evaluations.jsonl`."""
+    def record(self, path: Path, step: int, images: int) -> None:
+        """Append them to the file of a run's evaluations."""
         line = json.dumps({"step": step, "images": images, **asdict(self)})
-        append_line(run / EVALUATIONS, line)
+        append_line(path, line)
 
 
 def describe_scores(scores: Mapping[str, Any]) -> str:
-    """Describe a line of `evaluations.jsonl` in one sentence; older lines lack some scores."""
+    """Describe scores, or an evaluation read back, in one sentence; older ones lack some scores."""
     values = scores["values"]
     shown = [f"{name} {values[key]:.4g}" for key, name in NAMES.items() if key in values]
     count = f"{scores['samples']:,}"
@@ -68,9 +67,9 @@ def describe_scores(scores: Mapping[str, Any]) -> str:
     )
 
 
-def read_evaluations(run: Path) -> list[dict[str, Any]]:
+def read_evaluations(path: Path) -> list[dict[str, Any]]:
     """Return all evaluations of a run, oldest first, without any line that a crash cut off."""
-    return [line for line in read_json_lines(run, EVALUATIONS) if _is_evaluation(line)]
+    return [line for line in read_json_lines(path) if _is_evaluation(line)]
 
 
 def _is_evaluation(line: dict[str, Any]) -> bool:
@@ -83,17 +82,17 @@ def _is_evaluation(line: dict[str, Any]) -> bool:
     return all(type(number) in (int, float) and abs(number) < MAX_VALUE for number in numbers)
 
 
-def forget_after(run: Path, step: int) -> None:
+def forget_after(path: Path, step: int) -> None:
     """Delete the evaluations of steps after `step`, from which the run resumes and repeats them."""
-    known = read_evaluations(run)
+    known = read_evaluations(path)
     kept = [line for line in known if line["step"] <= step]
     if len(kept) < len(known):
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_atomically(run / EVALUATIONS, text.encode())
+        write_atomically(path, text.encode())
 
 
 def best(evaluations: Iterable[Evaluated], wanted: Evaluation) -> Evaluated | None:
-    """Return the best of some lines of `evaluations.jsonl` by the score `wanted.best`, or None.
+    """Return the best of some evaluations by the score `wanted.best`, or None.
 
     This alone decides what is called the best everywhere. It compares only evaluations with the
     same features, number of images and real dataset: those that `wanted` asks for or, if there are

@@ -16,30 +16,28 @@ from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 from PIL import Image
 
 from ganscale.config import Experiment
-from ganscale.files import read_json_lines, write_atomically
+from ganscale.files import write_atomically
+from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.monitoring.wandb_trial import trial_id
-
-METRICS = "metrics.jsonl"
 
 log = logging.getLogger("ganscale")
 
 
 class JsonLinesTracker(GeneralTracker):
-    """Writes one JSON object per line to `metrics.jsonl` in the run folder."""
+    """Writes one JSON object per line."""
 
     name = "jsonl"
     requires_logging_directory = False
 
-    def __init__(self, run: Path, resumed_step: int):
+    def __init__(self, path: Path, resumed_step: int):
         super().__init__()
-        self._path = run / METRICS
-        logged = read_metrics(run)
+        logged = read_metrics(path)
         self.logged_step = max((line["step"] for line in logged), default=0)
         # The steps after the checkpoint will be repeated and logged again.
         kept = [line for line in logged if line["step"] <= resumed_step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_atomically(self._path, text.encode())
-        self._file = self._path.open("a", buffering=1)
+        write_atomically(path, text.encode())
+        self._file = path.open("a", buffering=1)
 
     @property
     def tracker(self) -> Any:
@@ -59,10 +57,15 @@ class JsonLinesTracker(GeneralTracker):
 
 
 class Trackers:
-    """All trackers of a run; they exist only on rank 0."""
+    """All trackers of a run; they exist only on rank 0.
 
-    def __init__(self, experiment: Experiment, run: Path, step: int, wandb_id: str | None):
-        lines = JsonLinesTracker(run, step)
+    `metrics` is the file of JSON lines; in `run`, W&B and TensorBoard make folders of their own.
+    """
+
+    def __init__(
+        self, experiment: Experiment, run: Path, metrics: Path, step: int, wandb_id: str | None
+    ):
+        lines = JsonLinesTracker(metrics, step)
         self._logged_step = lines.logged_step
         self._all: list[GeneralTracker] = [lines]
         self._wandb: WandBTracker | None = None
@@ -153,12 +156,3 @@ def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> Wan
     except (wandb.errors.Error, OSError) as error:
         log.warning("W&B cannot be reached (%s); logging offline", " ".join(str(error).split()))
         return start("offline")
-
-
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Return the lines of `metrics.jsonl`, without any that a crash cut off or that is invalid."""
-    return [
-        line
-        for line in read_json_lines(run, METRICS)
-        if type(line.get("step")) is int and type(line.get("images", 0)) is int
-    ]

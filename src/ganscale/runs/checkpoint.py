@@ -29,6 +29,7 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.files import open_inside, read_inside, sha256_of_file, sha256_of_stream
 from ganscale.system_errors import find_system_error
+from ganscale.validation import first_mistake
 
 STATE = "state.json"
 TRAINING = "training.pt"
@@ -183,9 +184,12 @@ def _set_aside(path: Path, why: str) -> None:
     log.warning("%s is damaged (%s): set aside as %s", path, why, aside.name)
 
 
-def best(folder: Path, wanted: Evaluation = DEFAULT) -> Path | None:
-    """The best checkpoint as `evaluation.scores.best` has it; None where none was evaluated.
+def best(
+    folder: Path, wanted: Evaluation = DEFAULT, evaluations: Path | None = None
+) -> Path | None:
+    """Return the best checkpoint as `evaluation.scores.best` has it; None if none was evaluated.
 
+    `evaluations` is the file that keeps the run's; without it, the checkpoints' own scores count.
     One whose state cannot be read is left out, with a warning.
     """
     states: dict[Path, State] = {}
@@ -194,19 +198,19 @@ def best(folder: Path, wanted: Evaluation = DEFAULT) -> Path | None:
             states[path] = read_state(path)
         except GanscaleError as error:
             log.warning("%s: this checkpoint is left out", error)
-    return _best(states, wanted)
+    return _best(states, wanted, evaluations)
 
 
-def _best(states: dict[Path, State], wanted: Evaluation) -> Path | None:
+def _best(states: dict[Path, State], wanted: Evaluation, evaluations: Path | None) -> Path | None:
     """The best of a folder's checkpoints.
 
-    An evaluation that the run's `evaluations.jsonl` has lost is still in its checkpoint's state.
+    An evaluation that the run's file has lost is still in its checkpoint's state.
     """
     if not states:
         return None
     paths = {state.step: path for path, state in states.items()}
-    run = next(iter(states)).parents[1]
-    recorded = [e for e in scores.read_evaluations(run) if e["step"] in paths]
+    read = scores.read_evaluations(evaluations) if evaluations is not None else []
+    recorded = [e for e in read if e["step"] in paths]
     lost = paths.keys() - {e["step"] for e in recorded}
     kept = [
         {"step": state.step, "values": state.metrics}
@@ -217,10 +221,12 @@ def _best(states: dict[Path, State], wanted: Evaluation) -> Path | None:
     return paths[found["step"]] if found else None
 
 
-def find(folder: Path, name: str, wanted: Evaluation = DEFAULT) -> Path:
-    """The checkpoint called `latest`, `best`, or by its own name (`step-00012000` or `12000`).
+def find(
+    folder: Path, name: str, wanted: Evaluation = DEFAULT, evaluations: Path | None = None
+) -> Path:
+    """Return the checkpoint called `latest`, `best`, or by its own name (`step-00012000`, `12000`).
 
-    `best` is meant as `wanted` says.
+    `wanted` and `evaluations` say which is the best, as in `best`.
     """
     known = listed(folder)
     if not known:
@@ -229,7 +235,7 @@ def find(folder: Path, name: str, wanted: Evaluation = DEFAULT) -> Path:
     if name == "latest":
         found = next((p for p in reversed(known) if is_sound(p)), None)
     elif name == "best":
-        found = best(folder, wanted)
+        found = best(folder, wanted, evaluations)
     else:
         folder_name = f"step-{name.zfill(8)}" if name.isdecimal() and name.isascii() else name
         found = next((p for p in known if p.name == folder_name), None)
@@ -242,7 +248,9 @@ def find(folder: Path, name: str, wanted: Evaluation = DEFAULT) -> Path:
     return found
 
 
-def prune(folder: Path, keep: int, wanted: Evaluation = DEFAULT) -> None:
+def prune(
+    folder: Path, keep: int, wanted: Evaluation = DEFAULT, evaluations: Path | None = None
+) -> None:
     """Delete all checkpoints but the newest `keep` and the best, and leftovers of a killed process.
 
     A checkpoint whose state cannot be read may have been the best; it is set aside, not deleted.
@@ -255,7 +263,7 @@ def prune(folder: Path, keep: int, wanted: Evaluation = DEFAULT) -> None:
             states[path] = read_state(path)
         except GanscaleError as error:
             _set_aside(path, str(error))
-    kept = {*list(states)[-keep:], _best(states, wanted)}
+    kept = {*list(states)[-keep:], _best(states, wanted, evaluations)}
     for path in states:
         if path not in kept:
             # If a file is still in use (NFS keeps it as .nfs…), the next call deletes the rest.
@@ -276,9 +284,7 @@ def read_state(path: Path) -> State:
     except OSError as error:
         raise GanscaleError(f"{path / STATE}: cannot be read ({error.strerror})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        why = ": ".join([*map(str, first["loc"]), first["msg"]])
-        raise GanscaleError(f"{path / STATE}: cannot be read ({why})") from None
+        raise GanscaleError(f"{path / STATE}: cannot be read ({first_mistake(error)})") from None
     if step_of(path) != state.step:
         raise GanscaleError(f"{path / STATE}: contains the state of step {state.step:,} instead")
     return state

@@ -42,12 +42,14 @@ class ExportedGenerator(nn.Module):
         return images
 
 
-def export(run: Path, name: str, kind: str, folder: Path, trust_code: bool = False) -> Path:
-    """Write a checkpoint's EMA generator and a model card into `folder`; return the model's path.
+def export(run: Path, name: str, kind: str, out: Path | None, trust_code: bool = False) -> Path:
+    """Write a checkpoint's EMA generator and a model card into `out`; return the model's path.
 
-    Raises `GanscaleError` if the folder is not empty.
+    Without `out`, they go into the run's own folder for exports of this kind. Raises
+    `GanscaleError` if the folder is not empty.
     """
     sampler = Sampler(run, name, trust_code=trust_code)
+    folder = out or sampler.folder.exports / kind
     _refuse_links_on_the_way(run.absolute(), folder.absolute())
     if folder.exists() and any(folder.iterdir()):
         raise GanscaleError(f"{folder} is not empty; name another folder with --out")
@@ -143,7 +145,7 @@ def _card(sampler: Sampler, path: Path) -> str:
     experiment = sampler.experiment
     state = checkpoint.read_state(sampler.checkpoint)
     evaluations = [
-        line for line in read_evaluations(sampler.folder.path) if line["step"] == state.step
+        line for line in read_evaluations(sampler.folder.evaluations) if line["step"] == state.step
     ]
     score = (
         describe_scores(evaluations[-1]) if evaluations else "This checkpoint was not evaluated."

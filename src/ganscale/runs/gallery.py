@@ -12,7 +12,6 @@ from ganscale.runs.sampler import Sampler
 if TYPE_CHECKING:
     from ganscale.evaluation.evaluator import Evaluator
 
-GALLERY = "gallery"
 SAMPLES_PER_CLASS = 8
 SAMPLES = 64
 COMPARED, NEIGHBOURS = 12, 7  # generated images in the neighbours' picture, real ones beside each
@@ -24,16 +23,16 @@ def draw_gallery(sampler: Sampler, evaluator: "Evaluator | None") -> list[Path]:
     The picture of neighbours needs an evaluator's features: each row shows a generated image and
     then the real images nearest to it. It reveals a generator that has memorized its dataset.
     """
-    folder = sampler.folder.path / GALLERY
+    run = sampler.folder
     number = SAMPLES_PER_CLASS * sampler.classes if sampler.classes else SAMPLES
     pictures = [
-        sampler.save_grid(number, folder / "samples.png"),
-        sampler.save_interpolation(folder / "interpolation.gif"),
+        sampler.save_grid(number, run.gallery_samples),
+        sampler.save_interpolation(run.gallery_walk),
     ]
     if evaluator is not None:
         generated = next(sampler.batches(COMPARED))
         nearest = evaluator.nearest(generated, NEIGHBOURS)
         rows = torch.cat([generated[:, None], nearest], 1).flatten(0, 1)
-        path = folder / "neighbours.png"
-        pictures.append(save_grid(pixels(rows), path, columns=NEIGHBOURS + 1))
+        columns = NEIGHBOURS + 1
+        pictures.append(save_grid(pixels(rows), run.gallery_neighbours, columns))
     return pictures

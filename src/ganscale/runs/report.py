@@ -4,7 +4,6 @@ import base64
 import html
 import io
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -13,19 +12,13 @@ from typing import Any
 from ganscale.config import Experiment
 from ganscale.config.load import to_yaml
 from ganscale.evaluation.scores import NAMES, best, describe_scores, read_evaluations
-from ganscale.files import read_inside, write_atomically
-from ganscale.monitoring.trackers import read_metrics
+from ganscale.files import write_atomically
+from ganscale.monitoring.metrics_log import read_metrics
+from ganscale.runs.run_folder import RunFolder
 from ganscale.terminal import printable
 
 MAX_PICTURES = 60  # of a longer run, the report shows every n-th picture
-SAMPLES = "samples"
-SAMPLES_OF_STEP = re.compile(r"step-([0-9]{1,18})\.png")
 MAX_DRAWN = 1e300  # matplotlib's axes overflow for larger values
-GALLERY = {
-    "samples.png": "Uncurated samples; if the generator is conditional, one column per class",
-    "interpolation.gif": "A walk between latents",
-    "neighbours.png": "Generated images, each followed by the real images with nearest features",
-}
 CHARTS: dict[str, tuple[str, ...]] = {
     "Losses": ("loss/discriminator", "loss/generator"),
     "Mean output of the discriminator: 1 means real": ("D(x)", "D(G(z))"),
@@ -44,9 +37,9 @@ CHARTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def write_report(run: Path, experiment: Experiment, environment: dict[str, str]) -> Path:
+def write_report(run: RunFolder, experiment: Experiment, environment: dict[str, str]) -> Path:
     """Write the report of a run from the files in its folder; return its path."""
-    metrics = read_metrics(run)
+    metrics = read_metrics(run.metrics)
     penalties = [penalty.name for penalty in experiment.objective.penalties]
     drawn = {
         **CHARTS,
@@ -54,18 +47,14 @@ def write_report(run: Path, experiment: Experiment, environment: dict[str, str])
         "Weights of penalties": tuple(f"penalty_weight/{name}" for name in penalties),
     }
     charts = [_chart(title, keys, metrics) for title, keys in drawn.items()]
-    pictures = _sample_pictures(run)
+    pictures = run.sample_grids()
     stride = -(-len(pictures) // MAX_PICTURES) if pictures else 1
     shown = [*pictures[:-1:stride], *pictures[-1:]]
     frames = [
-        {
-            "step": step,
-            "png": base64.b64encode(read_inside(run, SAMPLES, name)).decode(),
-        }
-        for step, name in shown
+        {"step": step, "png": base64.b64encode(run.read(path)).decode()} for step, path in shown
     ]
     last = metrics[-1] if metrics else {}
-    evaluations = read_evaluations(run)
+    evaluations = read_evaluations(run.evaluations)
     scored = best(evaluations, experiment.evaluation)
     facts = {
         "steps": f"{last.get('step', 0):,}",
@@ -82,9 +71,8 @@ def write_report(run: Path, experiment: Experiment, environment: dict[str, str])
         experiment=html.escape(to_yaml(experiment)),
         environment=_table(environment),
     )
-    path = run / "report.html"
-    write_atomically(path, page.encode())
-    return path
+    write_atomically(run.report, page.encode())
+    return run.report
 
 
 def _scores(
@@ -99,23 +87,24 @@ def _scores(
     return {name: f"step {e['step']:,}: {describe_scores(e)}" for name, e in chosen.items()}
 
 
-def _sample_pictures(run: Path) -> list[tuple[int, str]]:
-    """Return the step and the file name of each grid of samples, in order."""
-    names = [path.name for path in (run / SAMPLES).glob("step-*.png")]
-    return sorted(
-        (int(found[1]), found[0]) for found in map(SAMPLES_OF_STEP.fullmatch, names) if found
-    )
-
-
-def _gallery(run: Path) -> str:
+def _gallery(run: RunFolder) -> str:
     """Return the HTML of the gallery's pictures, embedded."""
+    captions = {
+        run.gallery_samples: (
+            "Uncurated samples; if the generator is conditional, one column per class"
+        ),
+        run.gallery_walk: "A walk between latents",
+        run.gallery_neighbours: (
+            "Generated images, each followed by the real images with nearest features"
+        ),
+    }
     figures = []
-    for name, caption in GALLERY.items():
+    for path, caption in captions.items():
         try:
-            data = base64.b64encode(read_inside(run, "gallery", name)).decode()
+            data = base64.b64encode(run.read(path)).decode()
         except FileNotFoundError:
             continue
-        kind = name.rpartition(".")[2]
+        kind = path.suffix.removeprefix(".")
         figures.append(
             f'<figure><img alt="{caption}" src="data:image/{kind};base64,{data}">'
             f"<figcaption>{caption}</figcaption></figure>"

@@ -2,12 +2,13 @@
 
 import logging
 import os
+import re
 import socket
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from ganscale.config import Experiment
+from ganscale.config import Evaluation, Experiment
 from ganscale.config import load as experiment_file
 from ganscale.data.shards.storage import fingerprint
 from ganscale.errors import GanscaleError
@@ -15,21 +16,32 @@ from ganscale.files import read_inside, refuse_links, write_atomically
 from ganscale.runs import checkpoint
 from ganscale.runs.trust import note_own
 
-EXPERIMENT = "experiment.yaml"
-HOLDER = ".holder"
+SAMPLES_OF_STEP = re.compile(r"step-([0-9]{1,18})\.png")
 STOP, SAVE = "stop", "save"  # files that ask the training process to stop or to save
 
 log = logging.getLogger("ganscale")
 
 
 class RunFolder:
-    """The folder that holds everything of one run."""
+    """The folder that holds everything of one run: no other file knows the names in it.
+
+    W&B and TensorBoard make folders of their own beside these.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
+        self.metrics = self.path / "metrics.jsonl"
+        self.evaluations = self.path / "evaluations.jsonl"
         self.samples = self.path / "samples"
+        gallery = self.path / "gallery"
+        self.gallery_samples = gallery / "samples.png"
+        self.gallery_walk = gallery / "interpolation.gif"
+        self.gallery_neighbours = gallery / "neighbours.png"
+        self.exports = self.path / "exports"
         self.report = self.path / "report.html"
+        self._experiment = self.path / "experiment.yaml"
+        self._holder = self.path / ".holder"
         self._lock = FileLock(self.path / ".lock", timeout=0)
 
     @classmethod
@@ -40,12 +52,37 @@ class RunFolder:
     def experiment(self) -> Experiment:
         """Return the experiment with which the run was last started."""
         try:
-            content = read_inside(self.path, EXPERIMENT)
+            content = self.read(self._experiment)
         except (FileNotFoundError, NotADirectoryError):
             raise GanscaleError(
-                f"{self.path}: not a run folder ({EXPERIMENT} is missing)"
+                f"{self.path}: not a run folder ({self._experiment.name} is missing)"
             ) from None
-        return experiment_file.load_recorded(content, self.path / EXPERIMENT)
+        return experiment_file.load_recorded(content, self._experiment)
+
+    def read(self, path: Path) -> bytes:
+        """Return the content of a file of the run, which no link on the way may lead elsewhere."""
+        return read_inside(self.path, *path.relative_to(self.path).parts)
+
+    def sample_grid(self, step: int) -> Path:
+        """Return the file of the grid of samples of a step."""
+        return self.samples / f"step-{step:08d}.png"
+
+    def sample_grids(self) -> list[tuple[int, Path]]:
+        """Return the step and the file of each grid of samples, in order."""
+        found = [(SAMPLES_OF_STEP.fullmatch(p.name), p) for p in self.samples.glob("step-*.png")]
+        return sorted((int(match[1]), path) for match, path in found if match)
+
+    def best_checkpoint(self, wanted: Evaluation) -> Path | None:
+        """Return the best checkpoint, as `wanted` says; None where none was evaluated."""
+        return checkpoint.best(self.checkpoints, wanted, self.evaluations)
+
+    def find_checkpoint(self, name: str, wanted: Evaluation) -> Path:
+        """Return the checkpoint called `latest`, `best` (as `wanted` says) or by its own name."""
+        return checkpoint.find(self.checkpoints, name, wanted, self.evaluations)
+
+    def prune_checkpoints(self, keep: int, wanted: Evaluation) -> None:
+        """Remove all checkpoints but the newest `keep` and the best."""
+        checkpoint.prune(self.checkpoints, keep, wanted, self.evaluations)
 
     def refuse_links(self) -> None:
         """Raise `GanscaleError` if a link in the folder could lead reading or writing elsewhere."""
@@ -64,15 +101,8 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         self.refuse_another(experiment)
         text = experiment_file.to_yaml(experiment)
-        write_atomically(self.path / EXPERIMENT, text.encode())
-        try:
-            note_own(self.path, experiment)
-        except OSError as error:
-            log.warning(
-                "could not record that this run is yours (%s); sampling it will require "
-                "--trust-code",
-                error,
-            )
+        write_atomically(self._experiment, text.encode())
+        note_own(self.path, experiment)
 
     def refuse_another(self, experiment: Experiment) -> None:
         """Raise `GanscaleError` if another experiment was trained in this folder."""
@@ -129,15 +159,15 @@ class RunFolder:
             self._lock.acquire()
         except Timeout:
             raise GanscaleError(
-                f"{self.path}: {self._holder()} is training this run now; wait for it, stop it "
-                f"(ganscale stop {self.path}) or give this run another name (name=…)"
+                f"{self.path}: {self._who_holds_it()} is training this run now; wait for it, stop "
+                f"it (ganscale stop {self.path}) or give this run another name (name=…)"
             ) from None
         who = f"process {os.getpid()} on {socket.gethostname()}\n"
-        write_atomically(self.path / HOLDER, who.encode())
+        write_atomically(self._holder, who.encode())
 
-    def _holder(self) -> str:
+    def _who_holds_it(self) -> str:
         try:
-            return read_inside(self.path, HOLDER).decode(errors="replace").strip()
+            return self.read(self._holder).decode(errors="replace").strip()
         except FileNotFoundError:  # it holds the lock, but has not yet written its name
             return "another process"
 

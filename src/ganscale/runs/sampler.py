@@ -47,7 +47,7 @@ class Sampler:
         self.folder = RunFolder(run)
         self.experiment: Experiment = self.folder.experiment()
         self.folder.refuse_links()
-        self.checkpoint = checkpoint.find(self.folder.checkpoints, name, self.experiment.evaluation)
+        self.checkpoint = self.folder.find_checkpoint(name, self.experiment.evaluation)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.seed = seed
         self.classes = self.experiment.data.classes

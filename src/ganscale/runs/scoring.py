@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ganscale.config import Data, Evaluation, Experiment
+from ganscale.config import Data, Experiment
+from ganscale.config.mistakes import explain
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.resident import open_reader
 from ganscale.engines.distributed import Ranks
@@ -15,7 +16,6 @@ from ganscale.evaluation.evaluator import Evaluator
 from ganscale.evaluation.scores import Scores
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.progress import set_up_logging
-from ganscale.monitoring.trackers import summarize_in_wandb, uses_wandb
 from ganscale.runs import checkpoint
 from ganscale.runs.gallery import draw_gallery
 from ganscale.runs.report import write_report
@@ -36,16 +36,16 @@ def evaluate(
     """
     set_up_logging(rank=0)
     sampler = Sampler(run, name, trust_code=trust_code)
-    experiment = sampler.experiment
+    folder, experiment = sampler.folder, sampler.experiment
     evaluator = _open_evaluator(_with_evaluation(experiment, changes), sampler)
     scores = evaluator.scores(sampler.generator)
     state = checkpoint.read_state(sampler.checkpoint)
-    scores.record(run, state.step, state.images)
-    best = checkpoint.best(sampler.folder.checkpoints, experiment.evaluation)
+    scores.record(folder.evaluations, state.step, state.images)
+    best = folder.best_checkpoint(experiment.evaluation)
     same = best in (None, sampler.checkpoint)
     shown = sampler if same else Sampler(run, "best", trust_code=trust_code)
     draw_gallery(shown, evaluator)
-    write_report(run, experiment, environment())
+    write_report(folder, experiment, environment())
     about = {"step": state.step, "samples": scores.samples, "features": scores.features}
     summary = {f"evaluation/{key}": value for key, value in {**scores.values, **about}.items()}
     _update_wandb(sampler, state.wandb_id, summary)
@@ -54,8 +54,12 @@ def evaluate(
 
 def _update_wandb(sampler: Sampler, wandb_id: str | None, summary: dict[str, Any]) -> None:
     """Add numbers to the run's W&B summary, unless it is being trained or is someone else's."""
+    if wandb_id is None:
+        return
+    from ganscale.monitoring.trackers import summarize_in_wandb, uses_wandb  # imports Accelerate
+
     run = sampler.folder.path
-    if wandb_id is None or not uses_wandb(sampler.experiment):
+    if not uses_wandb(sampler.experiment):
         return
     if sampler.folder.is_being_trained():
         log.info("%s is being trained: only the process that trains it logs to W&B", run)
@@ -72,14 +76,12 @@ def _update_wandb(sampler: Sampler, wandb_id: str | None, summary: dict[str, Any
 
 def _with_evaluation(experiment: Experiment, changes: dict[str, object]) -> Experiment:
     """Return the experiment with some values of its `evaluation` replaced."""
+    values = experiment.model_dump(mode="json")
+    values["evaluation"] |= changes
     try:
-        evaluation = Evaluation.model_validate(experiment.evaluation.model_dump() | changes)
+        return Experiment.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise GanscaleError(
-            f"evaluation.{first['loc'][0]}={first['input']!r}: {first['msg']}"
-        ) from None
-    return experiment.model_copy(update={"evaluation": evaluation})
+        raise GanscaleError(explain(error.errors()[0], values)) from None
 
 
 def _open_evaluator(experiment: Experiment, sampler: Sampler) -> Evaluator:

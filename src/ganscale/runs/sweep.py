@@ -15,6 +15,7 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
+from ganscale.validation import first_mistake
 
 
 class Sweep(BaseModel):
@@ -28,18 +29,15 @@ class Sweep(BaseModel):
     @classmethod
     def load(cls, path: Path) -> "Sweep":
         """Read a grid file; raise `GanscaleError` if it is invalid."""
+        with experiment_file.one_message(str(path), "grid file"):
+            values = yaml.safe_load(path.read_text())
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text()))
+            return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "the file"
             raise GanscaleError(
-                f"{path}: {where}: {first['msg']}; a grid file has the keys experiment, name and "
+                f"{path}: {first_mistake(error)}; a grid file has the keys experiment, name and "
                 "grid (key: [values])"
             ) from None
-        except Exception as error:  # PyYAML does not wrap the errors of its constructors
-            first_line = str(error).partition("\n")[0]
-            raise GanscaleError(f"{path}: cannot be read ({first_line})") from None
 
     def combinations(self) -> list[dict[str, Any]]:
         """Return the values of each run; the last key changes fastest."""
@@ -76,7 +74,7 @@ class Sweep(BaseModel):
             known = checkpoint.listed(folder.checkpoints)
             done = checkpoint.step_of(known[-1]) if known else 0
             wanted = experiment.evaluation
-            best = scores.best(scores.read_evaluations(folder.path), wanted)
+            best = scores.best(scores.read_evaluations(folder.evaluations), wanted)
             name = scores.NAMES[wanted.best]
             score = f"{name} {best['values'][wanted.best]:.4g}" if best else "-"
             steps = f"{done:,} of {experiment.train.steps:,}"

@@ -9,6 +9,7 @@ any W&B run of the user's account.
 
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from ganscale.config.registered import custom_code
 from ganscale.errors import GanscaleError
 from ganscale.files import write_atomically
 
+log = logging.getLogger("ganscale")
+
 
 def note_own(run: Path, experiment: Experiment) -> None:
-    """Record that this user trains this run, if it names code; may raise `OSError`."""
+    """Record that this user trains this run, if it names code; warn if that is impossible."""
     if _code(experiment):
-        _write(_note(run, experiment), run)
+        _write(_note(run, experiment), run, "sampling it will require --trust-code")
 
 
 def refuse_foreign_code(run: Path, experiment: Experiment) -> None:
@@ -38,8 +41,9 @@ def refuse_foreign_code(run: Path, experiment: Experiment) -> None:
 
 
 def note_own_wandb(run: Path, wandb_id: str) -> None:
-    """Record that this user tracks this run in W&B under this id; may raise `OSError`."""
-    _write(_note_on([str(run.resolve()), {"wandb": wandb_id}]), run)
+    """Record that this user tracks this run in W&B under this id; warn if that is impossible."""
+    note = _note_on([str(run.resolve()), {"wandb": wandb_id}])
+    _write(note, run, "`ganscale evaluate` will not update W&B")
 
 
 def is_own_wandb(run: Path, wandb_id: str) -> bool:
@@ -65,9 +69,13 @@ def _note_on(what: list[Any]) -> Path:
     return Path(state).expanduser() / "ganscale" / "own-runs" / name
 
 
-def _write(note: Path, run: Path) -> None:
-    note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomically(note, f"{run.resolve()}\n".encode())
+def _write(note: Path, run: Path, consequence: str) -> None:
+    """Write a note; if the disk refuses, warn and say what follows."""
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomically(note, f"{run.resolve()}\n".encode())
+    except OSError as error:
+        log.warning("could not record that this run is yours (%s); %s", error, consequence)
 
 
 def _location(name_of_code: str) -> str:

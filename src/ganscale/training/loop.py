@@ -193,7 +193,7 @@ class Loop:
     def prune(self) -> None:
         """Remove the checkpoints that `checkpoint.keep` does not ask for."""
         keep, wanted = self._experiment.checkpoint.keep, self._experiment.evaluation
-        checkpoint.prune(self._folder.checkpoints, keep, wanted)
+        self._folder.prune_checkpoints(keep, wanted)
 
     # -- what is logged ------------------------------------------------------------------------
 

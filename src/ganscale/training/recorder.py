@@ -14,7 +14,6 @@ from ganscale.monitoring.environment import environment
 from ganscale.monitoring.health import Health
 from ganscale.monitoring.pictures import save_grid
 from ganscale.monitoring.trackers import Trackers
-from ganscale.runs import checkpoint
 from ganscale.runs.gallery import draw_gallery
 from ganscale.runs.report import write_report
 from ganscale.runs.run_folder import RunFolder
@@ -33,11 +32,11 @@ class Recorder:
     def __init__(self, experiment: Experiment, folder: RunFolder, step: int, wandb_id: str | None):
         self._experiment = experiment
         self._folder = folder
-        self._trackers = Trackers(experiment, folder.path, step, wandb_id)
+        self._trackers = Trackers(experiment, folder.path, folder.metrics, step, wandb_id)
         if self._trackers.wandb_id is not None:
-            _note_wandb(folder, self._trackers.wandb_id)
+            note_own_wandb(folder.path, self._trackers.wandb_id)
         self._health = Health()
-        forget_after(folder.path, step)
+        forget_after(folder.evaluations, step)
 
     @property
     def wandb_id(self) -> str | None:
@@ -54,7 +53,7 @@ class Recorder:
     def scores(self, step: int, scores: Scores) -> None:
         """Record and track the scores of `step`."""
         log.info("step %s · %s", f"{step:,}", scores)
-        scores.record(self._folder.path, step, step * self._experiment.train.batch_size)
+        scores.record(self._folder.evaluations, step, step * self._experiment.train.batch_size)
         self.numbers(step, scores.values)
 
     def picture(self, step: int, network: nn.Module, device: torch.device) -> None:
@@ -63,7 +62,7 @@ class Recorder:
         rows = range(experiment.monitoring.pictures)
         latents = randomness.latents(experiment.latent, experiment.seed, "pictures", 0, rows)
         images = images_of(network, latents, cycled_labels(classes, rows), device)
-        path = self._folder.samples / f"step-{step:08d}.png"
+        path = self._folder.sample_grid(step)
         save_grid(pixels(images), path, columns=classes)  # one column for each class
         self._trackers.picture(step, "samples", path)
 
@@ -71,21 +70,11 @@ class Recorder:
         """Close the trackers and write the report; draw the best checkpoint of a completed run."""
         experiment, folder = self._experiment, self._folder
         if step == experiment.train.steps:
-            best = checkpoint.best(folder.checkpoints, experiment.evaluation)
+            best = folder.best_checkpoint(experiment.evaluation)
             # This very process trains with that code.
             sampler = Sampler(folder.path, "best" if best else "latest", trust_code=True)
             for path in draw_gallery(sampler, evaluator):
                 self._trackers.picture(step, f"gallery/{path.stem}", path)
         self._trackers.finish()
-        write_report(folder.path, experiment, environment())
+        write_report(folder, experiment, environment())
         log.info("samples %s · report %s", folder.samples, folder.report)
-
-
-def _note_wandb(folder: RunFolder, wandb_id: str) -> None:
-    try:
-        note_own_wandb(folder.path, wandb_id)
-    except OSError as error:
-        log.warning(
-            "that this run is yours could not be noted (%s): `ganscale evaluate` will not tell W&B",
-            error,
-        )

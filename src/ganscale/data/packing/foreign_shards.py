@@ -14,11 +14,11 @@ from ganscale.data.shards.manifest import (
     Manifest,
     Shard,
     check_shard_name,
-    first_mistake,
 )
 from ganscale.data.shards.storage import expand_braces, is_remote, open_cache
 from ganscale.errors import GanscaleError
 from ganscale.files import open_regular_file, read_at, sha256_of_file
+from ganscale.validation import first_mistake
 
 HEADERS_READ = 1000  # per shard, to find out whether image sizes differ
 

@@ -16,6 +16,7 @@ from pydantic import (
 
 from ganscale.errors import GanscaleError
 from ganscale.files import read_regular_file, write_atomically
+from ganscale.validation import first_mistake
 
 MANIFEST = "manifest.json"
 SHEET = "contact-sheet.png"
@@ -146,14 +147,6 @@ def parse_manifest(path: Path) -> Manifest:
     if manifest.checksum != manifest.compute_checksum():
         raise ValueError("checksum mismatch")
     return manifest
-
-
-def first_mistake(error: ValidationError) -> str:
-    """Return one line that says where and how the first check failed."""
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"]))
-    what = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
 
 
 def load_manifest(folder: str | Path) -> Manifest:
