@@ -49,6 +49,11 @@ def is_custom(name: str) -> bool:
     return re.match(CUSTOM, name) is not None
 
 
+def short_name(name: str) -> str:
+    """Return what logs and files call an entry: its name, or that in the user's own code."""
+    return name.rpartition(":")[2]
+
+
 @dataclass(frozen=True)
 class _Entry(Generic[T]):
     value: T
@@ -102,11 +107,15 @@ class Registry(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """Return every name that may be used, except those of the user's own files."""
-        return tuple(dict.fromkeys([*self._built_in(), *self._offered()]))
+        return tuple(dict.fromkeys([*self.built_in(), *self._offered()]))
 
-    def about_unknown(self, name: str) -> str:
-        """Return what to say of a name that is not known: what is, and how to name one's own."""
-        names = self.names()
+    def built_in(self) -> tuple[str, ...]:
+        """Return the names of what ganscale itself brings along."""
+        return tuple(name for name in self._loaded() if name not in self._offered())
+
+    def about_unknown(self, name: str, names: Sequence[str] | None = None) -> str:
+        """Return what to say of a name that is not among some, or all: which are, and one's own."""
+        names = self.names() if names is None else names
         near = difflib.get_close_matches(name, names, n=1, cutoff=NEAR)
         suggestion = f"did you mean {near[0]}? " if near else ""
         return (
@@ -115,7 +124,7 @@ class Registry(Generic[T]):
         )
 
     def _entry(self, name: str) -> _Entry[T]:
-        if name not in self._built_in():
+        if name not in self._loaded():
             if name not in self._offered():
                 raise GanscaleError(f"unknown {self.kind} {name!r}: {self.about_unknown(name)}")
             self._load_installed(name, self._offered()[name])
@@ -135,12 +144,26 @@ class Registry(Generic[T]):
         entry: T = value
         return entry
 
-    def _built_in(self) -> dict[str, _Entry[T]]:
-        while self._modules:
-            module = importlib.import_module(self._modules[0])
-            for found in pkgutil.iter_modules(getattr(module, "__path__", ())):
-                importlib.import_module(f"{module.__name__}.{found.name}")
-            del self._modules[0]
+    def _loaded(self) -> dict[str, _Entry[T]]:
+        """Return the entries, after the modules that register them have been imported.
+
+        They stand in the order of the modules, whichever of these was imported first.
+        """
+        if self._modules:
+            places: list[str] = []
+            for name in self._modules:
+                module = importlib.import_module(name)
+                inner = pkgutil.iter_modules(getattr(module, "__path__", ()), f"{name}.")
+                places += [name, *(found.name for found in inner)]
+            for place in places:
+                importlib.import_module(place)
+            rank = {place: i for i, place in reversed(list(enumerate(places)))}
+            by_module = sorted(
+                self._entries.items(),
+                key=lambda entry: rank.get(_origin(entry[1].value)[0], len(places)),
+            )
+            self._entries = dict(by_module)
+            self._modules = []
         return self._entries
 
     def _offered(self) -> dict[str, EntryPoint]:

@@ -8,9 +8,10 @@ import torch
 
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.mixture import Stratum
-from ganscale.evaluation import metrics
 from ganscale.evaluation.distribution import Distribution
 from ganscale.evaluation.features.network import Features
+from ganscale.evaluation.metrics.fid import frechet_distance
+from ganscale.evaluation.metrics.sums import Sums
 from tests.conftest import tiny
 from tests.evaluation.sets import part_of, uneven
 
@@ -77,10 +78,10 @@ def test_what_perfect_samples_get_is_told_rightly() -> None:
     def fid(a: torch.Tensor, b: torch.Tensor) -> float:
         both = []
         for features in (a, b):
-            sums = metrics.Sums.zero(Features(features, features))
+            sums = Sums.zero(Features(features, features))
             sums.add(Features(features, features))
             both.append(sums)
-        return metrics.fid(*both)
+        return frechet_distance(*both)
 
     truth = np.mean([fid(sample(real_number), sample(number)) for _ in range(40)])
     told, against_the_set_itself = [], []

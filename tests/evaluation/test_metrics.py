@@ -9,8 +9,14 @@ from torch import Tensor, nn
 from torchmetrics.image.inception import InceptionScore
 
 from ganscale.errors import GanscaleError
-from ganscale.evaluation import metrics
 from ganscale.evaluation.features.network import Features
+from ganscale.evaluation.metrics.class_entropy import relative_entropy
+from ganscale.evaluation.metrics.diversity import relative_spread
+from ganscale.evaluation.metrics.fid import frechet_distance
+from ganscale.evaluation.metrics.inception_score import exponential_information
+from ganscale.evaluation.metrics.kid import squared_mmd
+from ganscale.evaluation.metrics.neighbourhoods import NEIGHBOURS, neighbourhoods
+from ganscale.evaluation.metrics.sums import Sums
 from ganscale.randomness import permutation
 
 WIDTH, CLASSES = 12, 4
@@ -23,8 +29,8 @@ def drawn(seed: int, number: int = 300, shift: float = 0.0) -> Features:
     return Features(features, torch.randn(number, CLASSES, generator=random) * 3)
 
 
-def sums(*parts: Features) -> metrics.Sums:
-    total = metrics.Sums.zero(parts[0])
+def sums(*parts: Features) -> Sums:
+    total = Sums.zero(parts[0])
     for part in parts:
         total.add(part)
     return total
@@ -32,14 +38,14 @@ def sums(*parts: Features) -> metrics.Sums:
 
 def test_fid_of_equal_sets_is_zero_and_of_others_the_papers_distance() -> None:
     real, fake = drawn(0), drawn(1, shift=0.3)
-    assert metrics.fid(sums(real), sums(real)) == pytest.approx(0, abs=1e-6)
+    assert frechet_distance(sums(real), sums(real)) == pytest.approx(0, abs=1e-6)
     (m1, c1), (m2, c2) = [
         (f.mean(0), np.cov(f, rowvar=False))
         for f in (real.features.double().numpy(), fake.features.double().numpy())
     ]
     root = linalg.sqrtm(c1 @ c2).real
     by_hand = ((m1 - m2) ** 2).sum() + np.trace(c1 + c2 - 2 * root)
-    assert metrics.fid(sums(real), sums(fake)) == pytest.approx(by_hand, rel=1e-9)
+    assert frechet_distance(sums(real), sums(fake)) == pytest.approx(by_hand, rel=1e-9)
 
 
 def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
@@ -51,7 +57,7 @@ def test_sums_of_parts_are_the_sums_of_the_whole() -> None:
 
 def test_kid_is_the_unbiased_mmd(monkeypatch: pytest.MonkeyPatch) -> None:
     real, fake = drawn(0).features, drawn(1).features
-    monkeypatch.setattr(metrics, "KID_SUBSET", 100)
+    monkeypatch.setattr("ganscale.evaluation.metrics.kid.SUBSET", 100)
 
     def by_hand(x: Tensor, y: Tensor) -> float:
         def kernel(a: Tensor, b: Tensor) -> float:
@@ -67,7 +73,7 @@ def test_kid_is_the_unbiased_mmd(monkeypatch: pytest.MonkeyPatch) -> None:
         for f, side in ((real, "real"), (fake, "generated"))
     ]
     expected = [by_hand(x[i : i + 100], y[i : i + 100]) for i in (0, 100, 200)]
-    mean, deviation = metrics.kid(real, fake)
+    mean, deviation = squared_mmd(real, fake)
     assert mean == pytest.approx(np.mean(expected), rel=1e-6)
     assert deviation == pytest.approx(np.std(expected), rel=1e-6)
 
@@ -79,9 +85,9 @@ def test_kid_of_a_set_stored_class_by_class_is_that_of_the_set_shuffled() -> Non
     stored = centres[classes] + torch.randn(3000, WIDTH, generator=random)
     shuffled = centres[classes] + torch.randn(3000, WIDTH, generator=random)
     shuffled = shuffled[torch.randperm(3000, generator=random)]
-    apart = metrics.kid(stored, shuffled + 1)[0]
-    assert abs(metrics.kid(stored, shuffled)[0]) < 0.05 * apart
-    fewer, deviation = metrics.kid(stored, shuffled[:500])  # not the first 500 stored ones
+    apart = squared_mmd(stored, shuffled + 1)[0]
+    assert abs(squared_mmd(stored, shuffled)[0]) < 0.05 * apart
+    fewer, deviation = squared_mmd(stored, shuffled[:500])  # not the first 500 stored ones
     assert abs(fewer) < 0.2 * apart
     assert deviation == 0
 
@@ -89,7 +95,7 @@ def test_kid_of_a_set_stored_class_by_class_is_that_of_the_set_shuffled() -> Non
 def test_weighted_sums_are_the_weighted_mean_and_covariance() -> None:
     real = drawn(0)
     weights = torch.rand(300, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) + 0.1
-    total = metrics.Sums.zero(real)
+    total = Sums.zero(real)
     for part in (slice(0, 11), slice(11, 300)):
         total.add(Features(real.features[part], real.logits[part]), weights[part])
     x, p = real.features.double().numpy(), (weights / weights.sum()).numpy()
@@ -99,7 +105,7 @@ def test_weighted_sums_are_the_weighted_mean_and_covariance() -> None:
     assert np.allclose(found[0], mean)
     assert np.allclose(found[1], scatter / (1 - (p**2).sum()))
     # An image that counts twice as much is no second image: equal weights are no weights.
-    scaled = metrics.Sums.zero(real)
+    scaled = Sums.zero(real)
     scaled.add(real, torch.full((300,), 7.0, dtype=torch.float64))
     assert np.allclose(scaled.mean_and_covariance()[1], np.cov(x, rowvar=False))
 
@@ -109,21 +115,21 @@ def test_fid_of_fewer_than_two_images_is_refused(number: int) -> None:
     few = Features(*(t[:number] for t in drawn(1)))
     for sides in ((sums(drawn(0)), sums(few)), (sums(few), sums(drawn(0)))):
         with pytest.raises(GanscaleError, match="at least two images on each side"):
-            metrics.fid(*sides)
+            frechet_distance(*sides)
 
 
 def test_a_fid_that_is_no_number_is_refused() -> None:
     broken = drawn(1)
     broken.features[17, 3] = torch.nan
     with pytest.raises(GanscaleError, match="FID is nan for 300 generated images against 300 real"):
-        metrics.fid(sums(drawn(0)), sums(broken))
+        frechet_distance(sums(drawn(0)), sums(broken))
 
 
 def test_inception_score_is_torchmetrics_with_one_split() -> None:
     made = drawn(2)
     theirs = InceptionScore(feature=nn.Identity(), splits=1)
     theirs.update(made.logits.double())
-    assert metrics.inception_score(sums(made)) == pytest.approx(
+    assert exponential_information(sums(made)) == pytest.approx(
         float(theirs.compute()[0]), rel=1e-6
     )
 
@@ -131,11 +137,11 @@ def test_inception_score_is_torchmetrics_with_one_split() -> None:
 def test_neighbourhoods_are_the_papers_counts() -> None:
     real, fake = drawn(0).features[:120], drawn(1).features[:90]
     between = cdist(real.double(), fake.double())
-    k = metrics.NEIGHBOURS
+    k = NEIGHBOURS
     real_reach = np.sort(cdist(real.double(), real.double()), 1)[:, k]
     fake_reach = np.sort(cdist(fake.double(), fake.double()), 1)[:, k]
     inside = between < real_reach[:, None]
-    found = metrics.neighbourhoods(real, fake)
+    found = neighbourhoods(real, fake)
     assert found["precision"] == pytest.approx(inside.any(0).mean())
     assert found["recall"] == pytest.approx((between < fake_reach).any(1).mean())
     assert found["density"] == pytest.approx(inside.sum(0).mean() / k)
@@ -144,10 +150,10 @@ def test_neighbourhoods_are_the_papers_counts() -> None:
 
 def test_equal_sets_overlap_wholly_and_a_single_mode_hardly() -> None:
     real = drawn(0).features
-    same = metrics.neighbourhoods(real, real.clone())
+    same = neighbourhoods(real, real.clone())
     assert same["precision"] == same["recall"] == same["coverage"] == 1
     one_mode = real[:1] + 1e-3 * torch.randn(real.shape, generator=torch.Generator().manual_seed(1))
-    collapsed = metrics.neighbourhoods(real, one_mode)
+    collapsed = neighbourhoods(real, one_mode)
     assert collapsed["precision"] == 1
     assert collapsed["recall"] < 0.05
     assert collapsed["coverage"] < 0.2
@@ -157,9 +163,9 @@ def test_collapse_shows_in_diversity_and_entropy() -> None:
     real = drawn(0)
     mean = real.features.mean(0)
     closer = Features(mean + 0.25 * (real.features - mean), real.logits)
-    assert metrics.diversity(sums(real), sums(real)) == pytest.approx(1)
-    assert metrics.diversity(sums(real), sums(closer)) == pytest.approx(0.25, rel=1e-3)
+    assert relative_spread(sums(real), sums(real)) == pytest.approx(1)
+    assert relative_spread(sums(real), sums(closer)) == pytest.approx(0.25, rel=1e-3)
     every_class = Features(real.features[:8], torch.eye(CLASSES).repeat(2, 1))
     one_class = Features(real.features[:8], torch.eye(CLASSES)[:1].repeat(8, 1))
-    assert metrics.class_entropy(sums(every_class)) == pytest.approx(1)
-    assert metrics.class_entropy(sums(one_class)) == pytest.approx(0)
+    assert relative_entropy(sums(every_class)) == pytest.approx(1)
+    assert relative_entropy(sums(one_class)) == pytest.approx(0)

@@ -77,9 +77,11 @@ def test_all_mean_the_same_checkpoint_by_the_best(finished: Experiment) -> None:
     # Of another version, with other features, of more images: all look better.
     worst = max(kids, key=lambda s: kids[s])
     (of_worst,) = (line for line in lines if line["step"] == worst)
+    inception = {"features_name": "inception", "features_checksum": "i"}
+    inception["features"] = "Inception v3 features"
     better = of_worst | {"values": dict.fromkeys(of_worst["values"], -1.0)}
     others = [
-        {**better, "features": "Inception v3 features", "features_checksum": "i"},
+        {**better, **inception},
         {**better, "samples": 50_000},
         {**{k: v for k, v in better.items() if k != "features_checksum"}, "floor": 0.1},
         {**better, "values": {"fid": 0.0}},

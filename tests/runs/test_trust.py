@@ -16,6 +16,8 @@ NAMED = {
     "loss": "objective.loss='{}'",
     "penalty": "objective.penalties=[{{kind: r1, weight: 1}}, {{kind: '{}', weight: 1}}]",
     "transformation": "augment.policy=[flip, '{}']",
+    "feature network": "evaluation.features='{}'",
+    "metric": "evaluation.metrics=['{}']",
 }
 
 

@@ -11,7 +11,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     add_checkpoint(parser)
     parser.add_argument("--num", type=positive, help="generated images (default: the experiment's)")
-    parser.add_argument("--features", choices=("auto", "classifier", "inception"))
+    parser.add_argument(
+        "--features",
+        metavar="NAME",
+        help="as evaluation.features (see: ganscale config --explain evaluation.features)",
+    )
     parser.add_argument("--inception-weights", help="file (default: fetched at need)")
     add_trust_code(parser)
 

@@ -8,7 +8,7 @@ from ganscale.config.registered import NameOf, OptionsOf, registry_at
 from ganscale.config.schedulable import PenaltyWeight, ScheduledProbability, ScheduledSize
 from ganscale.config.schedules import Schedule
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
-from ganscale.registry import is_custom
+from ganscale.registry import is_custom, short_name
 
 
 class PenaltyOptions(Section):
@@ -24,7 +24,7 @@ class PenaltyOptions(Section):
     @property
     def name(self) -> str:
         """What the log calls it: the kind, or the class of the user's own file."""
-        return self.kind.rpartition(":")[2]
+        return short_name(self.kind)
 
     def arguments(self) -> dict[str, Any]:
         """Return what the penalty's constructor is called with: its own options."""

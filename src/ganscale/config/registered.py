@@ -8,7 +8,7 @@ come from a stranger.
 
 import importlib
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
@@ -30,20 +30,39 @@ def registry_at(place: str) -> Registry[Any]:
 
 
 class NameOf:
-    """Annotates a text that is the name of an entry."""
+    """Annotates a text that is the name of an entry.
 
-    def __init__(self, registry: str):
+    `besides` are more words that the text may be; `only` says which entries may be named.
+    """
+
+    def __init__(
+        self,
+        registry: str,
+        besides: tuple[str, ...] = (),
+        only: Callable[[Any], bool] | None = None,
+    ):
         self._place = registry
+        self._besides = besides
+        self._only = only
 
     @property
     def registry(self) -> Registry[Any]:
         """The registry whose entries may be named."""
         return registry_at(self._place)
 
+    def names(self) -> tuple[str, ...]:
+        """Return every word that the text may be, except the names of the user's own code."""
+        registry, only = self.registry, self._only
+        named = registry.names()
+        if only is not None:
+            named = tuple(name for name in named if only(registry.get(name)))
+        return (*self._besides, *named)
+
     def check(self, name: str) -> str:
         """Return the name; raise `ValueError` where it names no entry and no code."""
-        if not is_custom(name) and name not in self.registry.names():
-            raise ValueError(self.registry.about_unknown(name))
+        names = self.names()
+        if not is_custom(name) and name not in names:
+            raise ValueError(self.registry.about_unknown(name, names))
         return name
 
     def __get_pydantic_core_schema__(
@@ -54,7 +73,7 @@ class NameOf:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        names = list(self.registry.names())
+        names = list(self.names())
         return {"anyOf": [{"enum": names, "type": "string"}, {"pattern": CUSTOM, "type": "string"}]}
 
 

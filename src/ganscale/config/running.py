@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ganscale.config.registered import NameOf, registry_at
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
+from ganscale.registry import is_custom, short_name
 
 
 class Train(Section):
@@ -42,9 +44,6 @@ class Checkpoint(Section):
     """How many of the newest are kept; the best is kept besides."""
 
 
-Score = Literal["fid", "kid", "inception_score", "precision", "recall", "density", "coverage"]
-
-
 class Evaluation(Section):
     """Scoring the samples while training."""
 
@@ -54,13 +53,36 @@ class Evaluation(Section):
     """Generated images of one evaluation (FID's real side is the whole set)."""
     batch_size: PositiveInt = 250
     """Images generated at once by each process."""
-    features: Literal["auto", "classifier", "inception"] = "auto"
+    features: Annotated[
+        str, NameOf("ganscale.evaluation.features.network:FEATURES", besides=("auto",))
+    ] = "auto"
     """Whose features are compared: a small classifier trained on the set's own labels, or
     Inception v3, whose scores papers give; `auto` takes the classifier where there are labels."""
     inception_weights: str | None = None
     """File of torch-fidelity's Inception weights; empty to fetch it at need."""
-    best: Score = "fid"
+    metrics: tuple[Annotated[str, NameOf("ganscale.evaluation.metrics.metric:METRICS")], ...] = ()
+    """More metrics, besides those that ganscale always computes."""
+    best: Annotated[
+        str,
+        NameOf(
+            "ganscale.evaluation.metrics.metric:METRICS",
+            only=lambda metric: metric.lower_is_better is not None,
+        ),
+    ] = "fid"
     """The score that says which checkpoint is the best."""
+
+    @model_validator(mode="after")
+    def _check_metrics(self) -> "Evaluation":
+        if not self.metrics and not is_custom(self.best):
+            return self
+        always = registry_at("ganscale.evaluation.metrics.metric:METRICS").built_in()
+        names = [*always, *map(short_name, self.metrics)]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"metrics names {name} twice, or ganscale has a metric {name}")
+        if self.best not in (*always, *self.metrics):
+            raise ValueError(f"best={self.best} is not among evaluation.metrics; add it there")
+        return self
 
 
 class Monitoring(Section):

@@ -1,5 +1,7 @@
 """The evaluator, with which all ranks together score a generator."""
 
+import logging
+import math
 from pathlib import Path
 
 import torch
@@ -9,13 +11,17 @@ from ganscale.config import Experiment
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.readers import Reader
 from ganscale.engines.distributed import Ranks, gather_objects, gather_rows
-from ganscale.evaluation import metrics
 from ganscale.evaluation.feature_cache import Cache
-from ganscale.evaluation.features.network import Features, measure, open_features
+from ganscale.evaluation.features.network import FeatureNetwork, Features, measure, open_features
+from ganscale.evaluation.metrics.metric import METRICS, Comparison, Metric
+from ganscale.evaluation.metrics.sums import Sums
 from ganscale.evaluation.real_set import COMPARED, RealSet
 from ganscale.evaluation.samples import NotFiniteError, drawn_labels, generate
 from ganscale.evaluation.scores import Scores
 from ganscale.monitoring.progress import tracked
+from ganscale.registry import short_name
+
+log = logging.getLogger("ganscale")
 
 
 class Evaluator:
@@ -36,6 +42,7 @@ class Evaluator:
         self._reader = reader
         cache = Cache(experiment.data, images, fallback)
         self.network = open_features(experiment, images, reader, device, cache)
+        self._metrics = _build_metrics(experiment, self.network)
         real_set = RealSet(self.network, images, reader, device, ranks, cache)
         self.real = real_set.statistics
         self.perfect_fid = real_set.perfect_fid(experiment.evaluation.samples)
@@ -48,22 +55,20 @@ class Evaluator:
 
         Raises `GanscaleError` if the images or a score are NaN or infinite.
         """
-        fake, compared = self._measure_generated(generator)
-        real = self.real.sums
-        mean, deviation = metrics.kid(self.real.compared, compared)
-        values = {
-            "fid": metrics.fid(real, fake),
-            "kid": mean,
-            "kid_deviation": deviation,
-            "inception_score": metrics.inception_score(fake),
-            **metrics.neighbourhoods(
-                self.real.compared.to(self._device), compared.to(self._device)
-            ),
-            "diversity": metrics.diversity(real, fake),
-        }
+        fake, fake_features = self._measure_generated(generator)
+        compared = Comparison(self.real.sums, fake, self.real.compared, fake_features, self._device)
+        values: dict[str, float] = {}
+        lower_is_better: dict[str, bool] = {}
+        for name, metric in self._metrics.items():
+            value = metric(compared)
+            if not math.isfinite(value):
+                log.warning("the metric %s is %s: it is left out of the scores", name, value)
+                continue
+            values[name] = value
+            if metric.lower_is_better is not None:
+                lower_is_better[name] = metric.lower_is_better
         shares: list[float] = []
         if self.network.knows_the_set:
-            values["class_entropy"] = metrics.class_entropy(fake)
             shares = (fake.histogram / fake.count).tolist()
         return Scores(
             values,
@@ -74,9 +79,11 @@ class Evaluator:
             self._real_set,
             self.perfect_fid,
             tuple(shares),
+            self.network.key,
+            lower_is_better,
         )
 
-    def _measure_generated(self, generator: nn.Module) -> tuple[metrics.Sums, Tensor]:
+    def _measure_generated(self, generator: nn.Module) -> tuple[Sums, Tensor]:
         """Return sums over all generated images, and the features of the first; in host memory."""
         experiment, ranks = self._experiment, self._ranks
         options = experiment.evaluation
@@ -87,7 +94,7 @@ class Evaluator:
             torch.zeros(0, self.real.compared.shape[1], device=self._device),
             torch.zeros(0, len(self.real.sums.histogram), device=self._device),
         )
-        sums, compared = metrics.Sums.zero(nothing), [nothing.features]
+        sums, compared = Sums.zero(nothing), [nothing.features]
         problem: NotFiniteError | None = None
         generated = generate(
             generator,
@@ -129,3 +136,14 @@ class Evaluator:
         places = distances.topk(number, dim=1, largest=False).indices
         found = self._reader.read(self.real.indices[places.flatten()].numpy())
         return found.images.view(len(images), number, *images.shape[1:])
+
+
+def _build_metrics(experiment: Experiment, network: FeatureNetwork) -> dict[str, Metric]:
+    """Return each metric that these features allow, by its short name."""
+    names = [*METRICS.built_in(), *experiment.evaluation.metrics]
+    metrics = {short_name(name): METRICS.get(name)() for name in names}
+    return {
+        name: metric
+        for name, metric in metrics.items()
+        if network.knows_the_set or not metric.needs_classes
+    }

@@ -25,7 +25,8 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.distribution import Distribution
 from ganscale.evaluation.feature_cache import Cache
 from ganscale.evaluation.features.network import FeatureNetwork, Features, measure
-from ganscale.evaluation.metrics import Sums, fid
+from ganscale.evaluation.metrics.fid import frechet_distance
+from ganscale.evaluation.metrics.sums import Sums
 from ganscale.monitoring.progress import tracked
 
 COMPARED = 10_000  # the maximal number of images whose features are compared in pairs
@@ -112,7 +113,7 @@ class RealSet:
         )
         if found is None:
             drawn = self._sums_of(self._distribution.draw(number, "perfect/generated"))
-            value = fid(self.statistics.resampled, drawn)
+            value = frechet_distance(self.statistics.resampled, drawn)
             found = tensors_from_rank_0(
                 lambda: self._cache.write(
                     name, {"fid": torch.tensor(value, dtype=torch.float64)}, **self._depends_on

@@ -3,26 +3,18 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ganscale.config import Evaluation
+from ganscale.evaluation.metrics.metric import METRICS
 from ganscale.files import append_line, read_json_lines, write_atomically
+from ganscale.registry import short_name
 
 Evaluated = Mapping[str, Any]
 """A line of the file of a run's evaluations."""
-NAMES = {
-    "fid": "FID",
-    "kid": "KID",
-    "inception_score": "IS",
-    "precision": "precision",
-    "recall": "recall",
-    "density": "density",
-    "coverage": "coverage",
-}
 MAX_VALUE = 1e300  # a larger integer could not be converted to a float, nor printed briefly
-LOWER_IS_BETTER = ("fid", "kid")
 
 
 @dataclass(frozen=True)
@@ -30,7 +22,7 @@ class Scores:
     """The result of an evaluation, with the context without which FID means nothing."""
 
     values: dict[str, float]
-    """The scores in `NAMES`, `diversity`, and `class_entropy` if the features know the classes."""
+    """The value of each metric by its name."""
     features: str
     """A description of the feature network and how far it can be trusted."""
     features_checksum: str
@@ -44,6 +36,13 @@ class Scores:
     """The FID that as many perfect samples would get: the real-vs-real floor."""
     class_shares: tuple[float, ...]
     """The share of each class in the generated images; empty if the features know no classes."""
+    features_name: str = ""
+    """The name of the feature network."""
+    lower_is_better: Mapping[str, bool] = field(default_factory=dict)
+    """For each value that says which generator is the better one, whether it is the lower one.
+
+    It stands here because a report must not load the user's own metrics to know it.
+    """
 
     def __str__(self) -> str:
         return describe_scores(asdict(self))
@@ -57,7 +56,8 @@ class Scores:
 def describe_scores(scores: Mapping[str, Any]) -> str:
     """Describe scores, or an evaluation read back, in one sentence; older ones lack some scores."""
     values = scores["values"]
-    shown = [f"{name} {values[key]:.4g}" for key, name in NAMES.items() if key in values]
+    known = _lower_is_better(scores)
+    shown = [f"{title_of(name)} {values[name]:.4g}" for name in known if name in values]
     count = f"{scores['samples']:,}"
     perfect = scores.get("perfect_fid")
     floor = f"; {count} perfect samples would get FID {perfect:.3g}" if perfect is not None else ""
@@ -65,6 +65,21 @@ def describe_scores(scores: Mapping[str, Any]) -> str:
         f"{', '.join(shown)} ({scores['features']}; {count} generated against "
         f"{scores['real_samples']:,} real images of {scores['real_set']}{floor})"
     )
+
+
+def title_of(name: str) -> str:
+    """Return what people call a score."""
+    name = short_name(name)
+    title = METRICS.get(name).title if name in METRICS.built_in() else ""
+    return title or name
+
+
+def _lower_is_better(scores: Mapping[str, Any]) -> dict[str, bool]:
+    """Return whether the lower value is better, for each score that may decide."""
+    metrics = {name: METRICS.get(name).lower_is_better for name in METRICS.built_in()}
+    known = {name: lower for name, lower in metrics.items() if lower is not None}
+    recorded = scores.get("lower_is_better", {})  # older lines lack it
+    return known | {name: lower for name, lower in recorded.items() if name not in metrics}
 
 
 def read_evaluations(path: Path) -> list[dict[str, Any]]:
@@ -77,6 +92,9 @@ def _is_evaluation(line: dict[str, Any]) -> bool:
     kinds = {"step": int, "values": dict, "samples": int, "real_samples": int}
     kinds |= {"features": str, "real_set": str}
     if not all(type(line.get(key)) is kind for key, kind in kinds.items()):
+        return False
+    directions = line.get("lower_is_better", {})
+    if not isinstance(directions, dict) or not all(type(v) is bool for v in directions.values()):
         return False
     numbers = (*line["values"].values(), line.get("perfect_fid", 0.0))  # older lines lack it
     return all(type(number) in (int, float) and abs(number) < MAX_VALUE for number in numbers)
@@ -99,13 +117,15 @@ def best(evaluations: Iterable[Evaluated], wanted: Evaluation) -> Evaluated | No
     none, those like the newest. If a step was evaluated several times, the newest line counts.
     Lines without a finite score are ignored.
     """
-    scored = [e for e in evaluations if math.isfinite(e["values"].get(wanted.best, math.nan))]
+    name = short_name(wanted.best)
+    scored = [e for e in evaluations if math.isfinite(e["values"].get(name, math.nan))]
     if not scored:
         return None
     basis = _basis(_select_wanted(scored, wanted)[-1])
     of_step = {e["step"]: e for e in scored if _basis(e) == basis}
-    sign = 1 if wanted.best in LOWER_IS_BETTER else -1
-    return min(of_step.values(), key=lambda e: (sign * e["values"][wanted.best], e["step"]))
+    lower = next((lower[name] for e in scored if name in (lower := _lower_is_better(e))), False)
+    sign = 1 if lower else -1
+    return min(of_step.values(), key=lambda e: (sign * e["values"][name], e["step"]))
 
 
 def _basis(evaluation: Evaluated) -> tuple[Any, ...]:
@@ -119,14 +139,21 @@ def _select_wanted(evaluations: list[Evaluated], wanted: Evaluation) -> list[Eva
 
     `auto` prefers the classifier, which exists if the dataset has labels.
     """
-    kinds = ("classifier", "inception") if wanted.features == "auto" else (wanted.features,)
-    for kind in kinds:
+    names = [short_name(wanted.features)]
+    if wanted.features == "auto":
+        names = ["classifier", "inception"]
+    for name in names:
         found = [
-            e
-            for e in evaluations
-            if e.get("samples") == wanted.samples
-            and str(e.get("features", "")).lower().startswith(kind)
+            e for e in evaluations if e.get("samples") == wanted.samples and _features(e) == name
         ]
         if found:
             return found
     return evaluations
+
+
+def _features(evaluation: Evaluated) -> str:
+    """Return the name of the feature network; in older lines only its description begins so."""
+    recorded = evaluation.get("features_name")
+    if isinstance(recorded, str) and recorded:
+        return recorded
+    return str(evaluation.get("features", "")).lower().partition(" ")[0]

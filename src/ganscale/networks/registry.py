@@ -16,17 +16,18 @@ def _is_network(value: Any) -> bool:
     return inspect.isclass(value) and issubclass(value, nn.Module)
 
 
+MODULES = ("ganscale.networks.mlp", "ganscale.networks")  # the simplest is named first
 GENERATORS = Registry[type[nn.Module]](
     "generator",
     "ganscale.generators",
     wanted="an nn.Module",
     accepts=_is_network,
-    modules=("ganscale.networks",),
+    modules=MODULES,
 )
 DISCRIMINATORS = Registry[type[nn.Module]](
     "discriminator",
     "ganscale.discriminators",
     wanted="an nn.Module",
     accepts=_is_network,
-    modules=("ganscale.networks",),
+    modules=MODULES,
 )

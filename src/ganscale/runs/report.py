@@ -11,21 +11,22 @@ from typing import Any
 
 from ganscale.config import Experiment
 from ganscale.config.load import to_yaml
-from ganscale.evaluation.scores import NAMES, best, describe_scores, read_evaluations
+from ganscale.evaluation.metrics.metric import METRICS
+from ganscale.evaluation.scores import best, describe_scores, read_evaluations, title_of
 from ganscale.files import write_atomically
 from ganscale.monitoring.metrics_log import read_metrics
+from ganscale.registry import short_name
 from ganscale.runs.run_folder import RunFolder
 from ganscale.terminal import printable
 
 MAX_PICTURES = 60  # of a longer run, the report shows every n-th picture
 MAX_DRAWN = 1e300  # matplotlib's axes overflow for larger values
-CHARTS: dict[str, tuple[str, ...]] = {
+GAME: dict[str, tuple[str, ...]] = {
     "Losses": ("loss/discriminator", "loss/generator"),
     "Mean output of the discriminator: 1 means real": ("D(x)", "D(G(z))"),
     "Accuracy of the discriminator": ("D accuracy", "balance/accuracy"),
-    "FID: lower is better": ("fid",),
-    "Precision, recall, coverage: higher is better": ("precision", "recall", "coverage"),
-    "Diversity: 1 is that of the real images": ("diversity", "class_entropy"),
+}
+MACHINERY: dict[str, tuple[str, ...]] = {
     "Learning rates": ("learning_rate/generator", "learning_rate/discriminator"),
     "Factors of the balance on the learning rates": ("balance/generator", "balance/discriminator"),
     "Betas": tuple(f"beta{i}/{name}" for name in ("generator", "discriminator") for i in (1, 2)),
@@ -40,13 +41,7 @@ CHARTS: dict[str, tuple[str, ...]] = {
 def write_report(run: RunFolder, experiment: Experiment, environment: dict[str, str]) -> Path:
     """Write the report of a run from the files in its folder; return its path."""
     metrics = read_metrics(run.metrics)
-    penalties = [penalty.name for penalty in experiment.objective.penalties]
-    drawn = {
-        **CHARTS,
-        "Penalties before their weight": tuple(f"penalty/{name}" for name in penalties),
-        "Weights of penalties": tuple(f"penalty_weight/{name}" for name in penalties),
-    }
-    charts = [_chart(title, keys, metrics) for title, keys in drawn.items()]
+    charts = [_chart(title, keys, metrics) for title, keys in _charts(experiment).items()]
     pictures = run.sample_grids()
     stride = -(-len(pictures) // MAX_PICTURES) if pictures else 1
     shown = [*pictures[:-1:stride], *pictures[-1:]]
@@ -75,13 +70,31 @@ def write_report(run: RunFolder, experiment: Experiment, environment: dict[str, 
     return run.report
 
 
+def _charts(experiment: Experiment) -> dict[str, tuple[str, ...]]:
+    """Return the heading of each chart, with the names of the numbers that it shows."""
+    scores: dict[str, tuple[str, ...]] = {}
+    for name in METRICS.built_in():
+        if heading := METRICS.get(name).chart:
+            scores[heading] = (*scores.get(heading, ()), name)
+    more = {name: (name,) for name in map(short_name, experiment.evaluation.metrics)}
+    penalties = [penalty.name for penalty in experiment.objective.penalties]
+    return {
+        **GAME,
+        **scores,
+        **more,
+        **MACHINERY,
+        "Penalties before their weight": tuple(f"penalty/{name}" for name in penalties),
+        "Weights of penalties": tuple(f"penalty_weight/{name}" for name in penalties),
+    }
+
+
 def _scores(
     evaluations: list[dict[str, Any]], found: Mapping[str, Any] | None, experiment: Experiment
 ) -> dict[str, str]:
     """Describe the best evaluation, and the newest one if it is a different one."""
     if found is None:
         return {"scores": "not evaluated"}
-    chosen = {f"best {NAMES[experiment.evaluation.best]}": found}
+    chosen = {f"best {title_of(experiment.evaluation.best)}": found}
     if evaluations[-1] is not found:
         chosen["newest evaluation"] = evaluations[-1]
     return {name: f"step {e['step']:,}: {describe_scores(e)}" for name, e in chosen.items()}

@@ -13,6 +13,7 @@ from ganscale.config import load as experiment_file
 from ganscale.config.inline import inline_yaml
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
+from ganscale.registry import short_name
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.validation import first_mistake
@@ -75,8 +76,10 @@ class Sweep(BaseModel):
             done = checkpoint.step_of(known[-1]) if known else 0
             wanted = experiment.evaluation
             best = scores.best(scores.read_evaluations(folder.evaluations), wanted)
-            name = scores.NAMES[wanted.best]
-            score = f"{name} {best['values'][wanted.best]:.4g}" if best else "-"
+            score = "-"
+            if best is not None:
+                value = best["values"][short_name(wanted.best)]
+                score = f"{scores.title_of(wanted.best)} {value:.4g}"
             steps = f"{done:,} of {experiment.train.steps:,}"
             table.add_row(str(number), *map(str, values.values()), steps, score, str(folder.path))
         return table

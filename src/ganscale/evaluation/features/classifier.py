@@ -15,8 +15,15 @@ from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.order import Order
 from ganscale.data.reading.readers import Batch, Reader
 from ganscale.engines.distributed import Tensors, tensors_from_rank_0
+from ganscale.errors import GanscaleError
 from ganscale.evaluation.feature_cache import Cache
-from ganscale.evaluation.features.network import Features, compute_checksum
+from ganscale.evaluation.features.network import (
+    FEATURES,
+    FeatureNetwork,
+    Features,
+    Opening,
+    compute_checksum,
+)
 from ganscale.gan.augment import shift
 from ganscale.monitoring.progress import tracked
 from ganscale.randomness import torch_seed, uniform
@@ -31,12 +38,12 @@ HELD_OUT = 10  # every tenth sample judges the classifier
 log = logging.getLogger("ganscale")
 
 
-class Classifier(nn.Module):
+@FEATURES.register("classifier")
+class Classifier(nn.Module, FeatureNetwork):
     """Uint8 images (N, C, H, W) to features (N, 128) and class logits."""
 
     key = "classifier"
     knows_the_set = True
-    checksum: str
     accuracy: Tensor
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int):
@@ -56,6 +63,18 @@ class Classifier(nn.Module):
         )
         self.head = nn.Linear(WIDTH, classes)
         self.register_buffer("accuracy", torch.zeros(()))
+
+    @classmethod
+    def open(cls, opening: Opening) -> "Classifier":
+        """Return the classifier of the dataset; raise `GanscaleError` where it has no classes."""
+        experiment, images, reader, device, cache = opening
+        if len(images.classes) < 2:
+            raise GanscaleError(
+                f"evaluation.features=classifier: {experiment.data.path} has no labels; pack it "
+                "from class folders, or set evaluation.features=inception",
+                every_rank=True,
+            )
+        return cached_classifier(reader, images.order_of_all(), images, device, cache)
 
     @property
     def description(self) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ganscale.engines.distributed import Tensors, tensors_from_rank_0
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.features.network import Features
+from ganscale.evaluation.features.network import FEATURES, FeatureNetwork, Features, Opening
 from ganscale.files import read_regular_file
 
 MAX_BYTES = 1 << 30  # torch-fidelity's file has 95 million
@@ -21,7 +21,8 @@ MAX_BYTES = 1 << 30  # torch-fidelity's file has 95 million
 log = logging.getLogger("ganscale")
 
 
-class Inception(nn.Module):
+@FEATURES.register("inception")
+class Inception(nn.Module, FeatureNetwork):
     """Uint8 images (N, C, H, W) to pool features (N, 2048) and unbiased logits (N, 1008)."""
 
     key = "inception"
@@ -50,6 +51,12 @@ class Inception(nn.Module):
                 f"{fidelity.URL_INCEPTION_V3.rsplit('/', 1)[-1]}",
                 every_rank=True,
             ) from None
+
+    @classmethod
+    def open(cls, opening: Opening) -> "Inception":
+        """Return the network with the weights that `evaluation.inception_weights` names."""
+        weights = opening.experiment.evaluation.inception_weights
+        return open_inception(Path(weights) if weights else None, opening.device)
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> Features:

@@ -1,14 +1,17 @@
 """What an image is compared by: features, and logits, of a network that knows images.
 
-`open_features` gives the small classifier trained on the set's own labels (`classifier.py`) or
-Inception v3 (`inception.py`).
+To add a feature network, write a file in this folder, or name a class in a file of your own in the
+experiment: `evaluation.features: my_features.py:MyFeatures`.
 """
 
 import hashlib
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +21,7 @@ from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.readers import Reader
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.feature_cache import Cache
+from ganscale.registry import Registry
 
 
 class Features(NamedTuple):
@@ -29,22 +33,59 @@ class Features(NamedTuple):
     """(N, classes) float32: the set's own classes, or ImageNet's."""
 
 
-class FeatureNetwork(Protocol):
+class Opening(NamedTuple):
+    """What a feature network may be made from."""
+
+    experiment: Experiment
+    images: ImageSet
+    reader: Reader
+    device: torch.device
+    cache: Cache
+    """Where it may keep weights that it has trained."""
+
+
+class FeatureNetwork(ABC):
     """Gives the features of uint8 images (N, C, H, W)."""
 
     key: str
-    """Names it in file names."""
-    checksum: str
-    """Of its weights: features of other weights are no comparison."""
-    knows_the_set: bool
+    """Its name in file names; that of the class where it sets none."""
+    knows_the_set: bool = False
     """Whether its logits are those of the set's own classes."""
+
+    def __init_subclass__(cls, **more: Any):
+        super().__init_subclass__(**more)
+        cls.key = cls.__dict__.get("key", cls.__name__)
+
+    @classmethod
+    def open(cls, opening: Opening) -> "FeatureNetwork":
+        """Return the network, ready to measure; every rank calls it."""
+        return cls()
 
     @property
     def description(self) -> str:
         """Names it to people, with how far it can be trusted."""
+        return f"{self.key} features"
 
+    @cached_property
+    def checksum(self) -> str:
+        """Of its weights: features of other weights are no comparison.
+
+        Without weights, that of the file that defines the class.
+        """
+        return hashlib.sha256(Path(inspect.getfile(type(self))).read_bytes()).hexdigest()
+
+    @abstractmethod
     def measure(self, images: Tensor) -> Features:
         """Features and logits, on the images' device."""
+
+
+FEATURES = Registry[type[FeatureNetwork]](
+    "feature network",
+    "ganscale.features",
+    wanted="a class derived from ganscale.evaluation.features.network.FeatureNetwork",
+    accepts=lambda value: inspect.isclass(value) and issubclass(value, FeatureNetwork),
+    modules=("ganscale.evaluation.features",),
+)
 
 
 def measure(network: FeatureNetwork, images: Tensor, device: torch.device) -> Features:
@@ -83,26 +124,17 @@ def open_features(
     cache: Cache,
 ) -> FeatureNetwork:
     """The network that the experiment's `evaluation.features` names."""
-    from ganscale.evaluation.features.classifier import cached_classifier
-    from ganscale.evaluation.features.inception import open_inception
-
-    wanted, labelled = experiment.evaluation.features, len(images.classes) >= 2
-    if wanted == "inception" or (wanted == "auto" and not labelled):
-        weights = experiment.evaluation.inception_weights
-        try:
-            return open_inception(Path(weights) if weights else None, device)
-        except GanscaleError as error:
-            if wanted == "auto":
-                raise GanscaleError(
-                    f"{experiment.data.path} has no labels to train a classifier on, so that FID "
-                    f"needs Inception: {error}; or leave evaluation.every empty",
-                    every_rank=True,
-                ) from None
-            raise
-    if not labelled:
+    opening = Opening(experiment, images, reader, device, cache)
+    name = experiment.evaluation.features
+    if name != "auto":
+        return FEATURES.get(name).open(opening)
+    if len(images.classes) >= 2:
+        return FEATURES.get("classifier").open(opening)
+    try:
+        return FEATURES.get("inception").open(opening)
+    except GanscaleError as error:
         raise GanscaleError(
-            f"evaluation.features=classifier: {experiment.data.path} has no labels; pack it from "
-            "class folders, or set evaluation.features=inception",
+            f"{experiment.data.path} has no labels to train a classifier on, so that FID "
+            f"needs Inception: {error}; or leave evaluation.every empty",
             every_rank=True,
-        )
-    return cached_classifier(reader, images.order_of_all(), images, device, cache)
+        ) from None

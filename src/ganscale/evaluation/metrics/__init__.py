@@ -1,0 +1,1 @@
+"""Scores of generated images from features, one file each; everything is in float64."""

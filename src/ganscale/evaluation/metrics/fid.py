@@ -1,0 +1,42 @@
+"""Fréchet inception distance."""
+
+import math
+
+import torch
+
+from ganscale.errors import GanscaleError
+from ganscale.evaluation.metrics.metric import METRICS, Comparison, Metric
+from ganscale.evaluation.metrics.sums import Sums
+
+
+@METRICS.register("fid")
+class FID(Metric):
+    """The distance of two normal distributions that have the features' means and covariances."""
+
+    title = "FID"
+    chart = "FID: lower is better"
+    lower_is_better = True
+
+    def __call__(self, compared: Comparison) -> float:
+        """Return the distance."""
+        return frechet_distance(compared.real, compared.fake)
+
+
+def frechet_distance(real: Sums, fake: Sums) -> float:
+    """Fréchet distance of two normal distributions of features (Heusel et al. 2017).
+
+    Raises `GanscaleError` where it is no number, which nothing may take for a score.
+    """
+    from torchmetrics.image.fid import _compute_fid  # imports for a second
+
+    moments = (*real.mean_and_covariance(), *fake.mean_and_covariance())
+    is_finite = all(bool(torch.isfinite(moment).all()) for moment in moments)
+    distance = float(_compute_fid(*moments)) if is_finite else math.nan
+    if not math.isfinite(distance):
+        raise GanscaleError(
+            f"FID is {distance} for {int(fake.count):,} generated images against "
+            f"{round(float(real.count)):,} real ones: it needs at least two images on each side, "
+            "and features that are finite numbers",
+            every_rank=True,
+        )
+    return max(0.0, distance)  # rounding may leave equal sets a little below
