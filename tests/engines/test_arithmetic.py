@@ -75,7 +75,7 @@ def test_a_resume_on_other_machinery_is_said(
 ) -> None:
     train(tiny(digits, tmp_path, "train.steps=3"))
     folder = RunFolder.of(tiny(digits, tmp_path)).checkpoints
-    written = checkpoint.read_state(checkpoint.listed(folder)[-1]).arithmetic
+    written = checkpoint.read_state(checkpoint.list_finished(folder)[-1]).arithmetic
     options = tiny(digits, tmp_path).train
     assert written == Arithmetic.of(torch.device("cpu"), 1, "single process", options)
     train(tiny(digits, tmp_path, "train.steps=4"))

@@ -56,7 +56,7 @@ def _training_of(run: Path) -> str:
     if newest is None:
         return "error"
     try:
-        with checkpoint.explain_misfit(newest):
+        with checkpoint.explain_mismatch(newest):
             checkpoint.read_training(newest)
     except GanscaleError:
         return "error"

@@ -36,7 +36,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert checkpoint.read_state(path).images == 40
     assert checkpoint.read_weights(path, "generator")["w"].tolist() == [5, 5, 5]
     assert checkpoint.read_training(path)["moment"].tolist() == [1, 1]
-    assert checkpoint.is_sound(path)
+    assert checkpoint.is_intact(path)
 
 
 @pytest.mark.parametrize("how", ["truncate", "flip", "remove", "no sums"])
@@ -108,7 +108,7 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     for step, fid in ((1, 9.0), (2, 3.0), (3, 5.0), (4, None), (5, 7.0)):
         save(tmp_path, step, fid)
     checkpoint.prune(tmp_path, 2)
-    assert [p.name[-1] for p in checkpoint.listed(tmp_path)] == ["2", "4", "5"]
+    assert [p.name[-1] for p in checkpoint.list_finished(tmp_path)] == ["2", "4", "5"]
     assert checkpoint.find(tmp_path, "best").name == "step-00000002"
     assert checkpoint.find(tmp_path, "latest").name == "step-00000005"
     assert checkpoint.find(tmp_path, "4") == checkpoint.find(tmp_path, "step-00000004")
@@ -189,7 +189,7 @@ def test_a_kill_at_any_access_to_files_leaves_a_run_that_starts(tmp_path: Path) 
         newest = checkpoint.latest(folder)
         assert newest is not None
         assert newest.name in ("step-00000003", "step-00000004")
-        assert all(map(checkpoint.is_sound, checkpoint.listed(folder))), f"access {number}"
+        assert all(map(checkpoint.is_intact, checkpoint.list_finished(folder))), f"access {number}"
         assert checkpoint.find(folder, "best").name == "step-00000002"
         checkpoint.prune(folder, 1)
         left = sorted(path.name for path in folder.iterdir())
@@ -228,11 +228,11 @@ def test_sums_name_files_of_the_checkpoint_only(tmp_path: Path) -> None:
     digest, good = hashlib.sha256(b"secret").hexdigest(), sums(path)
     for name in ("../outside", "sub/inside", str(tmp_path / "outside"), "/dev/zero"):
         with_sums(path, [*good, f"{digest}  {name}"])  # /dev/zero would be read for ever
-        assert not checkpoint.is_sound(path), name
+        assert not checkpoint.is_intact(path), name
     with_sums(path, [*good, good[0]])
-    assert not checkpoint.is_sound(path)
+    assert not checkpoint.is_intact(path)
     with_sums(path, good)
-    assert checkpoint.is_sound(path)
+    assert checkpoint.is_intact(path)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_sums_name_files_of_the_checkpoint_only(tmp_path: Path) -> None:
 def test_sums_must_name_every_part(tmp_path: Path, name: str) -> None:
     path = save(tmp_path, 1)
     with_sums(path, [line for line in sums(path) if not line.endswith(name)])
-    assert not checkpoint.is_sound(path)
+    assert not checkpoint.is_intact(path)
 
 
 def test_parts_are_regular_files(tmp_path: Path) -> None:
@@ -249,13 +249,13 @@ def test_parts_are_regular_files(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     (path / "training.pt").rename(elsewhere)
     (path / "training.pt").symlink_to(elsewhere)
-    assert not checkpoint.is_sound(path)
+    assert not checkpoint.is_intact(path)
     (path / "training.pt").unlink()
     os.mkfifo(path / "training.pt")  # opening it would wait for a writer
-    assert not checkpoint.is_sound(path)
+    assert not checkpoint.is_intact(path)
     (path / "SHA256SUMS").unlink()
     os.mkfifo(path / "SHA256SUMS")
-    assert not checkpoint.is_sound(path)
+    assert not checkpoint.is_intact(path)
 
 
 def test_a_linked_checkpoint_is_none(tmp_path: Path) -> None:
@@ -264,9 +264,9 @@ def test_a_linked_checkpoint_is_none(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     save(theirs, 2)
     (theirs / "step-00000001").symlink_to(mine)
-    assert [path.name for path in checkpoint.listed(theirs)] == ["step-00000002"]
+    assert [path.name for path in checkpoint.list_finished(theirs)] == ["step-00000002"]
     checkpoint.prune(theirs, 1)
-    assert checkpoint.is_sound(mine)
+    assert checkpoint.is_intact(mine)
 
 
 @pytest.mark.parametrize("name", ["²", "1" * 5000, "-1", "", "../step-00000001"])
@@ -297,7 +297,7 @@ def test_a_state_with_valid_sums_and_bad_content_gets_a_message(
     digest = hashlib.sha256(content).hexdigest()
     others = [line for line in sums(path) if not line.endswith("state.json")]
     with_sums(path, [*others, f"{digest}  state.json"])
-    assert checkpoint.is_sound(path)
+    assert checkpoint.is_intact(path)
     with pytest.raises(GanscaleError, match=r"state\.json"):
         checkpoint.read_state(path)
 
@@ -350,7 +350,7 @@ def test_a_real_state_is_the_same_bytes_when_read_and_written_again(
             f"balance={{held_out: {digits}, every: 2, images: 20}}",
         )
         train(experiment)
-        files.append(checkpoint.listed(experiment.folder / "checkpoints")[-1])
+        files.append(checkpoint.list_finished(experiment.folder / "checkpoints")[-1])
     content = [(path / "training.pt").read_bytes() for path in files]
     assert content[0] == content[1]
     state = checkpoint.read_state(files[0])

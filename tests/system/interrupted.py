@@ -45,7 +45,7 @@ def experiment_file(digits: Path, folder: Path, network: str, name: str) -> tupl
 def wait_for_checkpoint(process: subprocess.Popen[Any] | Forked, folder: Path) -> None:
     """Wait until the process has written a checkpoint."""
     deadline = time.monotonic() + 120
-    while not checkpoint.listed(folder):
+    while not checkpoint.list_finished(folder):
         assert process.poll() is None, "training ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)

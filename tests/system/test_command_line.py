@@ -117,7 +117,9 @@ def test_ctrl_c_saves_and_says_how_to_resume(
     assert main(["train", str(file)]) == 128 + signal.SIGINT
     said = capfd.readouterr().err
     assert "as soon as this step is done; Ctrl-C again ends at once" in said
-    step = checkpoint.read_state(checkpoint.listed(experiment.folder / "checkpoints")[-1]).step
+    step = checkpoint.read_state(
+        checkpoint.list_finished(experiment.folder / "checkpoints")[-1]
+    ).step
     assert f"stopped by Ctrl-C after step {step:,}: the same command resumes there" in said
 
 
@@ -260,13 +262,13 @@ def test_a_full_disk_leaves_the_older_checkpoints(digits: Path, small_disk: Path
     with pytest.raises(GanscaleError, match=r"could not be written .*older ones are intact"):
         train(experiment)
     folder = RunFolder.of(experiment).checkpoints
-    kept = checkpoint.listed(folder)
+    kept = checkpoint.list_finished(folder)
     assert len(kept) > 1
-    assert all(map(checkpoint.is_sound, kept))
+    assert all(map(checkpoint.is_intact, kept))
     assert not list(folder.glob(".partial*"))
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     assert train(experiment) == 0
-    assert checkpoint.listed(folder)[-1].name == "step-00000060"
+    assert checkpoint.list_finished(folder)[-1].name == "step-00000060"
 
 
 def test_the_quickstart_from_a_fresh_clone(tmp_path: Path) -> None:

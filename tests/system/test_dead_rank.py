@@ -61,6 +61,6 @@ def test_a_restart_goes_on_from_the_last_checkpoint(digits: Path, tmp_path: Path
         rank_of(process, 1).kill()
         assert process.wait(timeout=240) == 0, log.read_text()
         assert "resuming from" in log.read_text()
-        assert checkpoint.listed(folder)[-1].name == "step-00001000"
+        assert checkpoint.list_finished(folder)[-1].name == "step-00001000"
     finally:
         kill_all(process)

@@ -42,7 +42,7 @@ def test_killed_on_four_processes_is_uninterrupted_too(
     folder = RunFolder.of(killed).checkpoints
     wait_for_checkpoint(process, folder)
     process.kill()
-    assert checkpoint.listed(folder)[-1].name != "step-00000060", "killed too late"
+    assert checkpoint.list_finished(folder)[-1].name != "step-00000060", "killed too late"
     if (engine, precision) == ("cpu_ddp", "fp32"):
         resumed = run(launched(4, *line, engine=engine), ROOT)
     else:
@@ -86,7 +86,7 @@ def test_killed_is_uninterrupted_to_the_last_bit(
     time.sleep(random.uniform(0, 0.5))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    newest = checkpoint.listed(folder)[-1]
+    newest = checkpoint.list_finished(folder)[-1]
     assert newest.name != "step-00000400", "killed too late to mean anything"
     assert forked(1, "train", str(path), folder=tmp_path).returncode == 0
     same_checkpoint(RunFolder.of(whole).checkpoints / "step-00000400", folder / "step-00000400")
@@ -105,12 +105,12 @@ def test_a_signal_saves_and_the_same_command_goes_on(digits: Path, tmp_path: Pat
     _, log = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
     assert f"stopped by signal {signal.SIGTERM}" in log
-    step = int(checkpoint.listed(folder)[-1].name.removeprefix("step-"))
+    step = int(checkpoint.list_finished(folder)[-1].name.removeprefix("step-"))
     log = run([*line[:-2], f"train.steps={step + 5}"], tmp_path).stderr
     assert f"resuming from runs/stopped/checkpoints/step-{step:08d}" in log.replace(
         str(tmp_path) + "/", ""
     )
-    assert checkpoint.listed(folder)[-1].name == f"step-{step + 5:08d}"
+    assert checkpoint.list_finished(folder)[-1].name == f"step-{step + 5:08d}"
 
 
 @pytest.mark.parametrize("processes", [1, 4])

@@ -56,7 +56,7 @@ def test_every_start_of_a_storm_goes_on(digits: Path, tmp_path: Path, phase: str
         reached = newest(folder)
     done = run([*command("train", str(path)), f"train.steps={reached + 3}"], tmp_path)
     assert done.returncode == 0
-    assert [p.name for p in checkpoint.listed(folder)] == [f"step-{reached + 3:08d}"]
+    assert [p.name for p in checkpoint.list_finished(folder)] == [f"step-{reached + 3:08d}"]
     assert not list(folder.glob(".*"))
     assert not list(folder.glob("broken-*"))
 
@@ -71,4 +71,4 @@ def wait_for(process: subprocess.Popen[bytes], folder: Path, step: int) -> None:
 
 
 def newest(folder: Path) -> int:
-    return max(map(checkpoint.step_of, checkpoint.listed(folder)), default=0)
+    return max(map(checkpoint.step_of, checkpoint.list_finished(folder)), default=0)

@@ -155,7 +155,7 @@ def is_the_whole(experiment: Experiment, whole: Callable[[str], Experiment]) -> 
 
 @pytest.mark.parametrize("engine", ["ddp", "fsdp2", "zero2"])
 def test_two_nodes_of_two_gpus(whole: Callable[[str], Experiment], engine: str) -> None:
-    assert checkpoint.listed(RunFolder.of(whole(engine)).checkpoints)
+    assert checkpoint.list_finished(RunFolder.of(whole(engine)).checkpoints)
 
 
 def test_a_time_limit_requeues_until_the_steps_are_done(
@@ -311,7 +311,7 @@ def test_a_sweep_with_one_failing(cluster: Cluster, digits: Path, tmp_path: Path
     job = submit(cluster, "sweep.sbatch", *arguments, options=(*NODES, "--array=0-2"))
     ends = [cluster.wait(f"{job}_{task}", LONG) for task in range(3)]
     assert ends == ["COMPLETED", "FAILED", "COMPLETED"], log_of(job)
-    done = checkpoint.listed(tmp_path / "runs" / "sweep-002" / "checkpoints")
+    done = checkpoint.list_finished(tmp_path / "runs" / "sweep-002" / "checkpoints")
     assert done[-1].name == "step-00000020"
     log = log_of(job)
     assert log.count("20 of 20") >= 3  # two runs in the last table, and before
@@ -336,7 +336,7 @@ def test_a_trial_of_a_wandb_sweep_on_all_ranks(
     assert "resuming the trial that this job has started" in log
     assert log.count("resuming from") == 1
     run = RunFolder(tmp_path / "runs" / "base-trial1")
-    assert checkpoint.listed(run.checkpoints)[-1].name == f"step-{STEPS:08d}"
+    assert checkpoint.list_finished(run.checkpoints)[-1].name == f"step-{STEPS:08d}"
     assert run.experiment().generator.optimizer.lr == 5e-4
 
 

@@ -28,7 +28,7 @@ def test_each_trial_has_a_run_of_its_own(digits: Path, tmp_path: Path) -> None:
     assert done.returncode == 0
     for trial, values in enumerate(rates, 1):
         folder = tmp_path / "runs" / f"tiny-trial{trial}"
-        (last,) = checkpoint.listed(folder / "checkpoints")
+        (last,) = checkpoint.list_finished(folder / "checkpoints")
         assert last.name == "step-00000010"
         assert checkpoint.read_state(last).wandb_id == f"trial{trial}"
         experiment = load(folder / "experiment.yaml")

@@ -108,7 +108,7 @@ def test_a_run_is_the_game_by_hand(
     experiment = narrow(name, sets, tmp_path, *more)
     assert train(experiment) == 0
     folder = RunFolder.of(experiment)
-    path = checkpoint.listed(folder.checkpoints)[-1]
+    path = checkpoint.list_finished(folder.checkpoints)[-1]
     played = by_hand(experiment, experiment.train.steps)
     for part, network in (
         ("generator", played.generator),

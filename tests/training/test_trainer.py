@@ -24,7 +24,7 @@ def test_a_run_leaves_what_a_user_looks_for(digits: Path, tmp_path: Path) -> Non
     )
     assert train(experiment) == 0
     folder = RunFolder.of(experiment)
-    assert [p.name for p in checkpoint.listed(folder.checkpoints)] == ["step-00000010"]
+    assert [p.name for p in checkpoint.list_finished(folder.checkpoints)] == ["step-00000010"]
     assert [p.name for p in sorted(folder.samples.iterdir())] == [
         f"step-{s:08d}.png" for s in (0, 5, 10)
     ]

@@ -68,7 +68,7 @@ class Evaluator:
             if metric.lower_is_better is not None:
                 lower_is_better[name] = metric.lower_is_better
         shares: list[float] = []
-        if self.network.knows_the_set:
+        if self.network.knows_the_classes:
             shares = (fake.histogram / fake.count).tolist()
         return Scores(
             values,
@@ -145,5 +145,5 @@ def _build_metrics(experiment: Experiment, network: FeatureNetwork) -> dict[str,
     return {
         name: metric
         for name, metric in metrics.items()
-        if network.knows_the_set or not metric.needs_classes
+        if network.knows_the_classes or not metric.needs_classes
     }

@@ -94,7 +94,7 @@ def write(
         shutil.rmtree(temporary, ignore_errors=True)
         if find_system_error(error) is None:
             raise
-        kept = ", ".join(path.name for path in listed(folder)) or "none"
+        kept = ", ".join(path.name for path in list_finished(folder)) or "none"
         raise GanscaleError(
             f"{final}: the checkpoint could not be written ({error}); older ones are intact "
             f"({kept}). Free some space and start again: the run resumes from the newest."
@@ -128,7 +128,7 @@ def _canonical(tree: Any) -> Any:
     return tree
 
 
-def listed(folder: Path) -> list[Path]:
+def list_finished(folder: Path) -> list[Path]:
     """Return the finished checkpoints in a folder, oldest first; links are ignored."""
     found = [p for p in folder.glob("step-*") if NAME.fullmatch(p.name) and not p.is_symlink()]
     return sorted((p for p in found if p.is_dir()), key=step_of)
@@ -139,7 +139,7 @@ def step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
 
 
-def is_sound(path: Path) -> bool:
+def is_intact(path: Path) -> bool:
     """Return whether every part is present, a regular file, and has its recorded checksum."""
     try:
         found = [_SUM.fullmatch(line) for line in read_inside(path, SUMS).decode().splitlines()]
@@ -164,8 +164,8 @@ def latest(folder: Path) -> Path | None:
 
     A checkpoint counts as damaged if a checksum mismatches or if its state cannot be read.
     """
-    for path in reversed(listed(folder)):
-        if not is_sound(path):
+    for path in reversed(list_finished(folder)):
+        if not is_intact(path):
             _set_aside(path, "checksum mismatch")
             continue
         try:
@@ -187,13 +187,14 @@ def _set_aside(path: Path, why: str) -> None:
 def best(
     folder: Path, wanted: Evaluation = DEFAULT, evaluations: Path | None = None
 ) -> Path | None:
-    """Return the best checkpoint as `evaluation.scores.best` has it; None if none was evaluated.
+    """Return the best checkpoint according to `evaluation.scores.best`, or None if none was scored.
 
-    `evaluations` is the file that keeps the run's; without it, the checkpoints' own scores count.
+    `evaluations` is the file of the run's evaluations; without it, only the scores in the
+    checkpoints themselves count.
     One whose state cannot be read is left out, with a warning.
     """
     states: dict[Path, State] = {}
-    for path in listed(folder):
+    for path in list_finished(folder):
         try:
             states[path] = read_state(path)
         except GanscaleError as error:
@@ -202,9 +203,9 @@ def best(
 
 
 def _best(states: dict[Path, State], wanted: Evaluation, evaluations: Path | None) -> Path | None:
-    """The best of a folder's checkpoints.
+    """Return the best of a folder's checkpoints.
 
-    An evaluation that the run's file has lost is still in its checkpoint's state.
+    An evaluation that is missing in the run's file may still be in its checkpoint's state.
     """
     if not states:
         return None
@@ -228,18 +229,18 @@ def find(
 
     `wanted` and `evaluations` say which is the best, as in `best`.
     """
-    known = listed(folder)
+    known = list_finished(folder)
     if not known:
         raise GanscaleError(f"{folder}: no checkpoints in it")
     found: Path | None
     if name == "latest":
-        found = next((p for p in reversed(known) if is_sound(p)), None)
+        found = next((p for p in reversed(known) if is_intact(p)), None)
     elif name == "best":
         found = best(folder, wanted, evaluations)
     else:
         folder_name = f"step-{name.zfill(8)}" if name.isdecimal() and name.isascii() else name
         found = next((p for p in known if p.name == folder_name), None)
-    if found is None or not is_sound(found):
+    if found is None or not is_intact(found):
         problem = "is damaged" if found else "is not there"
         raise GanscaleError(
             f"checkpoint '{name}' {problem} in {folder}; it holds "
@@ -258,7 +259,7 @@ def prune(
     for leftover in (*folder.glob(PARTIAL + "*"), *folder.glob(REMOVED + "*")):
         shutil.rmtree(leftover, ignore_errors=True)
     states: dict[Path, State] = {}
-    for path in listed(folder):
+    for path in list_finished(folder):
         try:
             states[path] = read_state(path)
         except GanscaleError as error:
@@ -305,7 +306,7 @@ def read_training(path: Path) -> Any:
 
 
 @contextmanager
-def explain_misfit(path: Path) -> Iterator[None]:
+def explain_mismatch(path: Path) -> Iterator[None]:
     """Turn any error in the body, which uses a checkpoint's content, into one clear message.
 
     The checkpoint's checksums match, so it was not damaged by accident: another experiment,

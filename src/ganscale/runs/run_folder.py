@@ -106,7 +106,7 @@ class RunFolder:
 
     def refuse_another(self, experiment: Experiment) -> None:
         """Raise `GanscaleError` if another experiment was trained in this folder."""
-        if checkpoint.listed(self.checkpoints):
+        if checkpoint.list_finished(self.checkpoints):
             self._compare(self.experiment(), experiment)
 
     def is_finished(self, experiment: Experiment) -> bool:
@@ -116,11 +116,11 @@ class RunFolder:
         missing report; training then checks for itself. Raises `GanscaleError` if the folder holds
         another experiment.
         """
-        known = checkpoint.listed(self.checkpoints)
+        known = checkpoint.list_finished(self.checkpoints)
         # Check the name first, so that not every rank reads an unfinished run at every start.
         if not known or checkpoint.step_of(known[-1]) < experiment.train.steps:
             return False
-        if not self.report.is_file() or not checkpoint.is_sound(known[-1]):
+        if not self.report.is_file() or not checkpoint.is_intact(known[-1]):
             return False
         try:
             state = checkpoint.read_state(known[-1])

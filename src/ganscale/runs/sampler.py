@@ -60,7 +60,7 @@ class Sampler:
         if not trust_code:
             refuse_foreign_code(self.folder.path, self.experiment)
         self.generator = first_generator(self.experiment)
-        with checkpoint.explain_misfit(self.checkpoint):
+        with checkpoint.explain_mismatch(self.checkpoint):
             weights = checkpoint.read_weights(self.checkpoint, network)
             self.generator.load_state_dict(weights)
         self.generator.to(self.device).eval()

@@ -72,7 +72,7 @@ class Sweep(BaseModel):
                 table.add_row(str(number), *map(str, values.values()), "not valid", "-", "-")
                 continue
             folder = RunFolder.of(experiment)
-            known = checkpoint.listed(folder.checkpoints)
+            known = checkpoint.list_finished(folder.checkpoints)
             done = checkpoint.step_of(known[-1]) if known else 0
             wanted = experiment.evaluation
             best = scores.best(scores.read_evaluations(folder.evaluations), wanted)

@@ -93,7 +93,7 @@ class Divergence:
                     self._stop(step, f"{part} {name} is not a finite number")
 
     def _stop(self, step: int, problem: str) -> NoReturn:
-        kept = checkpoint.listed(self._checkpoints)
+        kept = checkpoint.list_finished(self._checkpoints)
         raise GanscaleError(
             f"{problem} at step {step:,}: the run has diverged. The last checkpoint is "
             f"{kept[-1].name if kept else 'none'}; start again with a lower learning rate, a "

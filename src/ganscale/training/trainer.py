@@ -149,7 +149,7 @@ class Trainer:
                     every_rank=True,
                 )
             self.arithmetic.warn_of_change(state.arithmetic)
-            with checkpoint.explain_misfit(path):
+            with checkpoint.explain_mismatch(path):
                 self.model.restore(path)
             self.loop.start_at(state.step)
             wandb_id = state.wandb_id

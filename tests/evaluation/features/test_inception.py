@@ -52,7 +52,7 @@ def test_without_a_network_one_sentence_says_what_to_do(
         raise URLError("no network")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(GanscaleError, match=r"cannot be fetched.*evaluation\.inception_weights"):
+    with pytest.raises(GanscaleError, match=r"cannot be downloaded.*evaluation\.inception_weights"):
         open_inception(None, HOST)
 
 

@@ -1,7 +1,7 @@
-"""A small classifier trained on the set's own labels, whose last hidden layer is the features.
+"""A small classifier trained on the dataset's own labels; its last hidden layer is the features.
 
-It stands in where Inception is too large for the images (28-pixel digits) or its weights cannot
-be had. Its scores compare runs on the same set; they are no Inception FID.
+It replaces Inception if that is too large for the images (28-pixel digits) or not available. Its
+scores compare runs on the same dataset; they are not comparable with Inception's FID.
 """
 
 import logging
@@ -28,22 +28,22 @@ from ganscale.gan.augment import shift
 from ganscale.monitoring.progress import tracked
 from ganscale.randomness import torch_seed, uniform
 
-WIDTH = 128  # features of an image
+WIDTH = 128  # features per image
 BATCH_SIZE = 128
-EPOCHS = (3, 12)  # the longer training where the shorter does not reach `GOOD`
+EPOCHS = (3, 12)  # train for longer if the first training does not reach `GOOD_ACCURACY`
 MIN_STEPS, MAX_STEPS = 300, 6000
-GOOD = 0.95  # accuracy
-HELD_OUT = 10  # every tenth sample judges the classifier
+GOOD_ACCURACY = 0.95
+HELD_OUT = 10  # every tenth sample is held out to measure the accuracy
 
 log = logging.getLogger("ganscale")
 
 
 @FEATURES.register("classifier")
 class Classifier(nn.Module, FeatureNetwork):
-    """Uint8 images (N, C, H, W) to features (N, 128) and class logits."""
+    """Maps uint8 images (N, C, H, W) to features (N, 128) and class logits (N, classes)."""
 
     key = "classifier"
-    knows_the_set = True
+    knows_the_classes = True
     accuracy: Tensor
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int):
@@ -66,7 +66,7 @@ class Classifier(nn.Module, FeatureNetwork):
 
     @classmethod
     def open(cls, opening: Opening) -> "Classifier":
-        """Return the classifier of the dataset; raise `GanscaleError` where it has no classes."""
+        """Return the dataset's classifier; raise `GanscaleError` for fewer than two classes."""
         experiment, images, reader, device, cache = opening
         if len(images.classes) < 2:
             raise GanscaleError(
@@ -78,17 +78,17 @@ class Classifier(nn.Module, FeatureNetwork):
 
     @property
     def description(self) -> str:
-        """With the share of held-out images that it classifies rightly."""
+        """The network's name, with the share of held-out images that it classifies correctly."""
         return f"classifier features ({100 * float(self.accuracy):.1f} % right)"
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features."""
+        """Return the features of uint8 images."""
         features: Tensor = self.body(images.float() / 127.5 - 1)
         return features
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> Features:
-        """Features and the set's class logits."""
+        """Return the features, and logits for the dataset's own classes."""
         features = self(images)
         return Features(features, self.head(features))
 
@@ -96,7 +96,7 @@ class Classifier(nn.Module, FeatureNetwork):
 def cached_classifier(
     reader: Reader, order: Order, images: ImageSet, device: torch.device, cache: Cache
 ) -> Classifier:
-    """The set's classifier on every rank; rank 0 trains it where its cache has none."""
+    """Return the dataset's classifier on every rank; rank 0 trains it if it is not in the cache."""
     shape, classes = images.image_shape, len(images.classes)
 
     def find() -> Tensors:
@@ -121,7 +121,7 @@ def train_classifier(
     classes: int,
     device: torch.device,
 ) -> Classifier:
-    """Train on nine tenths of the set; the rest gives its `accuracy`."""
+    """Train on nine tenths of the dataset, and measure `accuracy` on the rest."""
     for epochs in EPOCHS:
         steps = min(max(epochs * order.samples // BATCH_SIZE, MIN_STEPS), MAX_STEPS)
         log.info("training the feature classifier on %d classes, %s steps", classes, f"{steps:,}")
@@ -129,7 +129,7 @@ def train_classifier(
         accuracy = _accuracy(classifier, reader, order.samples, device)
         classifier.accuracy.fill_(accuracy)
         log.info("feature classifier: %.1f %% right on held-out images", 100 * accuracy)
-        if accuracy >= GOOD:
+        if accuracy >= GOOD_ACCURACY:
             break
     return classifier
 
@@ -142,7 +142,7 @@ def _train(
     classes: int,
     device: torch.device,
 ) -> Classifier:
-    """AdamW with one cycle of the learning rate, on slightly shifted images."""
+    """Train with AdamW and one cycle of the learning rate, on slightly shifted images."""
     with torch.random.fork_rng():
         torch.manual_seed(torch_seed(0, "classifier"))
         classifier = Classifier(image_shape, classes).to(device)
@@ -151,9 +151,9 @@ def _train(
     for k in tracked(range(steps), steps, "feature classifier"):
         indices = order.batch(k, BATCH_SIZE)
         images, labels = _labelled(reader.read(indices[indices % HELD_OUT != 0]))
-        if len(labels) < 2:  # BatchNorm needs two
+        if len(labels) < 2:  # BatchNorm needs at least two images
             continue
-        logits = classifier.head(classifier(_shifted(images, k).to(device)))
+        logits = classifier.head(classifier(_shift(images, k).to(device)))
         loss = F.cross_entropy(logits, labels.to(device))
         optimizer.zero_grad()
         loss.backward()
@@ -162,8 +162,8 @@ def _train(
     return classifier.eval().requires_grad_(False)
 
 
-def _shifted(images: Tensor, step: int) -> Tensor:
-    """Moved by up to an eighth of the side, so that the whole set is not learnt by heart."""
+def _shift(images: Tensor, step: int) -> Tensor:
+    """Shift images by up to an eighth of their side, so that the classifier does not overfit."""
 
     def random(shape: tuple[int, ...]) -> Tensor:
         return uniform(0, "classifier/shift", step, range(len(images)), shape)
@@ -172,7 +172,7 @@ def _shifted(images: Tensor, step: int) -> Tensor:
 
 
 def _accuracy(classifier: Classifier, reader: Reader, samples: int, device: torch.device) -> float:
-    """The share of held-out images whose class is found."""
+    """Return the share of held-out images that are classified correctly."""
     held_out = _labelled(reader.read(np.arange(0, samples, HELD_OUT)[:5000]))
     right = 0
     for images, labels in zip(held_out.images.split(500), held_out.labels.split(500), strict=True):
@@ -182,6 +182,6 @@ def _accuracy(classifier: Classifier, reader: Reader, samples: int, device: torc
 
 
 def _labelled(batch: Batch) -> Batch:
-    """Those that have a class."""
+    """Return the samples that have a label."""
     chosen = batch.labels >= 0
     return Batch(batch.images[chosen.to(batch.images.device)], batch.labels[chosen])

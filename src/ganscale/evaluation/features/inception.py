@@ -1,4 +1,4 @@
-"""Inception v3 as FID was defined with it: torch-fidelity's port of the original weights."""
+"""Inception v3 with the weights that define FID, as ported by torch-fidelity."""
 
 import hashlib
 import io
@@ -16,34 +16,34 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.features.network import FEATURES, FeatureNetwork, Features, Opening
 from ganscale.files import read_regular_file
 
-MAX_BYTES = 1 << 30  # torch-fidelity's file has 95 million
+MAX_BYTES = 1 << 30  # torch-fidelity's file has 95 million bytes
 
 log = logging.getLogger("ganscale")
 
 
 @FEATURES.register("inception")
 class Inception(nn.Module, FeatureNetwork):
-    """Uint8 images (N, C, H, W) to pool features (N, 2048) and unbiased logits (N, 1008)."""
+    """Maps uint8 images (N, C, H, W) to pool features (N, 2048) and unbiased logits (N, 1008)."""
 
     key = "inception"
-    knows_the_set = False
+    knows_the_classes = False
     description = "Inception v3 features"
 
     def __init__(self, content: bytes, where: str):
-        """`content`: a weights file of torch-fidelity's; `where` names it in messages.
+        """Load `content`, torch-fidelity's weights file; messages call it `where`.
 
-        Raises `GanscaleError` where the package is missing or the file is something else.
+        Raises `GanscaleError` if the package is missing or if the file is not that one.
         """
         super().__init__()
         fidelity = _torch_fidelity()
         self.checksum = hashlib.sha256(content).hexdigest()
         try:
-            # torch-fidelity unpickles its file: nothing but tensors may be in it.
+            # torch-fidelity unpickles the file, so check first that it holds nothing but tensors.
             torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             self._network = fidelity.FeatureExtractorInceptionV3(
                 "inception-v3-compat", ["2048", "logits_unbiased"], io.BytesIO(content)
             )
-        except Exception as error:  # torch raises many kinds for a file that it does not like
+        except Exception as error:  # torch raises many types of errors for an invalid file
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise GanscaleError(
                 f"Inception weights '{where}' cannot be used ({first}); set "
@@ -60,22 +60,22 @@ class Inception(nn.Module, FeatureNetwork):
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> Features:
-        """Features and ImageNet's logits; grey images become three equal channels."""
+        """Return features and ImageNet's logits; grey images get three equal channels."""
         rgb = images if images.shape[1] == 3 else images.expand(-1, 3, -1, -1)
         return Features(*self._network(rgb))
 
 
 def open_inception(weights: Path | None, device: torch.device) -> Inception:
-    """The network with the weights that rank 0 has; every rank calls it.
+    """Return the network with rank 0's weights. All ranks must call this.
 
-    `weights`: a file of torch-fidelity's; None to take the fetched one, or fetch it. Raises
-    `GanscaleError` where there is neither the package, nor the file, nor a network.
+    `weights` is torch-fidelity's file; None uses the downloaded one, or downloads it. Raises
+    `GanscaleError` if the package is missing, or if the file neither exists nor can be downloaded.
     """
     address: str = _torch_fidelity().URL_INCEPTION_V3
-    where = str(weights or _fetched_path(address))
+    where = str(weights or _cached_path(address))
 
     def read() -> Tensors:
-        path = weights or _fetched(address)
+        path = weights or _download_once(address)
         try:
             content = bytearray(read_regular_file(path, MAX_BYTES))
             return {"file": torch.frombuffer(content, dtype=torch.uint8)}
@@ -103,23 +103,23 @@ def _torch_fidelity() -> ModuleType:
     return module
 
 
-def _fetched_path(address: str) -> Path:
+def _cached_path(address: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[-1]
 
 
-def _fetched(address: str) -> Path:
-    """The weights in torch's own cache folder, fetched at the first need."""
-    path = _fetched_path(address)
+def _download_once(address: str) -> Path:
+    """Return the path of the weights in torch's cache folder; download them if need be."""
+    path = _cached_path(address)
     if not path.exists():
-        log.info("fetching Inception's weights to %s", path)
+        log.info("downloading Inception's weights to %s", path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with redirect_stdout(sys.stderr):
                 torch.hub.download_url_to_file(address, str(path), progress=False)
         except OSError as error:  # urllib's errors are OSErrors
             raise GanscaleError(
-                f"Inception's weights cannot be fetched ({error}); on a machine with a network "
-                f"get {address} and set evaluation.inception_weights to the file",
+                f"Inception's weights cannot be downloaded ({error}); download {address} on a "
+                "machine with a network, and set evaluation.inception_weights to the file",
                 every_rank=True,
             ) from None
     return path

@@ -1,4 +1,4 @@
-"""What an image is compared by: features, and logits, of a network that knows images.
+"""Feature networks, by whose features and logits images are compared, and their registry.
 
 To add a feature network, write a file in this folder, or name a class in a file of your own in the
 experiment: `evaluation.features: my_features.py:MyFeatures`.
@@ -25,32 +25,32 @@ from ganscale.registry import Registry
 
 
 class Features(NamedTuple):
-    """Of a batch of images."""
+    """The features and logits of a batch of images."""
 
     features: Tensor
-    """(N, width) float32."""
+    """(N, width), float32."""
     logits: Tensor
-    """(N, classes) float32: the set's own classes, or ImageNet's."""
+    """(N, classes), float32, for the dataset's own classes or ImageNet's."""
 
 
 class Opening(NamedTuple):
-    """What a feature network may be made from."""
+    """What a feature network may be built from."""
 
     experiment: Experiment
     images: ImageSet
     reader: Reader
     device: torch.device
     cache: Cache
-    """Where it may keep weights that it has trained."""
+    """Where the network may keep weights that it has trained."""
 
 
 class FeatureNetwork(ABC):
-    """Gives the features of uint8 images (N, C, H, W)."""
+    """Computes the features of uint8 images (N, C, H, W)."""
 
     key: str
-    """Its name in file names; that of the class where it sets none."""
-    knows_the_set: bool = False
-    """Whether its logits are those of the set's own classes."""
+    """The network's name in file names; by default, the name of its class."""
+    knows_the_classes: bool = False
+    """True if its logits are for the dataset's own classes."""
 
     def __init_subclass__(cls, **more: Any):
         super().__init_subclass__(**more)
@@ -58,25 +58,25 @@ class FeatureNetwork(ABC):
 
     @classmethod
     def open(cls, opening: Opening) -> "FeatureNetwork":
-        """Return the network, ready to measure; every rank calls it."""
+        """Return the network, ready to measure. All ranks must call this."""
         return cls()
 
     @property
     def description(self) -> str:
-        """Names it to people, with how far it can be trusted."""
+        """The network's name for people, and how far its features can be trusted."""
         return f"{self.key} features"
 
     @cached_property
     def checksum(self) -> str:
-        """Of its weights: features of other weights are no comparison.
+        """The SHA-256 of its weights, because features of other weights are not comparable.
 
-        Without weights, that of the file that defines the class.
+        By default, it is that of the file that defines the class.
         """
         return hashlib.sha256(Path(inspect.getfile(type(self))).read_bytes()).hexdigest()
 
     @abstractmethod
     def measure(self, images: Tensor) -> Features:
-        """Features and logits, on the images' device."""
+        """Return features and logits, on the images' device."""
 
 
 FEATURES = Registry[type[FeatureNetwork]](
@@ -89,14 +89,14 @@ FEATURES = Registry[type[FeatureNetwork]](
 
 
 def measure(network: FeatureNetwork, images: Tensor, device: torch.device) -> Features:
-    """Features of uint8 images (N, C, H, W), real or generated, in full float32 on `device`."""
+    """Measure uint8 images (N, C, H, W), real or generated, in full float32 on `device`."""
     with _full_float32():
         return network.measure(images.to(device))
 
 
 @contextmanager
 def _full_float32() -> Iterator[None]:
-    """Without TensorFloat-32, whatever the run trains with: runs must be comparable."""
+    """Disable TensorFloat-32 in the body, so that scores do not depend on the run's precision."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     try:
@@ -123,7 +123,7 @@ def open_features(
     device: torch.device,
     cache: Cache,
 ) -> FeatureNetwork:
-    """The network that the experiment's `evaluation.features` names."""
+    """Open the network that the experiment's `evaluation.features` names."""
     opening = Opening(experiment, images, reader, device, cache)
     name = experiment.evaluation.features
     if name != "auto":
@@ -134,7 +134,7 @@ def open_features(
         return FEATURES.get("inception").open(opening)
     except GanscaleError as error:
         raise GanscaleError(
-            f"{experiment.data.path} has no labels to train a classifier on, so that FID "
-            f"needs Inception: {error}; or leave evaluation.every empty",
+            f"{experiment.data.path} has no labels to train a classifier with, so FID needs "
+            f"Inception: {error}; or leave evaluation.every empty",
             every_rank=True,
         ) from None

@@ -1,1 +1,1 @@
-"""Scores of generated images from features, one file each; everything is in float64."""
+"""Metrics, which score generated images by their features: one file each, all in float64."""

@@ -1,4 +1,4 @@
-"""How evenly the classes are generated."""
+"""Class entropy: how evenly the classes are generated."""
 
 import torch
 
@@ -15,12 +15,12 @@ class ClassEntropy(Metric):
     needs_classes = True
 
     def __call__(self, compared: Comparison) -> float:
-        """Return the entropy, as a share of the largest."""
+        """Return the entropy as a fraction of its maximum."""
         return relative_entropy(compared.fake)
 
 
 def relative_entropy(fake: Sums) -> float:
-    """Entropy of the generated classes, as a share of that of equal ones (1: all equally often)."""
+    """Return the entropy of the generated classes, divided by that of equally frequent classes."""
     shares = fake.histogram / fake.count
     entropy = -torch.special.xlogy(shares, shares).sum()
     return float(entropy / torch.log(torch.tensor(float(len(shares)))))

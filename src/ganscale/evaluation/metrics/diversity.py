@@ -1,4 +1,4 @@
-"""How far images are from each other."""
+"""Diversity: how far generated images are from each other."""
 
 from torch import Tensor
 
@@ -8,18 +8,18 @@ from ganscale.evaluation.metrics.sums import Sums
 
 @METRICS.register("diversity")
 class Diversity(Metric):
-    """The spread of generated images, as a share of that of real ones."""
+    """The spread of generated images, as a fraction of that of real images."""
 
     chart = "Diversity: 1 is that of the real images"
     lower_is_better = None
 
     def __call__(self, compared: Comparison) -> float:
-        """Return the share."""
+        """Return the fraction; 1 means that they are as far from each other as real images."""
         return relative_spread(compared.real, compared.fake)
 
 
 def relative_spread(real: Sums, fake: Sums) -> float:
-    """How far generated images are from each other, as a share of real ones (1: as far)."""
+    """Return the root of the features' total variance, divided by that of the real images."""
 
     def spread(sums: Sums) -> Tensor:
         return sums.products.trace() / sums.count - (sums.features / sums.count).square().sum()

@@ -1,4 +1,4 @@
-"""Fréchet inception distance."""
+"""FID, the Fréchet inception distance."""
 
 import math
 
@@ -11,7 +11,7 @@ from ganscale.evaluation.metrics.sums import Sums
 
 @METRICS.register("fid")
 class FID(Metric):
-    """The distance of two normal distributions that have the features' means and covariances."""
+    """The Fréchet distance between normal distributions fitted to real and generated features."""
 
     title = "FID"
     chart = "FID: lower is better"
@@ -23,11 +23,11 @@ class FID(Metric):
 
 
 def frechet_distance(real: Sums, fake: Sums) -> float:
-    """Fréchet distance of two normal distributions of features (Heusel et al. 2017).
+    """Return the Fréchet distance of two normal distributions of features (Heusel et al. 2017).
 
-    Raises `GanscaleError` where it is no number, which nothing may take for a score.
+    Raises `GanscaleError` if it is NaN or infinite, which nobody may mistake for a score.
     """
-    from torchmetrics.image.fid import _compute_fid  # imports for a second
+    from torchmetrics.image.fid import _compute_fid  # slow to import
 
     moments = (*real.mean_and_covariance(), *fake.mean_and_covariance())
     is_finite = all(bool(torch.isfinite(moment).all()) for moment in moments)
@@ -36,7 +36,7 @@ def frechet_distance(real: Sums, fake: Sums) -> float:
         raise GanscaleError(
             f"FID is {distance} for {int(fake.count):,} generated images against "
             f"{round(float(real.count)):,} real ones: it needs at least two images on each side, "
-            "and features that are finite numbers",
+            "and features without NaN or infinite values",
             every_rank=True,
         )
-    return max(0.0, distance)  # rounding may leave equal sets a little below
+    return max(0.0, distance)  # rounding can make it slightly negative for equal datasets

@@ -1,4 +1,4 @@
-"""Inception score."""
+"""The inception score."""
 
 import torch
 
@@ -8,7 +8,7 @@ from ganscale.evaluation.metrics.sums import Sums
 
 @METRICS.register("inception_score")
 class InceptionScore(Metric):
-    """How sure the network is of an image's class, and how evenly it finds all classes."""
+    """A score for images with certain classes (according to the network) that are all frequent."""
 
     title = "IS"
 
@@ -18,10 +18,10 @@ class InceptionScore(Metric):
 
 
 def exponential_information(fake: Sums) -> float:
-    """Exponential of the information an image gives on its class (Salimans et al. 2016).
+    """Return exp of the mutual information between an image and its class (Salimans et al. 2016).
 
-    Over all images at once, where papers take the mean over ten parts, which lie a little higher
-    or lower by chance.
+    It is computed over all images at once, whereas papers average over ten parts, whose scores
+    differ slightly by chance.
     """
     mean = fake.probabilities / fake.count
     information = fake.negentropy / fake.count - torch.special.xlogy(mean, mean).sum()

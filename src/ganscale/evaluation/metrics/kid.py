@@ -1,4 +1,4 @@
-"""Kernel inception distance."""
+"""KID, the kernel inception distance, and its deviation."""
 
 import torch
 from torch import Tensor
@@ -6,12 +6,12 @@ from torch import Tensor
 from ganscale.evaluation.metrics.metric import METRICS, Comparison, Metric
 from ganscale.randomness import permutation
 
-SUBSET = 1000  # images of one estimate (Bińkowski et al. 2018)
+SUBSET = 1000  # images per estimate (Bińkowski et al. 2018)
 
 
 @METRICS.register("kid")
 class KID(Metric):
-    """The mean of the estimates."""
+    """The kernel inception distance: the mean of the estimates from disjoint subsets."""
 
     title = "KID"
     lower_is_better = True
@@ -24,7 +24,7 @@ class KID(Metric):
 
 @METRICS.register("kid_deviation")
 class KIDDeviation(Metric):
-    """The standard deviation of the estimates."""
+    """The standard deviation of the estimates of KID."""
 
     lower_is_better = None
 
@@ -39,15 +39,15 @@ def _estimates(compared: Comparison) -> tuple[float, float]:
 
 
 def squared_mmd(real: Tensor, fake: Tensor) -> tuple[float, float]:
-    """Unbiased squared MMD with a cubic kernel: mean and deviation over disjoint subsets.
+    """Return mean and deviation, over disjoint subsets, of the unbiased squared MMD (cubic kernel).
 
-    The subsets are drawn at random, the same ones every time: a set may be stored class by class.
+    The subsets are random, because a dataset may be stored class by class, but the same each time.
     """
-    from torchmetrics.image.kid import poly_mmd  # imports for a second
+    from torchmetrics.image.kid import poly_mmd  # slow to import
 
     subset = min(SUBSET, len(real), len(fake))
     number = min(len(real), len(fake)) // subset
-    real, fake = _permuted(real, "real"), _permuted(fake, "generated")
+    real, fake = _permute(real, "real"), _permute(fake, "generated")
     estimates = torch.stack(
         [
             poly_mmd(real[i : i + subset].double(), fake[i : i + subset].double())
@@ -57,6 +57,6 @@ def squared_mmd(real: Tensor, fake: Tensor) -> tuple[float, float]:
     return float(estimates.mean()), float(estimates.std(correction=0))
 
 
-def _permuted(features: Tensor, side: str) -> Tensor:
+def _permute(features: Tensor, side: str) -> Tensor:
     rows = torch.from_numpy(permutation(0, f"kid/{side}", 0, len(features)))
     return features[rows.to(features.device)]

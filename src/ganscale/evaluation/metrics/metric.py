@@ -1,4 +1,4 @@
-"""What a metric is, what it is computed from, and the registry of all of them.
+"""The base class of metrics, the comparison that they are computed from, and their registry.
 
 To add a metric, write a file in this folder, or name a class in a file of your own in the
 experiment: `evaluation.metrics: [my_metrics.py:MyMetric]`.
@@ -21,22 +21,22 @@ V = TypeVar("V")
 
 @dataclass
 class Comparison:
-    """Real and generated images, as the features of a network show them."""
+    """The features of real and generated images, as sums and as samples."""
 
     real: Sums
-    """Of the whole real dataset, each image with its weight; in host memory."""
+    """Sums over the whole real dataset, each image with its weight; in host memory."""
     fake: Sums
-    """Of all generated images; in host memory."""
+    """Sums over all generated images; in host memory."""
     real_features: Tensor
-    """(up to 10,000, width) features of real images, spread evenly over the dataset."""
+    """Features of real images, spread evenly over the dataset: (up to 10,000, width)."""
     fake_features: Tensor
-    """(up to 10,000, width) features of the first generated images."""
+    """Features of the first generated images: (up to 10,000, width)."""
     device: torch.device
-    """Where large computations may run."""
+    """The device for large computations."""
     _known: dict[Any, Any] = field(default_factory=dict)
 
     def once(self, compute: Callable[["Comparison"], V]) -> V:
-        """Return what `compute` gives for this comparison; computed once for all metrics."""
+        """Return `compute(self)`, which is computed only once for all metrics."""
         if compute not in self._known:
             self._known[compute] = compute(self)
         found: V = self._known[compute]
@@ -44,16 +44,16 @@ class Comparison:
 
 
 class Metric(ABC):
-    """One number that says something of generated images. Every rank computes it."""
+    """One number that describes the generated images. Every rank computes it."""
 
     title: ClassVar[str] = ""
-    """What people call it; its name where this is empty."""
+    """The title for people; if empty, the registered name."""
     chart: ClassVar[str] = ""
-    """The heading of the report's chart that shows it; charts of one heading are one."""
+    """The heading of the report's chart; metrics with the same heading share a chart."""
     lower_is_better: ClassVar[bool | None] = False
-    """None where neither is better, so that it does not say which checkpoint is the best."""
+    """None if neither is better; the metric then cannot decide which checkpoint is best."""
     needs_classes: ClassVar[bool] = False
-    """Whether it is defined only where the features tell the dataset's own classes."""
+    """True if it is defined only for features that know the dataset's own classes."""
 
     @abstractmethod
     def __call__(self, compared: Comparison) -> float:
@@ -65,7 +65,7 @@ METRICS = Registry[type[Metric]](
     "ganscale.metrics",
     wanted="a class derived from ganscale.evaluation.metrics.metric.Metric that defines __call__",
     accepts=lambda v: inspect.isclass(v) and issubclass(v, Metric) and not inspect.isabstract(v),
-    modules=(  # FID and KID are shown first
+    modules=(  # to show FID and KID first
         "ganscale.evaluation.metrics.fid",
         "ganscale.evaluation.metrics.kid",
         "ganscale.evaluation.metrics",

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: whose neighbourhoods images lie in."""
+"""Precision, recall, density and coverage, which compare neighbourhoods of features."""
 
 import torch
 from torch import Tensor
@@ -6,13 +6,13 @@ from torch import Tensor
 from ganscale.evaluation.metrics.metric import METRICS, Comparison, Metric
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage (Naeem et al. 2020)
-CHUNK = 1000  # rows of a distance matrix at a time
+CHUNK = 1000  # rows of a distance matrix that are computed at a time
 CHART = "Precision, recall, coverage: higher is better"
 
 
 @METRICS.register("precision")
 class Precision(Metric):
-    """The share of generated images in the neighbourhood of a real one."""
+    """The share of generated images that lie in the neighbourhood of a real image."""
 
     chart = CHART
 
@@ -23,7 +23,7 @@ class Precision(Metric):
 
 @METRICS.register("recall")
 class Recall(Metric):
-    """The share of real images in the neighbourhood of a generated one."""
+    """The share of real images that lie in the neighbourhood of a generated image."""
 
     chart = CHART
 
@@ -34,7 +34,7 @@ class Recall(Metric):
 
 @METRICS.register("density")
 class Density(Metric):
-    """In how many real neighbourhoods a generated image lies, as a share of `NEIGHBOURS`."""
+    """The mean number of real neighbourhoods that hold a generated image, over `NEIGHBOURS`."""
 
     def __call__(self, compared: Comparison) -> float:
         """Return the density."""
@@ -43,7 +43,7 @@ class Density(Metric):
 
 @METRICS.register("coverage")
 class Coverage(Metric):
-    """The share of real images in whose neighbourhood a generated one lies."""
+    """The share of real images whose neighbourhood holds a generated image."""
 
     chart = CHART
 
@@ -58,9 +58,10 @@ def _of_sides(compared: Comparison) -> dict[str, float]:
 
 
 def neighbourhoods(real: Tensor, fake: Tensor) -> dict[str, float]:
-    """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
+    """Return precision, recall, density and coverage of generated features.
 
-    An image's neighbourhood reaches to its 5th nearest neighbour in its own set.
+    They are defined by Kynkäänniemi et al. (2019) and Naeem et al. (2020). An image's
+    neighbourhood reaches to its 5th nearest neighbour among the images of its own side.
     """
     real, fake = real.double(), fake.double()
     real_reach, fake_reach = _reach(real), _reach(fake)
@@ -82,7 +83,7 @@ def neighbourhoods(real: Tensor, fake: Tensor) -> dict[str, float]:
 
 
 def _reach(features: Tensor) -> Tensor:
-    """Distance of each to its k-th nearest other."""
+    """Return the distance of each image to its k-th nearest other image."""
     k = min(NEIGHBOURS + 1, len(features))
     chunks = features.split(CHUNK)
     return torch.cat([torch.cdist(c, features).kthvalue(k, dim=1).values for c in chunks])

@@ -1,4 +1,4 @@
-"""Statistics of the features of many images that batches and ranks add up."""
+"""Sums over the features of many images, which are added up over batches and ranks."""
 
 from dataclasses import dataclass
 
@@ -11,36 +11,33 @@ from ganscale.evaluation.features.network import Features
 
 @dataclass
 class Sums:
-    """What of many images can be added up over batches and ranks.
-
-    An image counts with a weight, which is 1 unless some are to count for more.
-    """
+    """Weighted sums over images, float64; without weights, each image counts as 1."""
 
     count: Tensor
-    """() sum of the weights: the number of images."""
+    """The sum of the weights, (): without weights, the number of images."""
     squares: Tensor
-    """() sum of the squared weights."""
+    """The sum of the squared weights, ()."""
     features: Tensor
-    """(width,)"""
+    """The sum of the features x, (width,)."""
     products: Tensor
-    """(width, width) of x xᵀ."""
+    """The sum of x xᵀ, (width, width)."""
     probabilities: Tensor
-    """(classes,) of the softmax."""
+    """The sum of the class probabilities p, (classes,)."""
     negentropy: Tensor
-    """() of Σ p log p."""
+    """The sum of Σ p log p, ()."""
     histogram: Tensor
-    """(classes,) of how often each class is the likeliest."""
+    """How often each class is the most probable one, (classes,)."""
 
     @classmethod
     def zero(cls, like: Features) -> "Sums":
-        """Of no images."""
+        """Return the sums over no images, with the widths and the device of `like`."""
         width, classes = like.features.shape[1], like.logits.shape[1]
         shapes = ((), (), (width,), (width, width), (classes,), (), (classes,))
         device = like.features.device
         return cls(*(torch.zeros(s, dtype=torch.float64, device=device) for s in shapes))
 
     def add(self, measured: Features, weights: Tensor | None = None) -> None:
-        """Count these images in, with weights (N,) float64 if given."""
+        """Add these images, with weights (N,), float64, if given."""
         features, logs = measured.features.double(), measured.logits.double().log_softmax(1)
         if weights is None:
             weights = torch.ones(len(features), dtype=torch.float64, device=features.device)
@@ -53,20 +50,23 @@ class Sums:
         self.histogram.index_add_(0, logs.argmax(1), weights)
 
     def tensors(self) -> dict[str, Tensor]:
-        """By name."""
+        """Return the sums by name."""
         return dict(vars(self))
 
     def on_host(self) -> "Sums":
-        """The same in the host's memory."""
+        """Return the same sums in host memory."""
         return Sums(**{key: value.cpu() for key, value in self.tensors().items()})
 
     def mean_and_covariance(self) -> tuple[Tensor, Tensor]:
-        """Of the features; the covariance is the unbiased one, divided by N - 1 without weights."""
+        """Return the mean and the unbiased covariance of the features.
+
+        Without weights, the covariance is the one divided by N - 1.
+        """
         mean = self.features / self.count
         covariance = self.products - self.count * torch.outer(mean, mean)
         return mean, covariance / (self.count - self.squares / self.count)
 
     def add_up_over_ranks(self) -> None:
-        """Make these the sums over all ranks; every rank calls it."""
+        """Replace these sums by those over all ranks. All ranks must call this."""
         for tensor in self.tensors().values():
             all_reduce(tensor)
