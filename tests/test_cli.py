@@ -60,7 +60,7 @@ def test_scores_hold_no_control_characters(
 HELP = """
 import contextlib, io, sys
 import ganscale.cli
-from ganscale.commands import COMMANDS
+from ganscale.commands import load_commands
 
 def words(*arguments):
     text = io.StringIO()
@@ -69,7 +69,7 @@ def words(*arguments):
     return text.getvalue()
 
 whole = words()
-for command in COMMANDS:
+for command in load_commands().values():
     name = command.__name__.rpartition(".")[2]
     first = command.__doc__.partition("\\n")[0].rstrip(".")
     assert name in whole, name

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from ganscale import __version__
-from ganscale.commands import COMMANDS, sweep, train
+from ganscale.commands import load_commands, sweep, train
 from ganscale.errors import GanscaleError
 from ganscale.system_errors import describe_error, find_system_error
 from ganscale.terminal import abandon_output, flush_output, prepare_streams, printable
@@ -117,8 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_CommandParser)
-    for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2]
+    for name, command in load_commands().items():
         text = (command.__doc__ or "").partition("\n")[0].rstrip(".")
         sub = commands.add_parser(name, help=text, description=text)
         command.add_arguments(sub)

@@ -1,28 +1,33 @@
-"""The commands of the program, one file each.
+"""The commands of the program, one file each: adding a file adds a command.
 
-The first line of a command's docstring is its help text. All are imported to build the parser, so
-a command imports what it needs when it runs: `--help` is quick.
+The file's name is the command's name, and the first line of its docstring is the help text. All
+files are imported to build the parser, so a command imports what it needs when it runs: `--help` is
+quick.
 """
 
+import importlib
+import pkgutil
 from argparse import ArgumentParser, Namespace
-from typing import Protocol
+from typing import Protocol, cast
 
-from ganscale.commands import (
-    config,
-    doctor,
-    evaluate,
-    export,
-    index,
-    inspect,
-    pack,
-    report,
-    sample,
-    save,
-    stop,
-    submit,
-    sweep,
-    train,
+NOT_COMMANDS = {"arguments"}
+IN_ORDER = (
+    "pack",
+    "index",
+    "inspect",
+    "train",
+    "stop",
+    "save",
+    "submit",
+    "sweep",
+    "config",
+    "sample",
+    "evaluate",
+    "export",
+    "report",
+    "doctor",
 )
+"""The order in which `ganscale --help` lists commands; any other one follows."""
 
 
 class Command(Protocol):
@@ -38,19 +43,8 @@ class Command(Protocol):
         """Do it; returns the exit code, None for 0. Raises `GanscaleError`."""
 
 
-COMMANDS: tuple[Command, ...] = (
-    pack,
-    index,
-    inspect,
-    train,
-    stop,
-    save,
-    submit,
-    sweep,
-    config,
-    sample,
-    evaluate,
-    export,
-    report,
-    doctor,
-)
+def load_commands() -> dict[str, Command]:
+    """Return the module of each command by its name, in the order of `--help`."""
+    found = {module.name for module in pkgutil.iter_modules(__path__)} - NOT_COMMANDS
+    names = [name for name in IN_ORDER if name in found] + sorted(found.difference(IN_ORDER))
+    return {name: cast(Command, importlib.import_module(f"{__name__}.{name}")) for name in names}
