@@ -6,7 +6,9 @@ import torch
 from scipy import linalg
 from scipy.spatial.distance import cdist
 from torch import Tensor, nn
+from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.inception import InceptionScore
+from torchmetrics.image.kid import poly_mmd
 
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.features.network import Features
@@ -90,6 +92,17 @@ def test_kid_of_a_set_stored_class_by_class_is_that_of_the_set_shuffled() -> Non
     fewer, deviation = squared_mmd(stored, shuffled[:500])  # not the first 500 stored ones
     assert abs(fewer) < 0.2 * apart
     assert deviation == 0
+
+
+def test_fid_and_kid_are_those_of_torchmetrics() -> None:
+    real, fake = drawn(0), drawn(1, shift=0.3)
+    moments = (*sums(real).mean_and_covariance(), *sums(fake).mean_and_covariance())
+    assert frechet_distance(sums(real), sums(fake)) == float(_compute_fid(*moments))
+    rows = [
+        f[torch.from_numpy(permutation(0, f"kid/{side}", 0, len(f)))].double()
+        for f, side in ((real.features, "real"), (fake.features, "generated"))
+    ]
+    assert squared_mmd(real.features, fake.features)[0] == float(poly_mmd(*rows))
 
 
 def test_weighted_sums_are_the_weighted_mean_and_covariance() -> None:

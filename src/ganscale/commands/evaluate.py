@@ -22,8 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Evaluate and print the scores."""
+    from ganscale.monitoring.progress import set_up_logging
     from ganscale.runs.scoring import evaluate
 
+    set_up_logging(rank=0)
     given = {
         "samples": options.num,
         "features": options.features,

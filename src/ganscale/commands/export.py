@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Export the generator and print the file."""
+    from ganscale.monitoring.progress import set_up_logging
     from ganscale.runs.export import export
 
+    set_up_logging(rank=0)
     format, out = options.format, options.out
     print(export(options.run, options.checkpoint, format, out, options.trust_code))

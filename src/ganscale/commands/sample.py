@@ -40,8 +40,10 @@ def run(options: argparse.Namespace) -> None:
         raise GanscaleError(
             "say what to write: --out FILE.npz, --grid FILE.png or --interpolate FILE"
         )
+    from ganscale.monitoring.progress import set_up_logging
     from ganscale.runs.sampler import Sampler
 
+    set_up_logging(rank=0)
     sampler = Sampler(
         options.run,
         options.checkpoint,

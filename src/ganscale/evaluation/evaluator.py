@@ -59,7 +59,7 @@ class Evaluator:
         compared = Comparison(self.real.sums, fake, self.real.compared, fake_features, self._device)
         values: dict[str, float] = {}
         lower_is_better: dict[str, bool] = {}
-        for name, metric in self._metrics.items():
+        for name, metric in tracked(self._metrics.items(), len(self._metrics), "computing metrics"):
             value = metric(compared)
             if not math.isfinite(value):
                 log.warning("the metric %s is %s: it is left out of the scores", name, value)

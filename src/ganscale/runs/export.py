@@ -55,6 +55,7 @@ def export(run: Path, name: str, kind: str, out: Path | None, trust_code: bool =
         raise GanscaleError(f"{folder} is not empty; name another folder with --out")
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        log.info("writing the generator of %s as %s", sampler.checkpoint.name, kind)
         path = WRITERS[kind](sampler, folder)
         (folder / "experiment.yaml").write_text(to_yaml(sampler.experiment))
         sampler.save_grid(SAMPLES, folder / "samples.png")

@@ -2,12 +2,14 @@
 
 import io
 import itertools
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ganscale import randomness
@@ -16,6 +18,7 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import cycled_labels, generate, images_of, pixels
 from ganscale.files import refuse_special, write_output
 from ganscale.monitoring.pictures import grid, save_grid
+from ganscale.monitoring.progress import tracked
 from ganscale.networks import first_generator
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
@@ -24,6 +27,8 @@ from ganscale.runs.trust import refuse_foreign_code
 INTERPOLATION_STEPS = 12
 INTERPOLATION_PATHS = 6
 GIF_FRAME_MS = 80
+
+log = logging.getLogger("ganscale")
 
 Between = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -84,25 +89,33 @@ class Sampler:
             return (torch.full((len(rows),), self._label),)
         return cycled_labels(self.classes, rows)
 
+    def images(self, number: int) -> NDArray[np.uint8]:
+        """Return the first samples, uint8 (N, H, W, C), showing the progress meanwhile."""
+        batches = tracked(self.batches(number), number, "generating samples", len)
+        return pixels(torch.cat(list(batches)))
+
     def save_npz(self, number: int, path: Path) -> Path:
         """Write samples into a .npz file as `images`, uint8 (N, H, W, C)."""
         refuse_special(path)
+        images = self.images(number)
+        log.info("compressing %s samples", f"{number:,}")
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, images=pixels(torch.cat(list(self.batches(number)))))
+        np.savez_compressed(buffer, images=images)
         return write_output(path, buffer.getvalue())
 
     def save_grid(self, number: int, path: Path) -> Path:
         """Write a grid of the first samples, with a column per class of a conditional generator."""
         columns = self.classes if self._label is None else None
-        return save_grid(pixels(torch.cat(list(self.batches(number)))), path, columns)
+        return save_grid(self.images(number), path, columns)
 
     def save_interpolation(self, path: Path) -> Path:
         """Write images along paths between latents: rows of a PNG, or a looping GIF."""
         refuse_special(path)
+        steps = self._latent_path(path)
         frames = torch.stack(
             [
                 images_of(self.generator, z, self.labels(range(len(z))), self.device)
-                for z in self._latent_path(path)
+                for z in tracked(steps, len(steps), "interpolating between latents")
             ]
         )
         if path.suffix.lower() == ".gif":

@@ -15,7 +15,6 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluator import Evaluator
 from ganscale.evaluation.scores import Scores
 from ganscale.monitoring.environment import environment
-from ganscale.monitoring.progress import set_up_logging
 from ganscale.runs import checkpoint
 from ganscale.runs.gallery import draw_gallery
 from ganscale.runs.report import write_report
@@ -34,7 +33,6 @@ def evaluate(
     run, in W&B. The gallery is drawn again for the best checkpoint, which may have changed.
     `changes` are values that replace some of the experiment's `evaluation`.
     """
-    set_up_logging(rank=0)
     sampler = Sampler(run, name, trust_code=trust_code)
     folder, experiment = sampler.folder, sampler.experiment
     evaluator = _open_evaluator(_with_evaluation(experiment, changes), sampler)
@@ -44,7 +42,9 @@ def evaluate(
     best = folder.best_checkpoint(experiment.evaluation)
     same = best in (None, sampler.checkpoint)
     shown = sampler if same else Sampler(run, "best", trust_code=trust_code)
+    log.info("drawing the gallery of %s", shown.checkpoint.name)
     draw_gallery(shown, evaluator)
+    log.info("writing %s", folder.report)
     write_report(folder, experiment, environment())
     about = {"step": state.step, "samples": scores.samples, "features": scores.features}
     summary = {f"evaluation/{key}": value for key, value in {**scores.values, **about}.items()}

@@ -106,7 +106,9 @@ class Trainer:
     def _make_evaluator(self) -> "Evaluator | None":
         if self.experiment.evaluation.every is None:
             return None
-        from ganscale.evaluation.evaluator import Evaluator  # torchmetrics takes seconds to import
+        from ganscale.evaluation.evaluator import (
+            Evaluator,  # slow to import, and not every run needs it
+        )
 
         return Evaluator(
             self.experiment,
