@@ -35,9 +35,10 @@ from torch.utils.data import DataLoader
 from torchvision.io import ImageReadMode, decode_image
 
 from ganscale.config import Data
+from ganscale.data.packing.named_sources import digits_source
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
-from ganscale.data.packing.sources import ArraySource, Source, digits_source, open_source
+from ganscale.data.packing.sources import ArraySource, Source, open_source
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.loader import BatchDataset, batches
 from ganscale.data.reading.resident import open_reader

@@ -8,9 +8,9 @@ Plays the cases of tests/system/engine_cases.py on every engine, on four process
 import tempfile
 from pathlib import Path
 
+from ganscale.data.packing.named_sources import digits_source
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
-from ganscale.data.packing.sources import digits_source
 from tests.system.test_engines import ENGINES, play, rows
 
 

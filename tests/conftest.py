@@ -11,9 +11,9 @@ import torch
 
 from ganscale.config import Experiment
 from ganscale.config.load import load
+from ganscale.data.packing.named_sources import digits_source
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
-from ganscale.data.packing.sources import digits_source
 from tests.system.warm_process import ADDRESS
 
 torch.set_num_threads(1)  # xdist runs a test on each core

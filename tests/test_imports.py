@@ -9,7 +9,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = (
-    ("errors", "files", "validation", "registry", "terminal", "system_errors"),
+    ("custom_code", "errors", "files", "validation", "registry", "terminal", "system_errors"),
     ("config",),
     ("randomness",),
     ("gan", "networks"),

@@ -17,23 +17,21 @@ The last two are the user's own code. `is_custom` tells them apart without runni
 """
 
 import difflib
-import hashlib
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ganscale.custom_code import import_file
 from ganscale.errors import GanscaleError
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from pydantic import BaseModel
 
 CUSTOM = r"^[^:]+:[A-Za-z_]\w*$"
@@ -84,6 +82,7 @@ class Registry(Generic[T]):
         self._accepts = accepts
         self._modules = list(modules)
         self._entries: dict[str, _Entry[T]] = {}
+        self._from_packages: set[str] = set()
         self._installed: dict[str, EntryPoint] | None = None
 
     def register(self, name: str, options: "type[BaseModel] | None" = None) -> Callable[[V], V]:
@@ -111,7 +110,7 @@ class Registry(Generic[T]):
 
     def built_in(self) -> tuple[str, ...]:
         """Return the names of what ganscale itself brings along."""
-        return tuple(name for name in self._loaded() if name not in self._offered())
+        return tuple(name for name in self._loaded() if name not in self._from_packages)
 
     def about_unknown(self, name: str, names: Sequence[str] | None = None) -> str:
         """Return what to say of a name that is not among some, or all: which are, and one's own."""
@@ -166,13 +165,15 @@ class Registry(Generic[T]):
             self._modules = []
         return self._entries
 
-    def _offered(self) -> dict[str, EntryPoint]:
+    def _offered(self) -> "dict[str, EntryPoint]":
         """Return what installed packages offer, without importing them."""
         if self._installed is None:
+            from importlib.metadata import entry_points
+
             self._installed = {point.name: point for point in entry_points(group=self._group)}
         return self._installed
 
-    def _load_installed(self, name: str, point: EntryPoint) -> None:
+    def _load_installed(self, name: str, point: "EntryPoint") -> None:
         package = point.dist.name if point.dist is not None else point.module
         try:
             value = point.load()
@@ -181,6 +182,7 @@ class Registry(Generic[T]):
                 f"{self.kind} {name}: the installed package {package} offers it, and it cannot be "
                 f"imported ({error})"
             ) from None
+        self._from_packages.add(name)
         if name not in self._entries:  # unless the package's own decorator has added it
             self._add(name, value, None)
 
@@ -205,7 +207,7 @@ def _load_custom(kind: str, name: str) -> Any:
         path = Path(location)
         if not path.is_file():
             raise GanscaleError(f"{kind} {name}: no file {path.resolve()}")
-        module = _module_in(path.resolve())
+        module = import_file(path)
     else:
         try:
             module = importlib.import_module(location)
@@ -214,26 +216,6 @@ def _load_custom(kind: str, name: str) -> Any:
     if not hasattr(module, attribute):
         raise GanscaleError(f"{kind} {name}: {location} defines no {attribute}")
     return getattr(module, attribute)
-
-
-def _module_in(path: Path) -> ModuleType:
-    """Return the module that a file defines; each file is executed once a process.
-
-    It stands in `sys.modules`, where dataclasses look for it, under a name that no import uses.
-    """
-    name = f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def _origin(value: Any) -> tuple[Any, Any]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ganscale.config import Experiment
+from ganscale.data.packing.named_sources import digits_source
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
-from ganscale.data.packing.sources import digits_source
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.shards.storage import fingerprint
 from ganscale.errors import GanscaleError

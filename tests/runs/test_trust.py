@@ -17,6 +17,7 @@ NAMED = {
     "penalty": "objective.penalties=[{{kind: r1, weight: 1}}, {{kind: '{}', weight: 1}}]",
     "transformation": "augment.policy=[flip, '{}']",
     "feature network": "evaluation.features='{}'",
+    "reader": "data.reader='{}'",
     "metric": "evaluation.metrics=['{}']",
 }
 

@@ -7,9 +7,9 @@ import pytest
 
 from ganscale.config import Experiment
 from ganscale.config.load import load
+from ganscale.data.packing.named_sources import digits_source
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
-from ganscale.data.packing.sources import digits_source
 from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ganscale.commands.arguments import location, path, positive
 from ganscale.commands.inspect import write_sheet
+from ganscale.data.packing.named_sources import SOURCES
 from ganscale.errors import GanscaleError
 from ganscale.terminal import printable
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the source, the folder, and how images become samples."""
     parser.add_argument(
-        "source", type=location, help="mnist, fashion-mnist, cifar10, digits, or a path"
+        "source",
+        type=location,
+        help=f"{', '.join(SOURCES.built_in())}, a path, or my_file.py:my_source",
     )
     parser.add_argument("folder", type=path, help="where the shards go")
     parser.add_argument("--size", type=positive, help="height and width in pixels")

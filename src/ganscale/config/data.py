@@ -2,9 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ganscale.config.registered import NameOf, registry_at
 from ganscale.config.section import NonNegativeInt, PositiveFloat, PositiveInt, Section
+from ganscale.registry import is_custom
 
 
 class WeightedSet(Section):
@@ -32,7 +34,9 @@ class Data(Section):
     """1 for grey, 3 for RGB."""
     classes: Annotated[int, Field(ge=2)] | None = None
     """Classes of the set that both networks are told of; empty for an unconditional game."""
-    reader: Literal["auto", "indexed", "resident", "streaming"] = "auto"
+    reader: Annotated[str, NameOf("ganscale.data.reading.readers:READERS", besides=("auto",))] = (
+        "auto"
+    )
     """`indexed` decodes from the shards as it goes; `resident` decodes once into memory; `auto`
     takes `resident` where the set fits. These give the same batches. `streaming` reads shards one
     after the other with replacement, for sets too large to index: its batches depend on the
@@ -61,3 +65,39 @@ class Data(Section):
     """An image of more pixels than this is refused before it is decoded."""
     allow_pipe: bool = False
     """Let a shard's address start with `pipe:`, which runs the rest as a command."""
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether samples are drawn at random, without numbers; a reader of one's own is not."""
+        if self.reader == "auto" or is_custom(self.reader):
+            return False
+        by_number: bool = (
+            registry_at("ganscale.data.reading.readers:READERS").get(self.reader).by_number
+        )
+        return not by_number
+
+    @model_validator(mode="after")
+    def _check_path(self) -> "Data":
+        if "pipe:" in self.path and not self.allow_pipe:
+            raise ValueError(
+                f"path={self.path}: a pipe: address runs a command; "
+                "set data.allow_pipe=true if you trust it"
+            )
+        if self.cache == "none" and "://" in self.path and not self.is_streamed:
+            raise ValueError(
+                "cache=none: only data.reader=streaming reads a remote set without a cache"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "Data":
+        special = {
+            "mixture": bool(self.mixture),
+            "balance_classes": self.balance_classes,
+            "partitions": self.partitions > 1,
+        }
+        chosen = [key for key, given in special.items() if given]
+        if len(chosen) > 1 or (chosen and self.is_streamed):
+            other = chosen[1] if len(chosen) > 1 else f"reader={self.reader}"
+            raise ValueError(f"{chosen[0]} does not go together with data.{other}; choose one")
+        return self

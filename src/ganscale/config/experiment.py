@@ -118,28 +118,10 @@ class Experiment(Section):
     @model_validator(mode="after")
     def _check_data(self) -> "Experiment":
         data = self.data
-        if "pipe:" in data.path and not data.allow_pipe:
+        if data.is_streamed and self.evaluation.every is not None:
             raise ValueError(
-                f"data.path={data.path}: a pipe: address runs a command; "
-                "set data.allow_pipe=true if you trust it"
-            )
-        special = {
-            "data.mixture": bool(data.mixture),
-            "data.balance_classes": data.balance_classes,
-            "data.partitions": data.partitions > 1,
-        }
-        chosen = [key for key, given in special.items() if given]
-        if len(chosen) > 1 or (chosen and data.reader == "streaming"):
-            other = chosen[1] if len(chosen) > 1 else "data.reader=streaming"
-            raise ValueError(f"{chosen[0]} does not go together with {other}; choose one")
-        if data.cache == "none" and data.reader != "streaming" and "://" in data.path:
-            raise ValueError(
-                "data.cache=none: only data.reader=streaming reads a remote set without a cache"
-            )
-        if data.reader == "streaming" and self.evaluation.every is not None:
-            raise ValueError(
-                f"evaluation.every={self.evaluation.every}: data.reader=streaming never sees the "
-                "whole dataset, which FID compares with; set evaluation.every=null"
+                f"evaluation.every={self.evaluation.every}: data.reader={data.reader} never sees "
+                "the whole dataset, which FID compares with; set evaluation.every=null"
             )
         if self.train.batch_size % data.partitions:
             raise ValueError(

@@ -60,8 +60,10 @@ class NameOf:
 
     def check(self, name: str) -> str:
         """Return the name; raise `ValueError` where it names no entry and no code."""
+        if name in self._besides or is_custom(name):
+            return name
         names = self.names()
-        if not is_custom(name) and name not in names:
+        if name not in names:
             raise ValueError(self.registry.about_unknown(name, names))
         return name
 

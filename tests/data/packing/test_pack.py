@@ -8,9 +8,10 @@ import pytest
 import webdataset as wds
 from PIL import Image
 
+from ganscale.data.packing.named_sources import digits_source
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
-from ganscale.data.packing.sources import ArraySource, digits_source, open_source
+from ganscale.data.packing.sources import ArraySource, open_source
 from ganscale.data.shards.index import LABEL, index_path
 from ganscale.data.shards.manifest import load_manifest
 from ganscale.errors import GanscaleError

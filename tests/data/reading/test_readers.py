@@ -19,8 +19,8 @@ from ganscale.data.packing.sources import ArraySource
 from ganscale.data.reading.decode import decode_bytes
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.loader import BatchDataset, batches
-from ganscale.data.reading.readers import IndexedReader, ResidentReader
-from ganscale.data.reading.resident import open_reader
+from ganscale.data.reading.readers import IndexedReader
+from ganscale.data.reading.resident import ResidentReader, open_reader
 from ganscale.data.shards.index import LABEL, OFFSET, SIZE, index_path
 from ganscale.data.shards.manifest import load_manifest
 from ganscale.engines.distributed import Ranks

@@ -13,8 +13,8 @@ import torch
 
 from ganscale.config import Data
 from ganscale.data.reading.image_set import ImageSet
-from ganscale.data.reading.readers import IndexedReader, Reader, ResidentReader
-from ganscale.data.reading.resident import open_reader
+from ganscale.data.reading.readers import IndexedReader, Reader
+from ganscale.data.reading.resident import ResidentReader, open_reader
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 from tests.data.reading.test_readers import CPU, damage, data

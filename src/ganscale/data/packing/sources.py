@@ -23,9 +23,9 @@ from ganscale.data.packing.file_sources import (
     tar_source,
     zip_source,
 )
+from ganscale.data.packing.named_sources import SOURCES, Request
 from ganscale.errors import GanscaleError
-
-TORCHVISION_SETS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+from ganscale.registry import is_custom
 
 
 class Source(Protocol):
@@ -146,35 +146,6 @@ def _explain_errors(path: Path) -> Iterator[None]:
         ) from None
 
 
-def torchvision_source(name: str, root: Path | None, split: str, download: bool) -> ArraySource:
-    """Return a dataset in torchvision's layout under `root`; with `download`, fetch it first."""
-    import torchvision.datasets
-
-    root = root or Path("data/torchvision")
-    kind = TORCHVISION_SETS[name]
-    try:
-        dataset = getattr(torchvision.datasets, kind)(
-            str(root), train=split == "train", download=download
-        )
-    except (RuntimeError, OSError) as error:
-        hint = "" if download else "; fetch it with --download, or say where it is with --data-root"
-        first = str(error).splitlines()[0]
-        raise GanscaleError(f"{kind} is not in {root} ({first}){hint}") from None
-    classes = tuple(str(c).split(" - ")[0] for c in dataset.classes)
-    return ArraySource(
-        f"{kind} {split}", np.asarray(dataset.data), np.asarray(dataset.targets), classes
-    )
-
-
-def digits_source() -> ArraySource:
-    """Return scikit-learn's 1,797 digits of 8×8 pixels, scaled from 0 … 16 to 0 … 255."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = np.round(digits.images * (255 / 16)).astype(np.uint8)
-    return ArraySource("scikit-learn digits", images, digits.target)
-
-
 def open_source(
     name: str,
     data_root: Path | None = None,
@@ -183,11 +154,9 @@ def open_source(
     labels: Path | None = None,
 ) -> Source:
     """Open the source that a user names: a known dataset, or a path to one of the kinds above."""
-    if name in TORCHVISION_SETS:
-        return torchvision_source(name, data_root, split, download)
-    if name == "digits":
-        return digits_source()
     path = Path(name)
+    if name in SOURCES.names() or (is_custom(name) and not path.exists()):
+        return SOURCES.get(name)(Request(split, data_root, download))
     shards = shard_paths(name)
     if shards:
         return ShardSource(name, shards)
@@ -204,7 +173,7 @@ def open_source(
         return folder_source(path, labels)
     if not path.is_file():
         raise GanscaleError(
-            f"{name}: no such source; give {', '.join(TORCHVISION_SETS)}, digits, or the path of a "
+            f"{name}: no such source; give {', '.join(SOURCES.names())}, or the path of a "
             "folder, zip or tar of images, of WebDataset shards, parquet files or a saved dataset"
         )
     return zip_source(path, labels) if zipfile.is_zipfile(path) else tar_source(path, labels)

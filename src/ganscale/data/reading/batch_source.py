@@ -8,9 +8,11 @@ from torch import Tensor
 from ganscale.config import Experiment
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.loader import BatchDataset, batches, shard_prefetcher
-from ganscale.data.reading.readers import Batch, Reader
+from ganscale.data.reading.readers import READERS, Batch, Reader, Stream
 from ganscale.data.reading.resident import open_reader
 from ganscale.engines.distributed import Ranks
+from ganscale.errors import GanscaleError
+from ganscale.registry import short_name
 
 
 class BatchSource:
@@ -22,9 +24,12 @@ class BatchSource:
         self._rows = rows
         data = experiment.data
         self._dataset: BatchDataset | None = None
-        if data.reader == "streaming":
-            self.description = f"streaming reader: {data.path}, shards drawn with replacement"
-            self.fingerprint = "streaming"
+        self._stream: Stream | None = None
+        if data.reader != "auto" and issubclass(chosen := READERS.get(data.reader), Stream):
+            name = short_name(data.reader)
+            self._stream = chosen(data, experiment.image_shape)
+            self.description = f"{name} reader: {data.path}, samples drawn at random"
+            self.fingerprint = name
             return
         ranks.agree(self._open)
         self.fingerprint = self._images.fingerprint
@@ -43,10 +48,8 @@ class BatchSource:
         data = self._experiment.data
         if self._dataset is not None:
             return batches(self._dataset, first, last, data)
-        from ganscale.data.reading.streaming import stream
-
-        shape, seed = self._experiment.image_shape, self._experiment.seed
-        return stream(data, shape, len(self._rows), seed, self._ranks.rank, first)
+        assert self._stream is not None
+        return self._stream.batches(len(self._rows), self._experiment.seed, self._ranks.rank, first)
 
     def class_shares(self) -> Tensor | None:
         """Return the share of each class in the batches, (classes,), float64.
@@ -62,5 +65,10 @@ class BatchSource:
 
     def whole_set(self) -> tuple[ImageSet, Reader]:
         """Return the dataset and its reader, for a caller that needs all samples."""
-        assert self._dataset is not None, "the config refuses to evaluate a streaming run"
+        if self._dataset is None:
+            raise GanscaleError(
+                f"data.reader={self._experiment.data.reader} never sees the whole dataset, which "
+                "FID compares with; set evaluation.every=null",
+                every_rank=True,
+            )
         return self._images, self._dataset.reader

@@ -13,7 +13,7 @@ from ganscale.config import Data
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.order import Indices, Order
 from ganscale.data.reading.prefetch import Prefetcher
-from ganscale.data.reading.readers import Batch, Reader, ResidentReader
+from ganscale.data.reading.readers import Batch, Reader
 from ganscale.data.reading.workers import GuardedDataset, reraise_errors
 from ganscale.data.shards.storage import is_remote
 
@@ -57,7 +57,7 @@ class BatchDataset(Dataset[Batch]):
 
 def batches(dataset: BatchDataset, first: int, last: int, data: Data) -> Iterator[Batch]:
     """Return this rank's part of batches `first` … `last` - 1."""
-    if isinstance(dataset.reader, ResidentReader) or not data.workers:
+    if dataset.reader.in_memory or not data.workers:
         return (_pin(dataset[k]) for k in range(first, last))
     if data.channels * data.resolution**2 >= THREADED_BYTES:
         return _decode_with_threads(dataset, first, last, data.workers)

@@ -1,20 +1,22 @@
 """Readers, which turn sample numbers into pixels and labels.
 
-`IndexedReader` finds a sample by its offset in a tar and decodes it; `ResidentReader` copies rows
-of one array that holds all decoded images. Both return the same batches.
+`IndexedReader` finds a sample by its offset in a tar and decodes it. To use a reader of your own,
+name it in the experiment: `data.reader: my_readers.py:MyReader`.
 """
 
+import inspect
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ganscale.config import Data
 from ganscale.data.reading.decode import Decoder
 from ganscale.data.reading.order import Indices
 from ganscale.data.reading.png import Bytes
@@ -22,11 +24,15 @@ from ganscale.data.shards.index import LABEL, Table
 from ganscale.data.shards.manifest import Manifest
 from ganscale.data.shards.open_shard import OpenShard
 from ganscale.data.shards.storage import Storage
+from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 from ganscale.files import sha256_of_file
+from ganscale.registry import Registry
 from ganscale.terminal import printable
 
-DECODE_CHUNK = 1024  # samples that a thread decodes at a time for the resident reader
+if TYPE_CHECKING:
+    from ganscale.data.reading.image_set import ImageSet
+
 UNFILTER_BYTES = 1 << 17  # small images are unfiltered together, which saves calls to numpy
 MAX_OPEN_SHARDS = 256
 MAX_SKIPPED_IN_A_ROW = 16
@@ -42,14 +48,69 @@ class Batch(NamedTuple):
     labels: Tensor
 
 
-class Reader(Protocol):
+class Opening(NamedTuple):
+    """What a reader may be made from."""
+
+    data: Data
+    images: "ImageSet"
+    ranks: Ranks
+    device: torch.device
+
+
+class Reader(ABC):
     """Provides samples by their number in the dataset."""
 
+    by_number: ClassVar[bool] = True
+    in_memory: ClassVar[bool] = False
+    """Whether all samples lie in memory, so that worker processes would only copy them."""
+
+    @classmethod
+    def open(cls, opening: Opening) -> tuple["Reader", str]:
+        """Return the reader and a line for the log; every rank calls it.
+
+        By default, the class is called with the dataset.
+        """
+        return cls(opening.images), f"{cls.__name__}: {opening.images.description}"  # type: ignore[call-arg]
+
+    @abstractmethod
     def read(self, indices: Indices) -> Batch:
         """Return the samples in the order of `indices`."""
 
 
-class IndexedReader:
+class Stream(ABC):
+    """Provides batches of samples drawn at random, which have no numbers."""
+
+    by_number: ClassVar[bool] = False
+
+    @abstractmethod
+    def __init__(self, data: Data, image_shape: tuple[int, int, int]): ...
+
+    @abstractmethod
+    def batches(self, batch_size: int, seed: int, rank: int, step: int) -> Iterator[Batch]:
+        """Return an endless iterator over batches of one rank, of which the first is `step`."""
+
+
+READERS = Registry[type[Reader] | type[Stream]](
+    "reader",
+    "ganscale.readers",
+    wanted="a class derived from ganscale.data.reading.readers.Reader, or from Stream there",
+    accepts=lambda v: inspect.isclass(v) and issubclass(v, (Reader, Stream)),
+    modules=(
+        "ganscale.data.reading.readers",
+        "ganscale.data.reading.resident",
+        "ganscale.data.reading.streaming",
+    ),
+)
+
+
+def describe_size(images: "ImageSet") -> str:
+    """Say how much memory all images of a dataset take."""
+    size = images.samples * math.prod(images.image_shape)
+    return f"{images.samples:,} images take {size / 2**20:,.0f} MiB decoded"
+
+
+@READERS.register("indexed")
+class IndexedReader(Reader):
     """Reads samples from the shards by offset and decodes them."""
 
     def __init__(
@@ -79,6 +140,12 @@ class IndexedReader:
         self._open_shards: dict[int, OpenShard] = {}
         self._opening = Lock()
         self.skipped = 0
+
+    @classmethod
+    def open(cls, opening: Opening) -> tuple[Reader, str]:
+        """Return a reader of all parts of the dataset, and why it was chosen."""
+        size = describe_size(opening.images)
+        return opening.images.reader(), f"indexed reader: {size}, chosen in the config"
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_open_shards": {}, "_opening": None}
@@ -195,7 +262,7 @@ class IndexedReader:
         return opened
 
 
-class ConcatReader:
+class ConcatReader(Reader):
     """Several datasets as one: the second's samples are numbered after the first's."""
 
     def __init__(self, readers: Sequence[Reader], samples: Sequence[int]):
@@ -216,34 +283,3 @@ class ConcatReader:
         images = torch.cat([part.images for part in parts])
         labels = torch.cat([part.labels for part in parts])
         return Batch(images[back.to(images.device)], labels[back.to(labels.device)])
-
-
-class ResidentReader:
-    """Reads from one uint8 array that holds the whole decoded dataset."""
-
-    def __init__(self, images: Tensor, labels: Tensor):
-        self._images = images
-        self._labels = labels
-
-    def to(self, device: torch.device) -> "ResidentReader":
-        """Return a reader of the same dataset in a device's memory."""
-        return ResidentReader(self._images.to(device), self._labels.to(device))
-
-    def read(self, indices: Indices) -> Batch:
-        """Copy the samples out of the array."""
-        rows = torch.from_numpy(indices).to(self._images.device)
-        return Batch(self._images.index_select(0, rows), self._labels.index_select(0, rows))
-
-
-def decode_all(reader: Reader, images: Tensor, threads: int) -> Tensor:
-    """Decode the whole dataset into `images` (N, C, H, W), uint8; return the labels (N,), int64."""
-    number = len(images)
-    labels = torch.empty(number, dtype=torch.int64)
-
-    def fill(start: int) -> None:
-        stop = min(start + DECODE_CHUNK, number)
-        images[start:stop], labels[start:stop] = reader.read(np.arange(start, stop))
-
-    with ThreadPoolExecutor(threads) as pool:  # the decoder releases the GIL
-        list(pool.map(fill, range(0, number, DECODE_CHUNK)))
-    return labels

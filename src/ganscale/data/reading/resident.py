@@ -1,9 +1,11 @@
 """The choice of a reader: decode all images once into memory, or each when it is needed."""
 
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -14,12 +16,14 @@ from torch import Tensor
 from ganscale.config import Data
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.memory import free_memory
-from ganscale.data.reading.readers import Reader, ResidentReader, decode_all
+from ganscale.data.reading.order import Indices
+from ganscale.data.reading.readers import READERS, Batch, Opening, Reader, describe_size
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 
 RESIDENT_SHARE = 0.25  # with `auto`, a larger share of the free memory keeps the dataset on disk
 LABEL_BYTES = 8
+DECODE_CHUNK = 1024  # samples that a thread decodes at a time
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -28,29 +32,77 @@ def open_reader(
 ) -> tuple[Reader, str]:
     """Open the reader that the config asks for; return it and a line that says which and why.
 
-    All ranks open the same kind of reader: the rank with the least free memory decides.
+    All ranks open the same kind of reader: the rank with the least free memory decides. Where the
+    config asks for a stream, which has no numbers, the choice is that of `auto`.
     """
-    needed = images.samples * int(np.prod(images.image_shape))
-    size = f"{images.samples:,} images take {needed / 2**20:,.0f} MiB decoded"
-    if data.reader == "indexed":
-        return images.reader(), f"indexed reader: {size}, chosen in the config"
-    free = min(ranks.gather(free_memory()))
-    if data.reader == "auto" and needed >= RESIDENT_SHARE * free:
+    opening = Opening(data, images, ranks, device)
+    if data.reader != "auto":
+        chosen = READERS.get(data.reader)
+        if issubclass(chosen, Reader):
+            return chosen.open(opening)
+    if _bytes_of(images) >= RESIDENT_SHARE * min(ranks.gather(free_memory())):
+        size = describe_size(images)
         return images.reader(), f"indexed reader: {size}, more than a quarter of free memory"
-    if needed > free:
-        raise GanscaleError(
-            f"data.reader=resident: {size}, but only {free / 2**20:,.0f} MiB are free; use "
-            "data.reader=indexed",
-            every_rank=True,
-        )
-    reader = _decode_once_per_node(images, ranks)
-    where = "in host memory"
-    if ranks.local_world_size > 1:
-        where += f", shared by {ranks.local_world_size} processes per node"
-    on_device = ranks.agree(lambda: _fits_on_device(data, needed, device))[ranks.rank]
-    if on_device:
-        reader, where = reader.to(device), f"in the memory of {device}"
-    return reader, f"resident reader: {size}, {where}"
+    return ResidentReader.open(opening)
+
+
+@READERS.register("resident")
+class ResidentReader(Reader):
+    """Reads from one uint8 array that holds the whole decoded dataset."""
+
+    in_memory = True
+
+    def __init__(self, images: Tensor, labels: Tensor):
+        self._images = images
+        self._labels = labels
+
+    @classmethod
+    def open(cls, opening: Opening) -> tuple[Reader, str]:
+        """Decode the dataset once for each node; raise `GanscaleError` if it does not fit."""
+        data, images, ranks, device = opening
+        needed, size = _bytes_of(images), describe_size(images)
+        free = min(ranks.gather(free_memory()))
+        if needed > free:
+            raise GanscaleError(
+                f"data.reader=resident: {size}, but only {free / 2**20:,.0f} MiB are free; use "
+                "data.reader=indexed",
+                every_rank=True,
+            )
+        reader = _decode_once_per_node(images, ranks)
+        where = "in host memory"
+        if ranks.local_world_size > 1:
+            where += f", shared by {ranks.local_world_size} processes per node"
+        on_device = ranks.agree(lambda: _fits_on_device(data, needed, device))[ranks.rank]
+        if on_device:
+            reader, where = reader.to(device), f"in the memory of {device}"
+        return reader, f"resident reader: {size}, {where}"
+
+    def to(self, device: torch.device) -> "ResidentReader":
+        """Return a reader of the same dataset in a device's memory."""
+        return ResidentReader(self._images.to(device), self._labels.to(device))
+
+    def read(self, indices: Indices) -> Batch:
+        """Copy the samples out of the array."""
+        rows = torch.from_numpy(indices).to(self._images.device)
+        return Batch(self._images.index_select(0, rows), self._labels.index_select(0, rows))
+
+
+def decode_all(reader: Reader, images: Tensor, threads: int) -> Tensor:
+    """Decode the whole dataset into `images` (N, C, H, W), uint8; return the labels (N,), int64."""
+    number = len(images)
+    labels = torch.empty(number, dtype=torch.int64)
+
+    def fill(start: int) -> None:
+        stop = min(start + DECODE_CHUNK, number)
+        images[start:stop], labels[start:stop] = reader.read(np.arange(start, stop))
+
+    with ThreadPoolExecutor(threads) as pool:  # the decoder releases the GIL
+        list(pool.map(fill, range(0, number, DECODE_CHUNK)))
+    return labels
+
+
+def _bytes_of(images: ImageSet) -> int:
+    return images.samples * math.prod(images.image_shape)
 
 
 def _fits_on_device(data: Data, needed: int, device: torch.device) -> bool:

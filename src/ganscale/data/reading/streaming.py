@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from ganscale.config import Data
 from ganscale.data.reading.decode import decode_bytes
-from ganscale.data.reading.readers import Batch
+from ganscale.data.reading.readers import READERS, Batch, Stream
 from ganscale.data.reading.workers import guard_items, reraise_errors
 from ganscale.data.shards.index import (
     IMAGE_MEMBERS,
@@ -35,6 +35,19 @@ MAX_EMPTY_SHARDS = 100
 MAX_BAD_SAMPLES = 2 * SHUFFLE_SAMPLES
 
 log = logging.getLogger("ganscale")
+
+
+@READERS.register("streaming")
+class StreamingReader(Stream):
+    """Draws shards with replacement, and shuffles their samples in a buffer."""
+
+    def __init__(self, data: Data, image_shape: tuple[int, int, int]):
+        self._data = data
+        self._image_shape = image_shape
+
+    def batches(self, batch_size: int, seed: int, rank: int, step: int) -> Iterator[Batch]:
+        """Return an endless iterator over batches of one rank, of which the first is `step`."""
+        return stream(self._data, self._image_shape, batch_size, seed, rank, step)
 
 
 def stream(

@@ -136,7 +136,7 @@ def open_storage(location: str, data: Data) -> Storage:
 
 def fingerprint(data: Data) -> str:
     """Return the value of `ImageSet.fingerprint` without importing code that reads images."""
-    if data.reader == "streaming":
-        return "streaming"
+    if data.is_streamed:
+        return data.reader
     paths = [part.path for part in data.mixture] or [data.path]
     return "-".join(open_storage(path, data).manifest().fingerprint for path in paths)
