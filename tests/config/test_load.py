@@ -120,7 +120,7 @@ def test_label_smoothing_needs_a_target_and_r3gan_a_stage_for_each_doubling() ->
         ),
         (
             "balance={held_out: x, band: [0.9, 0.1]}",
-            "balance.band=[0.9, 0.1]: the lower end comes first",
+            "balance.band=[0.9, 0.1]: put the lower end first",
         ),
         (
             "evaluation.best=fidd",

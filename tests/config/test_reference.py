@@ -43,7 +43,7 @@ def test_a_key_is_explained(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("train: {steps: 7}\n")
     assert explain("train.batch_size", tmp_path).splitlines() == [
         "train.batch_size",
-        "  Images of one update over all processes together.",
+        "  Images in one update, over all processes together.",
         "  takes: whole number > 0",
         "  default: 128",
         f"  {tmp_path / 'a.yaml'} sets it to 7",
@@ -56,7 +56,7 @@ def test_a_section_lists_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     text = explain("checkpoint", Path("configs"))
     assert "When the run is saved" in text
     assert "    every: Steps between checkpoints." in text
-    assert "    keep: How many of the newest are kept" in text
+    assert "    keep: Number of recent checkpoints to keep" in text
     penalties = explain("objective.penalties", Path("configs"))
     assert "takes: list of sections" in penalties
     assert "configs/cifar10_wgan_gp.yaml sets it to [{kind: wgan_gp" in penalties

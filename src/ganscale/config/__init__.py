@@ -1,7 +1,8 @@
 """The experiment's schema: everything that decides what a run computes, and how.
 
-Each field says its unit and its meaning; the JSON schema that editors complete from is made of
-the same lines. Reading a file, overrides and error messages are in `ganscale/experiment.py`.
+The docstring of each field gives its meaning and unit; the JSON schema that editors use for
+completion and `docs/config.md` repeat it. `load.py` reads files and overrides, and `mistakes.py`
+words the error messages.
 """
 
 from ganscale.config.data import Data, WeightedSet

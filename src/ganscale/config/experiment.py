@@ -1,4 +1,4 @@
-"""One run, whole: the parts, and the rules that hold between them."""
+"""A complete experiment: its sections, and the rules that hold between them."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from ganscale.registry import is_custom
 
 
 class Experiment(Section):
-    """One run, whole."""
+    """Everything that describes one run."""
 
     MACHINERY: ClassVar[tuple[str, ...]] = (
         "runs",
@@ -38,15 +38,15 @@ class Experiment(Section):
         "evaluation",
         "monitoring",
     )
-    """Keys that may change when a run goes on: they do not alter what a step computes (of
-    accumulation: beyond floating-point order and BatchNorm's batch)."""
+    """Keys that may change when a run resumes, because they do not alter what a step computes.
+    (`train.accumulation` changes the order of floating-point sums and BatchNorm's batch.)"""
 
     name: str = Field("mnist_mlp", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    """Name of the run, and of its folder."""
+    """Name of the run and of its folder."""
     runs: str = "runs"
-    """Folder that holds the run folders."""
+    """Folder that contains the run folders."""
     seed: NonNegativeInt = 0
-    """Every random draw follows from it."""
+    """Seed from which every random draw is derived."""
     data: Data = Data()
     latent: Latent = Latent()
     generator: Generator = Field(default_factory=Generator)
@@ -67,12 +67,12 @@ class Experiment(Section):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width."""
+        """Shape of an image: channels, height and width."""
         return (self.data.channels, self.data.resolution, self.data.resolution)
 
     @property
     def pace(self) -> Pace:
-        """What the positions of schedules are measured with."""
+        """The batch size and run length that turn positions of schedules into steps."""
         return Pace(self.train.batch_size, self.train.steps)
 
     @model_validator(mode="before")
@@ -100,7 +100,7 @@ class Experiment(Section):
 
     @property
     def held_out(self) -> Data | None:
-        """The dataset that `balance` looks at, read as the training set is; None without it."""
+        """The held-out dataset of `balance`, read like the training set; None without a balance."""
         if self.balance is None:
             return None
         changes = {"path": self.balance.held_out, "mixture": (), "partitions": 1}

@@ -1,4 +1,4 @@
-"""The networks that an experiment may name; their options stand beside each network."""
+"""Sections for the networks; the options of each network are defined beside that network."""
 
 from typing import Annotated, Any
 
@@ -10,28 +10,28 @@ from ganscale.registry import CUSTOM
 
 
 class NetworkOptions(Section):
-    """What every network's section has; a network's own options derive from it."""
+    """Base of every network's section; the options of a network derive from it."""
 
     architecture: str
-    """Which network."""
+    """Name of the network."""
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments that are the network's own."""
         return self.model_dump(exclude={"architecture"})
 
     def about_resolution(self, resolution: int) -> str | None:
-        """Return why the network cannot have square images of so many pixels a side, or None."""
+        """Return why the network does not support images of this side in pixels, or None."""
         return None
 
 
 class CustomNetworkOptions(NetworkOptions):
-    """A network of the user's own: `path/to/file.py:ClassName` or `package.module:ClassName`."""
+    """A user-defined network: `path/to/file.py:ClassName` or `package.module:ClassName`."""
 
     architecture: str = Field(pattern=CUSTOM)
-    """Where the class is; importing it runs the file."""
+    """Location of the class; importing it runs the file."""
     options: dict[str, Any] = Field(default={})
-    """Keyword arguments of the class, after `latent_dim`, `image_shape` and, where the game is
-    conditional, `classes`."""
+    """Keyword arguments passed to the class, besides `latent_dim`, `image_shape` and, if the GAN
+    is conditional, `classes`."""
 
     def arguments(self) -> dict[str, Any]:
         """Return the keyword arguments that are the network's own."""

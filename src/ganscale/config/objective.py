@@ -1,4 +1,4 @@
-"""What the players minimise, and what keeps the game in balance."""
+"""What the players minimise, and what keeps them in balance."""
 
 from typing import Annotated, Any
 
@@ -12,18 +12,20 @@ from ganscale.registry import is_custom, short_name
 
 
 class PenaltyOptions(Section):
-    """A gradient penalty added to the discriminator's loss: what every penalty takes."""
+    """A gradient penalty that is added to the discriminator's loss."""
 
     kind: str
-    """Which penalty."""
+    """Name of the penalty."""
     weight: PenaltyWeight
-    """R1 and R2: gamma, of which the formula takes half; WGAN-GP and DRAGAN: lambda."""
+    """Weight of the penalty: gamma for R1 and R2, whose formula halves it; lambda for WGAN-GP and
+    DRAGAN."""
     every: PositiveInt = 1
-    """Lazy regularisation: applied at every so many discriminator updates, that much stronger."""
+    """Lazy regularisation: apply the penalty in every n-th discriminator update, with n times the
+    weight."""
 
     @property
     def name(self) -> str:
-        """What the log calls it: the kind, or the class of the user's own file."""
+        """Name of the penalty in the log: its kind, or the class name of a user-defined penalty."""
         return short_name(self.kind)
 
     def arguments(self) -> dict[str, Any]:
@@ -32,10 +34,10 @@ class PenaltyOptions(Section):
 
 
 class CustomPenaltyOptions(PenaltyOptions):
-    """A penalty of the user's own: `path/to/file.py:ClassName` or `package.module:ClassName`."""
+    """A user-defined penalty: `path/to/file.py:ClassName` or `package.module:ClassName`."""
 
     options: dict[str, Any] = Field(default={})
-    """Keyword arguments of the class."""
+    """Keyword arguments passed to the class."""
 
     def arguments(self) -> dict[str, Any]:
         """Return what the penalty's constructor is called with: its own options."""
@@ -57,12 +59,12 @@ class Objective(Section):
     """What the two players minimise."""
 
     loss: Annotated[str, NameOf("ganscale.gan.losses:LOSSES")] = "non_saturating"
-    """The adversarial loss of both players."""
+    """Adversarial loss of both players."""
     penalties: tuple[AnyPenalty, ...] = ()
     """Gradient penalties added to the discriminator's loss."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """One-sided: the discriminator's target for real images is 1 minus this. Only for the losses
-    that have a target; others refuse it."""
+    """One-sided label smoothing: the discriminator's target for real images is 1 minus this value.
+    Only losses that have a target accept it."""
 
     @model_validator(mode="after")
     def _check_label_smoothing(self) -> "Objective":
@@ -72,7 +74,7 @@ class Objective(Section):
                 smoothed = [name for name in losses.names() if losses.get(name).has_target]
                 raise ValueError(
                     f"label_smoothing={self.label_smoothing}: the loss {self.loss} has no target "
-                    f"to smooth; it goes with {', '.join(smoothed)}"
+                    f"to smooth; the losses that have one are {', '.join(smoothed)}"
                 )
         return self
 
@@ -85,35 +87,37 @@ class Objective(Section):
 
 
 class Adaptive(Section):
-    """ADA's controller: as strong an augmentation as keeps D from knowing its images by heart."""
+    """ADA's controller: adjusts the augmentation so that the discriminator does not overfit."""
 
     target: Annotated[float, Field(gt=0, lt=1)] = 0.6
-    """The mean sign of the logits of real images that is aimed at."""
+    """Target for the mean sign of the discriminator's logits on real images."""
     every: PositiveInt = 4
-    """Steps between adjustments."""
+    """Steps between adjustments of the probability."""
     images: PositiveInt = 500_000
-    """Images in which the probability may go from 0 to 1."""
+    """Number of training images over which the probability can rise from 0 to 1."""
 
 
 class Augment(Section):
-    """Differentiable augmentation of every image, real or generated, before the discriminator."""
+    """Differentiable augmentation of all images, real and generated, for the discriminator."""
 
     policy: tuple[Annotated[str, NameOf("ganscale.gan.augment:TRANSFORMS")], ...] = ()
-    """What is done, in this order. DiffAugment: `[color, translation, cutout]`; ADA: the rest."""
+    """Transformations, applied in this order. `[color, translation, cutout]` is DiffAugment; the
+    other built-in transformations are from ADA."""
     probability: ScheduledProbability = 1.0
-    """Of each for each image; where `adaptive` is set, the first value."""
+    """Probability that a transformation is applied to an image; the initial value if `adaptive` is
+    set."""
     adaptive: Adaptive | None = None
-    """Steer the probability; empty to leave it."""
+    """Adaptive control of the probability, as in ADA; empty to turn it off."""
     noise_std: ScheduledSize = 0.0
-    """Standard deviation of the normal noise added to everything that the discriminator sees, in
-    the networks' units (images are -1 … 1)."""
+    """Standard deviation of the normal noise that is added to everything the discriminator sees.
+    Pixels range from -1 to 1."""
 
     @model_validator(mode="after")
     def _check_adaptive(self) -> "Augment":
         if self.adaptive is not None and not self.policy:
             names = registry_at("ganscale.gan.augment:TRANSFORMS").names()
             raise ValueError(
-                "adaptive steers the probability of augment.policy, which is empty; give it some "
+                "adaptive steers the probability of augment.policy, which is empty; choose some "
                 f"of {', '.join(names)}"
             )
         if self.adaptive is not None and isinstance(self.probability, Schedule):
@@ -125,39 +129,42 @@ class Augment(Section):
 
 
 class Balance(Section):
-    """Turns down the learning rate of the player that runs away, and up again.
+    """Lowers the learning rate of the player that is too far ahead, and later restores it.
 
-    Judged by the share of pairs, a held-out real image and a made one, of which the discriminator
-    finds the real one the more real; half is guessing.
+    The measure is the discriminator's accuracy: the share of pairs of a held-out real image and a
+    generated one in which it gives the real image the higher logit. Guessing gives one half.
     """
 
     held_out: str
-    """Folder or URL of a packed set that the discriminator is not trained on (`--split test`)."""
+    """Folder or URL of a packed dataset that the discriminator is not trained on, such as one
+    packed with `--split test`."""
     every: PositiveInt = 250
-    """Steps between two looks."""
+    """Steps between measurements of the accuracy."""
     images: PositiveInt = 1_000
-    """Held-out images, and as many made ones, of a look."""
+    """Number of held-out images, and of generated images, in one measurement."""
     band: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (
         0.6,
         0.95,
     )
-    """Share below which the generator is slowed, and share above which the discriminator is."""
+    """Accuracy below which the generator is slowed, and accuracy above which the discriminator is
+    slowed."""
     factor: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """What a learning rate is multiplied by at a look outside the band."""
+    """Factor by which a learning rate is multiplied, or divided, after a measurement outside the
+    band."""
     least: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    """The smallest share of its learning rate that a player keeps."""
+    """Lower limit of a player's learning rate, as a fraction of its own `lr`."""
 
     @model_validator(mode="after")
     def _check_band(self) -> "Balance":
         if self.band[0] >= self.band[1]:
-            raise ValueError(f"band={list(self.band)}: the lower end comes first")
+            raise ValueError(f"band={list(self.band)}: put the lower end first")
         return self
 
 
 class EMA(Section):
-    """The exponential moving average of the generator's weights, which is what is sampled."""
+    """The exponential moving average (EMA) of the generator's weights, used for sampling."""
 
     half_life: ScheduledSize = 10_000
-    """Images after which an old weight counts half. At 0 the average is the weights themselves."""
+    """Half-life of the average, in training images; 0 turns averaging off."""
     ramp_up: PositiveFloat | None = 0.05
-    """The half-life is at most this fraction of the images seen so far; empty for no ramp."""
+    """Limits the half-life to this fraction of the images seen so far; empty for no limit."""

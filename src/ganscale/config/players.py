@@ -1,4 +1,4 @@
-"""The two players: network and optimizer."""
+"""The two players, each with its network and optimizer, and the latent distribution."""
 
 from typing import Literal
 
@@ -15,12 +15,12 @@ from ganscale.config.section import PositiveFloat, PositiveInt, Section
 
 
 class Latent(Section):
-    """The noise that the generator turns into images."""
+    """The latent vectors that the generator turns into images."""
 
     dim: PositiveInt = 100
-    """Length of the latent vector."""
+    """Number of components of a latent vector."""
     distribution: Literal["normal", "uniform"] = "normal"
-    """Standard normal, or uniform on [-1, 1]."""
+    """Distribution of each component: standard normal, or uniform on [-1, 1]."""
 
 
 class Adam(Section):
@@ -29,26 +29,26 @@ class Adam(Section):
     lr: LearningRate = 2e-4
     """Learning rate."""
     betas: tuple[Beta, Beta] = (0.5, 0.999)
-    """Decay of the first and of the second moment."""
+    """Decay rates of the first and second moments."""
     eps: PositiveFloat = 1e-8
-    """Added to the root of the second moment."""
+    """Constant added to the square root of the second moment for numerical stability."""
 
 
 class Generator(Section):
-    """The player that makes images."""
+    """The player that generates images."""
 
     network: GeneratorNetwork = Field(default_factory=GENERATOR.section)
-    """What turns a latent vector into an image."""
+    """Network that turns a latent vector into an image."""
     optimizer: Adam = Adam()
     clip_norm: PositiveFloat | None = None
     """Largest L2 norm of the gradient; empty for no clipping."""
 
 
 class DiscriminatorPlayer(Section):
-    """The player that tells real images from made ones."""
+    """The player that tells real images from generated ones."""
 
     network: DiscriminatorNetwork = Field(default_factory=DISCRIMINATOR.section)
-    """What turns an image into a logit."""
+    """Network that turns an image into a logit."""
     optimizer: Adam = Adam()
     clip_norm: PositiveFloat | None = None
     """Largest L2 norm of the gradient; empty for no clipping."""

@@ -1,4 +1,4 @@
-"""How long a run is, what it keeps, measures and shows."""
+"""How long a run lasts, and what it saves, measures and logs."""
 
 from typing import Annotated, Literal
 
@@ -10,58 +10,60 @@ from ganscale.registry import is_custom, short_name
 
 
 class Train(Section):
-    """How long, how large, how precise."""
+    """Length of the run, batch size and precision."""
 
     steps: PositiveInt = 20_000
-    """Generator updates of the whole run."""
+    """Number of generator updates in the whole run."""
     batch_size: PositiveInt = 128
-    """Images of one update over all processes together."""
+    """Images in one update, over all processes together."""
     accumulation: PositiveInt = 1
-    """Micro-batches a process divides its part of a batch into, to save memory."""
+    """Number of micro-batches into which each process splits its part of a batch to save memory."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the networks; penalties, optimizer and EMA stay in float32."""
+    """Floating-point format of the networks; penalties, optimizer and EMA stay in float32."""
     tf32: bool = True
-    """TensorFloat-32 matrix products where the GPU has them (with fp32)."""
+    """Use TensorFloat-32 for matrix products in fp32, on GPUs that support it."""
     deterministic: bool = False
-    """Only algorithms of torch that give the same bits each time; on a GPU some are slower, and a
-    few layers have none."""
+    """Use only deterministic PyTorch algorithms. On a GPU some are slower, and a few operations
+    have none, which ends the run with an error."""
     channels_last: bool = False
-    """Memory order of images: faster for convolutions in bf16 and fp16."""
+    """Store images in channels-last format, which makes convolutions in bf16 and fp16 faster."""
     sync_batch_norm: bool = False
-    """BatchNorm over all processes' images (GPUs only)."""
+    """Compute BatchNorm statistics over the images of all processes (GPUs only)."""
     timeout: PositiveFloat = 1_800
     """Seconds that a process waits for the others before the run ends with an error."""
     compare_every: PositiveInt | None = 1_000
-    """Steps between comparisons of the players' weights across processes; empty for none."""
+    """Steps between checks that all processes have the same weights; empty for no checks."""
 
 
 class Checkpoint(Section):
-    """When the run is saved, and what is kept."""
+    """When the run is saved, and which checkpoints are kept."""
 
     every: PositiveInt = 1_000
     """Steps between checkpoints."""
     keep: PositiveInt = 3
-    """How many of the newest are kept; the best is kept besides."""
+    """Number of recent checkpoints to keep, in addition to the best one."""
 
 
 class Evaluation(Section):
-    """Scoring the samples while training."""
+    """Evaluation of the generated images during training."""
 
     every: PositiveInt | None = None
-    """Steps between evaluations, each followed by a checkpoint; empty for none before the end."""
+    """Steps between evaluations, each followed by a checkpoint; empty for no evaluation during
+    training."""
     samples: Annotated[int, Field(ge=2)] = 10_000
-    """Generated images of one evaluation (FID's real side is the whole set)."""
+    """Number of generated images in one evaluation; FID compares them with the whole dataset."""
     batch_size: PositiveInt = 250
-    """Images generated at once by each process."""
+    """Images that each process generates at once."""
     features: Annotated[
         str, NameOf("ganscale.evaluation.features.network:FEATURES", besides=("auto",))
     ] = "auto"
-    """Whose features are compared: a small classifier trained on the set's own labels, or
-    Inception v3, whose scores papers give; `auto` takes the classifier where there are labels."""
+    """Network whose features are compared: a small classifier trained on the labels of the
+    dataset, or Inception v3, as in published scores. `auto` chooses the classifier if there are
+    labels."""
     inception_weights: str | None = None
-    """File of torch-fidelity's Inception weights; empty to fetch it at need."""
+    """File with torch-fidelity's Inception weights; empty to download it when needed."""
     metrics: tuple[Annotated[str, NameOf("ganscale.evaluation.metrics.metric:METRICS")], ...] = ()
-    """More metrics, besides those that ganscale always computes."""
+    """Metrics to compute in addition to those that are always computed."""
     best: Annotated[
         str,
         NameOf(
@@ -69,7 +71,7 @@ class Evaluation(Section):
             only=lambda metric: metric.lower_is_better is not None,
         ),
     ] = "fid"
-    """The score that says which checkpoint is the best."""
+    """Metric that decides which checkpoint is the best."""
 
     @model_validator(mode="after")
     def _check_metrics(self) -> "Evaluation":
@@ -86,19 +88,19 @@ class Evaluation(Section):
 
 
 class Monitoring(Section):
-    """What is written while the run goes on."""
+    """What a run logs during training."""
 
     log_every: PositiveInt = 100
-    """Steps between lines of losses."""
+    """Steps between log entries."""
     pictures_every: PositiveInt = 1_000
-    """Steps between grids of samples."""
+    """Steps between image grids of samples."""
     pictures: PositiveInt = 64
-    """Images of a grid."""
+    """Number of images in a grid."""
     wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """`auto`: online where the user is logged in, else offline."""
+    """Mode of Weights & Biases; `auto` is online if the user is logged in, else offline."""
     wandb_project: str = "ganscale"
-    """Project of the run in W&B."""
+    """Weights & Biases project of the run."""
     wandb_timeout: PositiveInt = 30
-    """Seconds to wait for W&B before going on offline."""
+    """Seconds to wait for Weights & Biases before the run continues offline."""
     tensorboard: bool = True
-    """Also write the metrics for TensorBoard, into the run folder."""
+    """Also write the metrics to the run folder for TensorBoard."""

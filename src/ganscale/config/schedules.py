@@ -1,14 +1,14 @@
-"""A schedule in the place of a number: what an experiment file may say, and what it means.
+"""Schedules, which may replace numbers in an experiment file: their syntax and meaning.
 
     lr: {from: 2.0e-4, to: 5.0e-5, by: cosine, until: 20M images}
 
-Pieces in a list follow one another: here a warm-up, then a cosine over the rest of the run.
+The pieces of a list follow one another: here a warm-up, then a cosine over the rest of the run.
 
     lr:
       - {from: 0, to: 2.0e-4, until: 1000 steps}
       - {to: 5.0e-5, by: cosine, until: end of run}
 
-Reading and checking them is in `schedulable.py`, the formulas are in `ganscale/gan/schedules.py`.
+`schedulable.py` reads and checks schedules; `ganscale/gan/schedules.py` has the formulas.
 """
 
 import re
@@ -32,22 +32,22 @@ SCALES = {"": 1, "k": 10**3, "M": 10**6}
 
 
 def mistake(problem: str) -> PydanticCustomError:
-    """Return what pydantic reports as a mistake of the value that is being read."""
+    """Return an error that pydantic reports for the value that is being read."""
     return PydanticCustomError("schedule", "{problem}", {"problem": problem})
 
 
 class Pace(NamedTuple):
-    """What a position in a run is measured with."""
+    """The numbers that convert a position in a run to steps."""
 
     batch_size: int
-    """Images of one step."""
+    """Images in one step."""
     steps: int
-    """Steps of the whole run."""
+    """Steps in the whole run."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """A moment of a run, counted from its start."""
+    """A position in a run, counted from its start."""
 
     count: float
     """Steps, images, or percent of the run."""
@@ -108,38 +108,38 @@ class Ramp(_Piece):
     """A number that moves from one value to another and then stays there."""
 
     start: Finite | None = Field(None, alias="from")
-    """Value at the start of the run; of a later piece: where it begins, by default at the value
-    that the piece before it ends with."""
+    """Value at the start of the piece; required for the first piece. By default a later piece
+    starts at the final value of the piece before it."""
     end: Finite = Field(alias="to")
-    """Value from `until` on."""
+    """Value at the end of the piece."""
     by: Literal["linear", "cosine", "exponential"] = "linear"
-    """Shape: a straight line, half a period of a cosine, or the same factor at each step."""
+    """Shape of the change: a straight line, half a cosine period, or a constant factor per step."""
     until: Until
-    """When it arrives, counted from the start of the run."""
+    """Position at which the piece ends, counted from the start of the run."""
 
 
 class Hold(_Piece):
-    """A number that stays as it is for a while; a piece of a list."""
+    """A piece of a list during which the number stays constant."""
 
     hold: Finite
-    """The value."""
+    """Value during the piece."""
     until: Until
-    """The first moment of the next piece, counted from the start of the run."""
+    """Position at which the next piece starts, counted from the start of the run."""
 
     @property
     def start(self) -> float:
-        """The value that it begins with."""
+        """The value at the start of the piece."""
         return self.hold
 
     @property
     def end(self) -> float:
-        """The value that it ends with."""
+        """The value at the end of the piece."""
         return self.hold
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Pieces that follow one another. After the last one the number keeps its last value."""
+    """Pieces that follow one another; after the last piece the number stays at `final`."""
 
     pieces: tuple[Ramp | Hold, ...]
     final: float
@@ -149,22 +149,22 @@ class Schedule:
     def first(self) -> float:
         """The value at the start of the run."""
         start = self.pieces[0].start
-        assert start is not None, "a schedule that was read begins somewhere"
+        assert start is not None, "reading a schedule fills in the start of each piece"
         return start
 
     @property
     def spans_run(self) -> bool:
-        """Return whether the schedule depends on the number of steps of the run."""
+        """True if the schedule depends on the number of steps in the run."""
         return any(piece.until.unit == "% of run" for piece in self.pieces)
 
     def values(self) -> Iterator[float]:
-        """Yield the values between which the number moves."""
+        """Yield the start and end of each piece, and the final value."""
         for piece in self.pieces:
             yield from (value for value in (piece.start, piece.end) if value is not None)
         yield self.final
 
     def written(self) -> dict[str, Any] | list[Any]:
-        """Return the schedule as an experiment file says it."""
+        """Return the schedule in the form that an experiment file uses."""
         pieces: list[Any] = [piece.model_dump(mode="json") for piece in self.pieces]
         if self.final != self.pieces[-1].end:
             pieces.append(self.final)
@@ -177,7 +177,7 @@ class Schedule:
 
 
 Number = float | Schedule
-"""A number of the experiment that a schedule may turn."""
+"""A number in an experiment that may vary during the run."""
 
 
 def first_value(number: Number) -> float:
@@ -186,5 +186,5 @@ def first_value(number: Number) -> float:
 
 
 def is_written_schedule(value: object) -> bool:
-    """Return whether a value of an experiment file is a schedule of one piece."""
+    """Return whether a value of an experiment file is a schedule with one piece."""
     return isinstance(value, dict) and "until" in value

@@ -1,4 +1,4 @@
-"""What every part of the experiment is."""
+"""The base of every section of an experiment, and types that several sections share."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ UnitBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
-    """A part of the experiment: frozen, and a key that it does not know is an error."""
+    """A section of an experiment. It is immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
