@@ -39,6 +39,15 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         "mlp",
         ("objective.loss=hinge", "generator.clip_norm=0.01", "discriminator.clip_norm=0.02"),
     ),
+    "MLP, learning rates and betas on schedules": (
+        "mlp",
+        (
+            "generator.optimizer.lr=[{from: 0, to: 1.0e-3, until: 3 steps}, 2.0e-4]",
+            "generator.optimizer.betas=[{from: 0.5, to: 0, until: 64 images}, 0.9]",
+            "discriminator.optimizer.lr={from: 1.0e-3, to: 1.0e-4, by: cosine, until: end of run}",
+            "discriminator.optimizer.betas=[0, {from: 0.5, to: 0.99, until: 8 steps}]",
+        ),
+    ),
     "DCGAN, relativistic, accumulated": (
         "dcgan",
         ("objective.loss=relativistic", "train.accumulation=2"),
@@ -92,6 +101,7 @@ def play(experiment: Experiment, steps: int) -> tuple[GANModel, dict[str, float]
     model, step = start(experiment)
     n = experiment.discriminator.steps
     for k in range(steps):
+        model.rates.apply(k)
         statistics = step(k, real_batches(experiment, k * n, n, step.rows), k == steps - 1)
     means = statistics.means()
     return model, {p: float(means[f"gradient_norm/{p}"]) for p in ("generator", "discriminator")}

@@ -108,7 +108,7 @@ def played(
 def test_an_engine_plays_the_same_game(played: tuple[str, Path], digits: Path) -> None:
     engine, folder = played
     found = rows(engine, digits, folder)
-    assert len(found) == (8 if engine == "zero3" else 14)
+    assert len(found) == (10 if engine == "zero3" else 16)
     for row in found:
         print(row)
         weights, gradient_norms = LARGEST_DIFFERENCE[row.precision]
