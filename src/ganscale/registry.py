@@ -104,6 +104,11 @@ class Registry(Generic[T]):
         """Return the model of the options of a registered entry, or None if it has none."""
         return self._entry(name).options
 
+    def summary(self, name: str) -> str:
+        """Return the first line of an entry's docstring; nothing where it is not yet imported."""
+        entry = self._loaded().get(name)
+        return (inspect.getdoc(entry.value) or "").partition("\n")[0] if entry is not None else ""
+
     def names(self) -> tuple[str, ...]:
         """Return every name that may be used, except those of the user's own files."""
         return tuple(dict.fromkeys([*self.built_in(), *self._offered()]))

@@ -33,7 +33,7 @@ def test_every_key_of_an_experiment_is_in_a_table_with_its_default() -> None:
         for key in section.keys
     }
     assert ("objective.penalties.N.weight", "required") in listed
-    for key, value in flatten(Experiment().model_dump(mode="json")):
+    for key, value in flatten(Experiment.model_validate({}).model_dump(mode="json")):
         assert (key, "empty" if value is None else inline_yaml(value)) in listed
 
 
@@ -71,6 +71,16 @@ def test_what_several_architectures_have_is_explained_for_each() -> None:
     names = explain("generator.network.architecture", CONFIGS)
     assert "  `mlp`: A multilayer perceptron" in names
     assert "configs/mnist_dcgan.yaml sets it to dcgan" in names
+
+
+def test_what_is_registered_is_named_with_its_docstring() -> None:
+    hinge = "`hinge`: The hinge loss (Lim & Ye 2017"
+    assert f"\n    {hinge}" in explain("objective.loss", CONFIGS)
+    assert f"\n- {hinge}" in reference()
+    flip = "`flip`: Mirror left and right"
+    assert f"\n    {flip}" in explain("augment.policy", CONFIGS)
+    kinds = explain("objective.penalties.0.kind", CONFIGS)
+    assert "\n    `r1`: ½E‖∇D(x)‖² at real images" in kinds
 
 
 def test_an_item_of_a_list() -> None:

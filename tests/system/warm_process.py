@@ -93,8 +93,8 @@ def main() -> None:
     process = WarmProcess(sys.argv[1:], dict(os.environ), folder, (0, 1, 2), ignored)
     for number in FORWARDED:
         signal.signal(number, lambda number, _: process.send_signal(number))
-    for number in early:
-        process.send_signal(number)
+    for heard in early:
+        process.send_signal(heard)
     code = process.wait()
     if code < 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -37,11 +37,13 @@ def explain(key: str, configs: Path) -> str:
 
 
 def _about(key: Key, section: Section) -> list[str]:
+    choices = [f"  `{name}`: {meaning}" for name, meaning in key.choices if meaning]
     if key.is_tag:
-        return [f"{key.takes}: {section.meaning}"]
+        return [f"{key.takes}: {section.meaning}", *choices]
     head = [f"with {section.variant}:"] if section.variant else []
     default = REQUIRED if key.default == REQUIRED else f"default: {key.default}"
-    lines = [*head, key.meaning, f"takes: {key.takes}"]
+    takes = key.takes.replace(SCHEDULE, "schedule")
+    lines = [*head, key.meaning, f"takes: {takes}", *choices]
     if SCHEDULE in key.takes:
         lines.append(f"a schedule: {EXAMPLE}, or a list of such pieces; see docs/schedules.md")
     return [*lines, *([default] if key.default else [])]

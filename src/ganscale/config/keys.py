@@ -38,6 +38,8 @@ class Key:
     """As YAML; `required` where there is none, and nothing where the keys of a section have it."""
     is_tag: bool
     """True where its value chooses this section among several, and this one has names for it."""
+    choices: tuple[tuple[str, str], ...]
+    """Each name that is registered for it, if several are, and what that is."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ class _Reader:
                     self._takes(field),
                     REQUIRED if required else text,
                     name == tag and "pattern" not in field,
+                    tuple(self._described(field)),
                 )
             )
             inner_tag = _tag([section for section, _ in inner])
@@ -159,6 +162,16 @@ class _Reader:
             else:
                 words += self._choices(self._resolved(choice)) or [self._takes(choice)]
         return words
+
+    def _described(self, field: Schema) -> Iterator[tuple[str, str]]:
+        """Yield each of the names that a field, or an item of it, may be, and what it is."""
+        node = self._resolved(field)
+        if len(names := _names(node)) > 1:
+            yield from zip(names, node.get("enumDescriptions", ()), strict=False)
+        for choice in (c for way in CHOICES for c in node.get(way, ())):
+            yield from self._described(choice)
+        if isinstance(node.get("items"), Mapping):
+            yield from self._described(node["items"])
 
     def _takes(self, field: Schema) -> str:
         """Return in words what a field may be."""

@@ -47,4 +47,8 @@ def _table(section: Section, every: Sequence[Section]) -> str:
         default = key.default if key.default in ("", EMPTY, REQUIRED) else f"`{key.default}`"
         cells = (f"`{key.name}`", takes, default, key.meaning)
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    for key in section.keys:
+        if key.choices:
+            lines += ["", f"`{key.name}`:", ""]
+            lines += [f"- `{name}`: {meaning}" for name, meaning in key.choices if meaning]
     return "\n".join([*lines, ""])

@@ -8,7 +8,7 @@ come from a stranger.
 
 import importlib
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
@@ -75,8 +75,8 @@ class NameOf:
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        names = list(self.names())
-        return {"anyOf": [{"enum": names, "type": "string"}, {"pattern": CUSTOM, "type": "string"}]}
+        listed = {**_listed(self.registry, self.names()), "type": "string"}
+        return {"anyOf": [listed, {"pattern": CUSTOM, "type": "string"}]}
 
 
 class OptionsOf(Generic[S]):
@@ -165,12 +165,17 @@ class OptionsOf(Generic[S]):
         for model, names in [*named.items(), (self._custom, [])]:
             alternative = handler.resolve_ref_schema(handler(model.__pydantic_core_schema__))
             tag = alternative["properties"][self.tag]
-            tag |= {"enum": names} if names else {"pattern": CUSTOM}
+            tag |= _listed(self.registry, names) if names else {"pattern": CUSTOM}
             if self._default in names:
                 tag["default"] = self._default
                 alternative["required"] = [k for k in alternative["required"] if k != self.tag]
             alternatives.append(alternative)
         return {"anyOf": alternatives}
+
+
+def _listed(registry: Registry[Any], names: Iterable[str]) -> JsonSchemaValue:
+    """Return the schema of a text that is one of these names, with what editors say of each."""
+    return {"enum": list(names), "enumDescriptions": [registry.summary(name) for name in names]}
 
 
 def custom_code(section: BaseModel) -> Iterator[tuple[str, str, BaseModel | None]]:
