@@ -50,16 +50,23 @@ class Statistics:
         `D(x)` and `D(G(z))` are the sigmoid of its logits. A relativistic discriminator only says
         which of two images is more real: there they are the sigmoid of the difference.
         """
-        means = {
+        judged = ("real_logits", "fake_logits")
+        return self._confidence(*judged) | {
             name: torch.stack([value.float().mean() for value in values]).mean()
             for name, values in self.values.items()
+            if name not in judged
         }
-        if "real_logits" in means:
-            del means["real_logits"], means["fake_logits"]
-            real, fake = (torch.cat(self.values[f"{side}_logits"]) for side in ("real", "fake"))
-            lead = real - fake
-            means["D accuracy"] = (lead > 0).float().mean()
-            real, fake = (lead, -lead) if self._paired else (real, fake)
-            means["D(x)"] = torch.sigmoid(real.float()).mean()
-            means["D(G(z))"] = torch.sigmoid(fake.float()).mean()
-        return means
+
+    def _confidence(self, *judged: str) -> dict[str, Tensor]:
+        """Return the discriminator's mean verdicts and accuracy, if it has judged anything."""
+        if not all(self.values.get(name) for name in judged):
+            return {}
+        real, fake = (torch.cat(self.values[name]).float() for name in judged)
+        lead = real - fake
+        if self._paired:
+            real, fake = lead, -lead
+        return {
+            "D(x)": torch.sigmoid(real).mean(),
+            "D(G(z))": torch.sigmoid(fake).mean(),
+            "D accuracy": (lead > 0).float().mean(),
+        }
