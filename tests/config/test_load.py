@@ -160,7 +160,7 @@ def test_label_smoothing_needs_a_target_and_r3gan_a_stage_for_each_doubling() ->
         ),
         (
             "discriminator.network={architecture: 'a.py:B', depth: 3}",
-            "stands under options: discriminator.network.options.depth",
+            "options of your own class stand under options: discriminator.network.options.depth",
         ),
     ],
 )

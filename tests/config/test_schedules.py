@@ -58,9 +58,9 @@ def test_a_schedule_may_stand_wherever_such_a_number_stands(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("{from: 1, to: 2}", f"{LR}.until: required, and not given"),
-        ("{from: 1, until: 3 steps}", f"{LR}.to: required, and not given"),
-        ("{to: 2, until: 3 steps}", "says where it goes but not where it begins; add from"),
+        ("{from: 1, to: 2}", f"{LR}.until: required, but missing"),
+        ("{from: 1, until: 3 steps}", f"{LR}.to: required, but missing"),
+        ("{to: 2, until: 3 steps}", "the first value is missing; add from"),
         ("{from: 1, too: 2, until: 3 steps}", "unknown key too; a schedule has from, to, by and"),
         ("{from: 1, to: x, until: 3 steps}", f"{LR}.to='x': input should be a valid number"),
         ("{from: 1, to: .inf, until: 3 steps}", f"{LR}.to=inf: input should be a finite number"),
@@ -72,10 +72,10 @@ def test_a_schedule_may_stand_wherever_such_a_number_stands(tmp_path: Path) -> N
         ("{from: 1, to: 2, until: 150% of run}", "more than 0% and at most 100%"),
         ("{from: -1, to: 2, until: 3 steps}", "reaches -1, and must be at least 0"),
         ("{from: 1, to: 0, by: exponential, until: 3 steps}", "cannot go from 1 to 0; both must"),
-        ("{hold: 1, until: 3 steps}", "a number that never changes is written as that number"),
+        ("{hold: 1, until: 3 steps}", "hold is only allowed in a list"),
         ("[{hold: 1, to: 2, until: 3 steps}, 3]", "piece 1: hold goes with until alone, not with"),
         ("[{hold: 1, until: 3}, 3]", f"{LR}.0.until=3: write a number and its unit"),
-        ("[1, {to: 2, until: 3 steps}]", "piece 1 is the number 1, which stays to the end"),
+        ("[1, {to: 2, until: 3 steps}]", "piece 1 is the number 1, which lasts to the end"),
         ("[{hold: 1, until: 3 steps}, x]", f"{LR}.1='x': input should be a valid number"),
         ("[1]", "write one number, or a schedule such as {from: 2.0e-4"),
         ("[]", "write one number, or a schedule such as {from: 2.0e-4"),
@@ -203,7 +203,7 @@ def test_an_old_schedule_is_refused_with_its_new_form(old: str, new: str, tmp_pa
     for read in (load, lambda path: load_recorded(path.read_bytes(), path)):
         with pytest.raises(GanscaleError) as error:
             read(path)
-        assert "a schedule now stands in the place of its number" in str(error.value)
+        assert "a schedule now replaces the number that it changes" in str(error.value)
         assert new in str(error.value)
 
 
@@ -242,7 +242,7 @@ def test_old_noise_is_refused_and_all_is_said_at_once() -> None:
     with pytest.raises(GanscaleError) as error:
         load(None, old)
     assert str(error.value).splitlines()[1:] == [
-        "  a schedule now stands in the place of its number:",
+        "  a schedule now replaces the number that it changes:",
         "  instead of discriminator.schedules write discriminator.optimizer.lr: "
         "{from: 6.666666666666667e-05, to: 0.0002, by: linear, until: 5 steps}",
         "  instead of augment.noise write augment.noise_std: {from: 0.3, to: 0, until: 4 steps}",

@@ -1,4 +1,4 @@
-"""What one key of an experiment means, and which files set it: `ganscale config --explain`."""
+"""The output of `ganscale config --explain`: what a key means, and which files set it."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from ganscale.config.mistakes import about_unknown_key, shown
 from ganscale.config.schedulable import EXAMPLE
 from ganscale.errors import GanscaleError
 
-SWEPT = ("grid", "parameters")  # where a sweep's file, ours or W&B's, keeps the keys it varies
+SWEPT = ("grid", "parameters")  # the keys that a sweep varies stand here, in our files or in W&B's
 
 
 def explain(key: str, configs: Path) -> str:
-    """Return what a key, or a section, means, takes and defaults to, and which files set it.
+    """Return the meaning, accepted values and default of a key or section, and who sets it.
 
     `configs` is the folder of the experiment files. Raises `GanscaleError` for an unknown key.
     """
@@ -63,7 +63,7 @@ def _set_in(parts: Sequence[str], configs: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _values_at(tree: Any, parts: Sequence[str]) -> Iterator[Any]:
-    """Yield the values at a dotted key: several where a part of it stands for any item."""
+    """Yield the values at a dotted key: several if a part of the key stands for any item."""
     if not parts:
         yield tree
     elif isinstance(tree, list):
@@ -71,7 +71,7 @@ def _values_at(tree: Any, parts: Sequence[str]) -> Iterator[Any]:
             if parts[0] in (ITEM, str(number)):
                 yield from _values_at(item, parts[1:])
     elif isinstance(tree, dict):
-        if (whole := ".".join(parts)) in tree:  # as in a sweep's table
+        if (whole := ".".join(parts)) in tree:  # a sweep's table has dotted keys
             yield tree[whole]
         elif parts[0] in tree:
             yield from _values_at(tree[parts[0]], parts[1:])

@@ -1,4 +1,4 @@
-"""Values as an override takes them."""
+"""YAML on one line, the form in which an override gives a value."""
 
 import math
 from typing import Any
@@ -7,6 +7,6 @@ from yaml import safe_dump
 
 
 def inline_yaml(value: Any) -> str:
-    """Return a value as an override takes it: YAML on one line."""
+    """Return a value as YAML on one line, as in an override."""
     text: str = safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)
     return text.strip().removesuffix("\n...").strip()

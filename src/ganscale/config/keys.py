@@ -1,7 +1,7 @@
-"""The keys of an experiment: what each means, takes and defaults to.
+"""The keys of an experiment: the meaning, accepted values and default of each.
 
-All of it is read from the JSON schema that pydantic derives from the models, which editors read
-too.
+Everything comes from the JSON schema that pydantic derives from the models. Editors use the same
+schema.
 """
 
 import re
@@ -35,21 +35,22 @@ class Key:
     meaning: str
     takes: str
     default: str
-    """As YAML; `required` where there is none, and nothing where the keys of a section have it."""
+    """The default as YAML; `required` if there is none; empty for a section, whose keys have their
+    own defaults."""
     is_tag: bool
-    """True where its value chooses this section among several, and this one has names for it."""
+    """True if the value of this key selects this section among several, by a name that it lists."""
     choices: tuple[tuple[str, str], ...]
-    """Each name that is registered for it, if several are, and what that is."""
+    """Each registered name that the key accepts, if there are several, and its summary."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the experiment, and the places where it may stand."""
+    """A section of the experiment, and the keys at which it may appear."""
 
     model: str
     places: tuple[str, ...]
     variant: str
-    """What chooses it where several may stand, as in `architecture: dcgan`."""
+    """The value that selects this section among several, such as `architecture: dcgan`."""
     meaning: str
     keys: tuple[Key, ...]
 
@@ -63,7 +64,7 @@ class Section:
 def sections() -> list[Section]:
     """Return every section of the experiment, in the order of its keys.
 
-    A model that stands at several places with the same defaults is one section.
+    A model that appears at several places with the same defaults is one section.
     """
     schema = experiment_schema()
     found: dict[tuple[Any, ...], Section] = {}
@@ -90,8 +91,8 @@ class _Reader:
     ) -> Iterator[Section]:
         """Yield the section at a place, and those below it.
 
-        `defaults` are those that the place itself sets. `tag` is the key that chooses among the
-        sections that may stand here.
+        `defaults` are the defaults that the place itself sets. `tag` is the key that selects one of
+        the sections that may appear here.
         """
         keys, below = [], []
         for name, field in node["properties"].items():
@@ -132,9 +133,9 @@ class _Reader:
         return found
 
     def _sections_in(self, field: Schema, suffix: str = "") -> Iterator[tuple[Schema, str]]:
-        """Yield the sections that may stand in a field, with `.N` for those in a list.
+        """Yield the sections that may appear in a field, with `.N` for those in a list.
 
-        A schedule is none: it is the same everywhere, and docs/schedules.md describes it.
+        A schedule does not count: it is the same everywhere, and docs/schedules.md describes it.
         """
         if self._is_schedule(field):
             return
@@ -147,14 +148,14 @@ class _Reader:
             yield from self._sections_in(node["items"], f"{suffix}.{ITEM}")
 
     def _meaning(self, field: Schema, inner: Sequence[Schema]) -> str:
-        """Return the field's own docstring, or else what the section says that stands in it."""
+        """Return the field's own docstring, or else that of its section."""
         own = field.get("description", "")
         if own or len(inner) != 1:
             return _one_line(own)
         return first_sentence(_one_line(inner[0].get("description", "")))
 
     def _choices(self, node: Schema) -> list[str]:
-        """Return each of several things that a field may be; none where it is of one kind."""
+        """Return the alternatives that a field accepts; an empty list if there is only one kind."""
         words = [f"`{name}`" for name in _names(node)]
         for choice in (c for way in CHOICES for c in node.get(way, ())):
             if self._is_schedule(choice):
@@ -164,7 +165,7 @@ class _Reader:
         return words
 
     def _described(self, field: Schema) -> Iterator[tuple[str, str]]:
-        """Yield each of the names that a field, or an item of it, may be, and what it is."""
+        """Yield each name that a field, or an item of it, accepts, and its summary."""
         node = self._resolved(field)
         if len(names := _names(node)) > 1:
             yield from zip(names, node.get("enumDescriptions", ()), strict=False)
@@ -174,7 +175,7 @@ class _Reader:
             yield from self._described(node["items"])
 
     def _takes(self, field: Schema) -> str:
-        """Return in words what a field may be."""
+        """Return a description of the values that a field accepts."""
         node = self._resolved(field)
         if "properties" in node:
             return "section"
@@ -195,7 +196,7 @@ class _Reader:
 
 
 def _tag(alternatives: Sequence[Schema]) -> str | None:
-    """Return the key that says which of several sections is meant."""
+    """Return the key that selects one of several sections."""
     if len(alternatives) < 2:
         return None
     named = [
@@ -212,7 +213,7 @@ def _variant(node: Schema, tag: str) -> str:
 
 
 def _fits(node: Schema, tag: str | None, default: Any) -> bool:
-    """Return whether a default is one of this section."""
+    """Return whether a default belongs to this section."""
     if not isinstance(default, Mapping):
         return False
     return tag is None or default.get(tag) in _names(node["properties"][tag])

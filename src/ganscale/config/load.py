@@ -1,4 +1,4 @@
-"""Reading, checking, comparing and writing experiment files."""
+"""Read, check, compare and write experiment files."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -19,17 +19,17 @@ from ganscale.config.schedules import Schedule
 from ganscale.errors import GanscaleError
 
 BASE = "base"
-MOST_DEPTH = 32
-MOST_BITS = 64  # of a whole number: thousands of digits could not even be shown
+MAX_DEPTH = 32
+MAX_BITS = 64  # Python refuses to print integers with thousands of digits
 PLAIN = (str, int, float, bool, type(None))
 
 
 def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment file, put `key=value` overrides over it and check the result.
+    """Read an experiment file, apply `key=value` overrides and check the result.
 
-    A file may say `base: other.yaml` and give only what differs from that one. Without a path the
-    defaults are what is overridden. Raises `GanscaleError` with one message
-    that names every key at fault, its value and what is allowed.
+    A file with `base: other.yaml` contains only the differences from that file. Without a path,
+    the overrides apply to the defaults. Raises `GanscaleError` with one message that names every
+    invalid key, its value and what is allowed.
     """
     tree = _read(Path(path)) if path is not None else OmegaConf.create({})
     for override in overrides:
@@ -54,17 +54,18 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
 
 
 def load_recorded(content: bytes, path: Path) -> Experiment:
-    """The experiment in the `experiment.yaml` of a run, which lies at `path`.
+    """Return the experiment in `content`, the bytes of a run's `experiment.yaml` at `path`.
 
-    The run may be a stranger's: no interpolation is resolved (`${oc.env:…}` would read this
-    machine's environment into a report), no `base` is read. `to_yaml` writes plain values only.
+    The run may come from an untrusted source. Therefore no interpolation is resolved (`${oc.env:…}`
+    would copy this machine's environment into a report), and no `base` is read. `to_yaml` writes
+    plain values only. Raises `GanscaleError` if the content is not a valid experiment.
     """
     try:
         _refuse_costly_yaml(content, path)
         values = yaml.safe_load(content)
     except GanscaleError:
         raise
-    except Exception as error:  # PyYAML has many, and RecursionError
+    except Exception as error:  # PyYAML has many kinds, and raises RecursionError
         what = " ".join(str(error).split()) or type(error).__name__
         raise GanscaleError(f"{path}: not valid YAML: {what}") from None
     if not isinstance(values, dict):
@@ -79,7 +80,7 @@ def load_recorded(content: bytes, path: Path) -> Experiment:
 
 
 def _not_plain(tree: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Yield the key and the mistake of each value that `to_yaml` would not have written."""
+    """Yield the key of each value that `to_yaml` would not have written, and what is wrong."""
     if isinstance(tree, dict):
         for name, value in tree.items():
             if not isinstance(name, str) or not _is_text(name):
@@ -91,21 +92,21 @@ def _not_plain(tree: Any, key: str) -> Iterator[tuple[str, str]]:
             yield from _not_plain(value, f"{key}.{number}")
     elif type(tree) not in PLAIN:
         kinds = ", ".join(kind.__name__ for kind in PLAIN[:-1])
-        yield key, f"is of the kind {type(tree).__name__}; it may be {kinds}, null, a list or a map"
-    elif isinstance(tree, int) and tree.bit_length() > MOST_BITS:
-        yield key, f"is a whole number of more than {MOST_BITS} bits; write a smaller one"
+        yield key, f"has type {type(tree).__name__}; it may be {kinds}, null, a list or a map"
+    elif isinstance(tree, int) and tree.bit_length() > MAX_BITS:
+        yield key, f"is a whole number of more than {MAX_BITS} bits; write a smaller one"
     elif isinstance(tree, str) and not _is_text(tree):
-        yield key, f"is {shown(tree)}, which is not text: half of a pair of characters"
+        yield key, f"is {shown(tree)}, which is not valid Unicode text: it has a lone surrogate"
     elif isinstance(tree, str) and "${" in tree:
         yield (
             key,
-            f"is {shown(tree)}: a run's experiment holds values, and nothing in it is looked up; "
+            f"is {shown(tree)}: references are not resolved in a run's experiment; "
             "write the value itself",
         )
 
 
 def _is_text(value: str) -> bool:
-    """Return whether UTF-8 can encode the text: YAML's escapes also make lone surrogates."""
+    """Return whether UTF-8 can encode the text; YAML's escapes can create lone surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -114,20 +115,23 @@ def _is_text(value: str) -> bool:
 
 
 def _refuse_costly_yaml(content: bytes, path: Path) -> None:
-    """Aliases of aliases grow without bound, and PyYAML takes quadratic time in depth."""
+    """Raise `GanscaleError` for YAML that has aliases or is nested too deeply.
+
+    Aliases of aliases grow exponentially, and PyYAML takes quadratic time in the depth.
+    """
     depth = 0
     for event in yaml.parse(content, yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        if isinstance(event, yaml.AliasEvent) or depth > MOST_DEPTH:
+        if isinstance(event, yaml.AliasEvent) or depth > MAX_DEPTH:
             raise GanscaleError(
-                f"{path}: holds YAML aliases, or more than {MOST_DEPTH} levels; a run's experiment "
-                "has neither"
+                f"{path}: contains YAML aliases, or more than {MAX_DEPTH} levels; a run's "
+                "experiment has neither"
             )
 
 
 def _keys_if_valid(path: Path) -> set[str]:
-    """The keys that a file sets, if it is a valid experiment by itself."""
+    """Return the keys that a file sets; an empty set if it is not a valid experiment by itself."""
     try:
         values = _resolved(_read(path), str(path))
         Experiment.model_validate(values)
@@ -137,7 +141,7 @@ def _keys_if_valid(path: Path) -> set[str]:
 
 
 def _put_over(tree: DictConfig, override: str) -> None:
-    """Set one key, as `objective.penalties.0.weight=2` says it."""
+    """Apply an override such as `objective.penalties.0.weight=2`."""
     if "=" not in override:
         raise GanscaleError(
             f"override '{_shortened(override)}': write key=value, e.g. train.steps=2000"
@@ -145,15 +149,15 @@ def _put_over(tree: DictConfig, override: str) -> None:
     with one_message(f"override '{_shortened(override)}'"):
         try:
             tree.merge_with_dotlist([override])
-        except ConfigTypeError:  # a list in the place of a map, or a map in that of a list
+        except ConfigTypeError:  # a list replaces a map, or a map replaces a list
             key = override.partition("=")[0]
             tree.merge_with_dotlist([f"{key}=null", override])
 
 
 def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
-    """The values of a file, over those of the file that it names as its base."""
+    """Return the values of a file, merged over those of its base."""
     if path in readers:
-        raise GanscaleError(f"{path}: `base` leads round in a circle")
+        raise GanscaleError(f"{path}: its `base` files form a circle")
     with one_message(str(path)):
         values = OmegaConf.load(path)
     if not isinstance(values, DictConfig):
@@ -172,7 +176,7 @@ def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
 def _with_room_for(values: Any, below: Any) -> Any:
     """Return a base without the lists that `values` replaces by maps, and the maps by lists.
 
-    A schedule may be either, and OmegaConf merges neither with the other.
+    A schedule may be a list or a map, and OmegaConf cannot merge one with the other.
     """
     if isinstance(values, DictConfig):
         values, below = (OmegaConf.to_container(tree, resolve=False) for tree in (values, below))
@@ -190,17 +194,17 @@ def _shortened(override: str) -> str:
 
 
 def _resolved(tree: DictConfig, source: str) -> Any:
-    """Plain values, with every `${key}` replaced by what it stands for."""
+    """Return plain values, with every `${key}` replaced by the value that it refers to."""
     with one_message(source):
         return OmegaConf.to_container(tree, resolve=True)
 
 
 @contextmanager
 def one_message(source: str, kind: str = "experiment file") -> Iterator[None]:
-    """Turn whatever a parser raises into one message: it has met input that it does not expect.
+    """Turn any exception from a parser into a `GanscaleError` with one message.
 
-    Besides their own exceptions OmegaConf and yaml let IndexError, ValueError, TypeError and
-    RecursionError through.
+    Unexpected input makes OmegaConf and PyYAML raise not only exceptions of their own, but also
+    IndexError, ValueError, TypeError and RecursionError.
     """
     try:
         yield
@@ -217,27 +221,27 @@ def one_message(source: str, kind: str = "experiment file") -> Iterator[None]:
 
 
 def to_yaml(experiment: Experiment) -> str:
-    """The whole experiment, defaults included, as YAML that `load` reads back."""
+    """Return the whole experiment, defaults included, as YAML that `load` can read."""
     return safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
 
 
 def experiment_schema() -> dict[str, Any]:
     """Return the JSON schema of experiment files."""
     schema = Experiment.model_json_schema()
-    description = "Another experiment file, beside this one, that this one differs from."
+    description = "Path of the experiment file, relative to this one, that this file is based on."
     schema["properties"][BASE] = {"type": "string", "description": description}
     return schema
 
 
 def json_schema() -> str:
-    """Return the schema as editors read it, to complete and check experiment files."""
+    """Return the JSON schema as text, for editors to complete and check experiment files."""
     return json.dumps(experiment_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def differences(ours: Experiment, theirs: Experiment) -> list[tuple[str, Any, Any]]:
-    """Return key, our value and their value, for each key that changes what a step computes.
+    """Return key, our value and their value for each difference that changes what a step computes.
 
-    Passes over schedules, of which `schedule_changes` tells.
+    Schedules are left out; `schedule_changes` returns those.
     """
     ours_tree, theirs_tree = (e.model_dump(mode="json") for e in (ours, theirs))
     for key, *_ in schedule_changes(ours, theirs):
@@ -255,10 +259,10 @@ def differences(ours: Experiment, theirs: Experiment) -> list[tuple[str, Any, An
 
 
 def schedule_changes(ours: Experiment, theirs: Experiment) -> list[tuple[str, str, str]]:
-    """Return key, our text and their text, for each number whose schedule is another.
+    """Return key, our text and their text for each number whose schedule differs.
 
-    Either may have a plain number there. A schedule that ends with the run is another where
-    `train.steps` is another.
+    One of the two may be a plain number. A schedule that depends on the length of the run differs
+    if `train.steps` differs.
     """
     changes = []
     for key in dict.fromkeys(key for e in (ours, theirs) for key, _ in schedules_in(e)):
@@ -275,7 +279,7 @@ def schedule_changes(ours: Experiment, theirs: Experiment) -> list[tuple[str, st
 
 
 def _number_at(path: Sequence[str], part: Any) -> Any:
-    """Return what an experiment has at a key; None where it has nothing."""
+    """Return the value of an experiment at a key; None if there is none."""
     for name in path:
         if isinstance(part, tuple):
             part = part[int(name)] if int(name) < len(part) else None
@@ -285,7 +289,7 @@ def _number_at(path: Sequence[str], part: Any) -> Any:
 
 
 def _copy_value(path: Sequence[str], source: Any, target: Any) -> None:
-    """Set a value of one tree to that of another."""
+    """Copy the value at a key from one tree to another."""
     *way, last = (int(name) if name.isdecimal() else name for name in path)
     for name in way:
         source, target = source[name], target[name]

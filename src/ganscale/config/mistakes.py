@@ -1,4 +1,4 @@
-"""What a mistake in an experiment is called: the key, its value, and what is allowed there."""
+"""Error messages for an invalid experiment: the key, its value, and what is allowed."""
 
 import difflib
 import inspect
@@ -13,41 +13,41 @@ from ganscale.config.registered import OptionsOf, markers
 from ganscale.config.schedules import is_written_schedule
 from ganscale.registry import is_custom
 
-MOST_SHOWN = 200  # characters of a value
-NEAR = 0.7  # least similarity of a key that is suggested
+MAX_SHOWN = 200  # characters of a value
+NEAR = 0.7  # minimum similarity of a suggested key
 
 
 def explain(error: Any, values: Any) -> str:
-    """Describe in one line a mistake that pydantic found in these values of an experiment."""
+    """Describe in one line an error that pydantic found in these values of an experiment."""
     key, kind = key_of(error), error["type"]
     if kind == "extra_forbidden":
         return f"{key}: {_about_unknown_key(error['loc'], values)}"
     if kind == "missing":
-        return f"{key}: required, and not given"
+        return f"{key}: required, but missing"
     if kind == "value_error" and isinstance(error["input"], dict):
-        # A rule of a section names its own keys as that section does.
+        # The message of a section's validator begins with a key of that section.
         return f"{key}.{error['ctx']['error']}" if key else str(error["ctx"]["error"])
     message = error["msg"].removeprefix("Value error, ")
     return f"{key}={shown(error['input'])}: {message[0].lower()}{message[1:]}"
 
 
 def key_of(error: Any) -> str:
-    """Return the dotted key that a pydantic error is about."""
+    """Return the dotted key that a pydantic error refers to."""
     return ".".join(map(str, error["loc"]))
 
 
 def about_unknown_key(key: str) -> str:
-    """Say of a dotted key that no section has what is meant, or what is known beside it."""
+    """Return a hint about an unknown dotted key: a similar key, or the keys known there."""
     return _about_unknown_key(key.split("."))
 
 
 def shown(value: Any, as_text: Any = repr) -> str:
-    """Return a value as text of bounded length."""
+    """Return a value as text of at most `MAX_SHOWN` characters, and an ellipsis if it is longer."""
     try:
         text = str(as_text(value))
-    except ValueError:  # of an integer of thousands of digits
-        return "a number of thousands of digits"
-    return text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + " …"
+    except ValueError:  # Python refuses to print integers with thousands of digits
+        return "a number with thousands of digits"
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + " …"
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -60,9 +60,9 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _about_unknown_key(location: Sequence[Any], values: Any = None) -> str:
-    """Say where such a key would be right, or what is known at this place.
+    """Return a hint about an unknown key: a similar key, or the keys known at this place.
 
-    `values` are those of the experiment, which tell whose options a section's keys are.
+    `values` are the values of the experiment; they tell which entry's options a section has.
     """
     *place, last = location
     section = ".".join(map(str, place))
@@ -85,10 +85,10 @@ def _about_unknown_key(location: Sequence[Any], values: Any = None) -> str:
 def _about_unknown_option(
     section: str, last: str, entries: OptionsOf[Any], name: str | None
 ) -> str:
-    """Say which entries have the option that the entry of this name lacks."""
+    """Return a hint about an option that the entry of this name does not have."""
     if name is not None and is_custom(name):
         return (
-            f"unknown key; what your own class takes stands under options: {section}.options.{last}"
+            f"unknown key; options of your own class stand under options: {section}.options.{last}"
         )
     models = entries.models()
     owners = [other for other, model in models.items() if last in model.model_fields]
@@ -107,9 +107,9 @@ def _about_unknown_option(
 
 
 def _at(place: Sequence[Any]) -> tuple[list[type[BaseModel]], OptionsOf[Any] | None]:
-    """Return the models, several where it is a union, of the section at this place.
+    """Return the models of the section at this place (several for a union).
 
-    With them comes the annotation of a section that is the options of a registry's entry.
+    The second value is the section's `OptionsOf` annotation, if it has one.
     """
     models: list[type[BaseModel]] = [Experiment]
     entries: OptionsOf[Any] | None = None
@@ -131,7 +131,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _keys_elsewhere(last: str) -> list[str]:
-    """Return the keys, in whichever section, whose last part is nearest to `last`."""
+    """Return the keys in any section whose last part is most similar to `last`."""
     keys = [key for key, _ in flatten(Experiment.model_validate({}).model_dump(mode="json"))]
     parts = {key.rpartition(".")[2] for key in keys}
     near = difflib.get_close_matches(last, parts, n=1, cutoff=NEAR)

@@ -1,6 +1,7 @@
-"""What experiment files once said of schedules, and how to write it now.
+"""Errors for the old forms of schedules in experiment files, with what to write instead.
 
-Learning rates had `schedules` of torch's schedulers, and instance noise faded over its own `steps`.
+Learning rates used to have `schedules` with PyTorch's schedulers, and instance noise used to fade
+over `steps` of its own.
 """
 
 from collections.abc import Iterator
@@ -17,10 +18,10 @@ EXAMPLE = {"from": 2e-4, "to": 5e-5, "by": "cosine", "until": "2000 steps"}
 
 
 def refuse_old_forms(values: Any) -> Any:
-    """Return the values of an experiment file without old keys that are empty.
+    """Return the values of an experiment file without the old keys, which must be empty.
 
-    Raises `ValueError` for those that are not, with the lines to write instead: they hold the
-    file's own numbers where these have a form of today.
+    Raises `ValueError` if one is not empty. The message has the lines to write instead, with the
+    file's own numbers if the new form can express them.
     """
     if not isinstance(values, dict):
         return values
@@ -39,7 +40,7 @@ def refuse_old_forms(values: Any) -> Any:
             problems += _about_noise(augment["noise"])
     if problems:
         raise ValueError(
-            "\n  ".join(["a schedule now stands in the place of its number:", *problems])
+            "\n  ".join(["a schedule now replaces the number that it changes:", *problems])
         )
     return kept
 
@@ -53,7 +54,7 @@ def _about_schedules(name: str, player: dict[str, Any], values: dict[str, Any]) 
     if isinstance(old, list) and len(old) == 1 and isinstance(old[0], dict):
         try:
             new = _translated(float(rate), steps, old[0]["name"], **old[0].get("options", {}))
-        except (KeyError, TypeError, ValueError, OverflowError):  # torch would refuse it, too
+        except (KeyError, TypeError, ValueError, OverflowError):  # PyTorch would refuse it, too
             new = None
     if new is not None:
         yield f"instead of {name}.schedules write {key}: {inline_yaml(new)}"
@@ -73,7 +74,7 @@ def _about_noise(old: Any) -> Iterator[str]:
 
 
 def _translated(rate: float, run: Any, name: str, **options: Any) -> Any:
-    """Return a scheduler of torch as a schedule of that learning rate; None if it has none."""
+    """Return the schedule that equals a PyTorch scheduler at this rate; None if there is none."""
     if name == "CosineAnnealingLR":
         return _ramp(rate, rate * options.get("eta_min", 0.0), "cosine", options["T_max"], run)
     if name == "LinearLR":

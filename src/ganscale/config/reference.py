@@ -1,4 +1,4 @@
-"""docs/config.md: a table of the keys of each section of an experiment."""
+"""The text of docs/config.md: a table of keys for each section of an experiment."""
 
 import re
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ INTRODUCTION = """\
 # Every key of an experiment
 
 This page is generated: `ganscale config --reference > docs/config.md`.
-`ganscale config --explain KEY` says the same of one key, and which of the shipped experiments set
-it. An override writes a key with dots (`train.steps=2000`), and an item of a list by its number,
-from 0 (`objective.penalties.0.weight=2`). *Empty* is written `null`.
+`ganscale config --explain KEY` shows the same about one key, and which of the shipped experiments
+set it. An override separates the parts of a key with dots (`train.steps=2000`) and names an item of
+a list by its number, from 0 (`objective.penalties.0.weight=2`). Write `null` for *empty*.
 """
 
 
 def reference() -> str:
-    """Return the page."""
+    """Return the text of the page."""
     every = sections()
     return "\n".join([INTRODUCTION, *(_table(section, every) for section in every)])
 
 
 def _anchor(title: str) -> str:
-    """Return the name that GitHub gives to a heading."""
+    """Return the anchor that GitHub creates for a heading."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
@@ -31,7 +31,10 @@ def _table(section: Section, every: Sequence[Section]) -> str:
     if section.meaning:
         lines += [section.meaning, ""]
     if len(section.places) > 1:
-        lines += [f"The same at {', '.join(f'`{place}`' for place in section.places[1:])}.", ""]
+        lines += [
+            f"The same keys are at {', '.join(f'`{place}`' for place in section.places[1:])}.",
+            "",
+        ]
     lines += ["| key | takes | default | meaning |", "|---|---|---|---|"]
     for key in section.keys:
         if key.is_tag:

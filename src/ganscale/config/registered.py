@@ -1,9 +1,9 @@
 """Fields of an experiment that name an entry of a registry, such as a loss or a network.
 
-The schema stands below the rooms whose entries it names, so an annotation holds the registry's
-place as text, `ganscale.gan.losses:LOSSES`, and the registry is imported when a value is first
-checked. A name of the user's own code (`file.py:Name`) is never loaded here: an experiment may
-come from a stranger.
+The schema must not import the packages whose entries it names. An annotation therefore gives the
+location of the registry as text, such as `ganscale.gan.losses:LOSSES`, and the registry is imported
+when a value is first checked. User code (`file.py:Name`) is never loaded here, because an
+experiment may come from an untrusted source.
 """
 
 import importlib
@@ -30,9 +30,9 @@ def registry_at(place: str) -> Registry[Any]:
 
 
 class NameOf:
-    """Annotates a text that is the name of an entry.
+    """Annotation for a string that is the name of an entry.
 
-    `besides` are more words that the text may be; `only` says which entries may be named.
+    `besides` lists further strings that are allowed; `only` returns whether an entry is allowed.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class NameOf:
         return registry_at(self._place)
 
     def names(self) -> tuple[str, ...]:
-        """Return every word that the text may be, except the names of the user's own code."""
+        """Return all allowed strings, except the names of user code."""
         registry, only = self.registry, self._only
         named = registry.names()
         if only is not None:
@@ -59,7 +59,7 @@ class NameOf:
         return (*self._besides, *named)
 
     def check(self, name: str) -> str:
-        """Return the name; raise `ValueError` where it names no entry and no code."""
+        """Return the name; raise `ValueError` if it is neither an allowed name nor user code."""
         if name in self._besides or is_custom(name):
             return name
         names = self.names()
@@ -80,11 +80,11 @@ class NameOf:
 
 
 class OptionsOf(Generic[S]):
-    """Annotates the section of an entry: its name under the key `tag`, and its own options.
+    """Annotation for the section of an entry: its name under the key `tag`, and its options.
 
-    Every such section is a `base`. An entry that is registered with a model of options has a
-    section of that model, any other a `base`; the user's own code has a `custom`. Where the tag is
-    missing, `default` is the name.
+    The section is an instance of the options model with which the entry is registered, or of `base`
+    if there is none. For user code it is an instance of `custom`. All of these derive from `base`.
+    `default` is the name if the tag is missing.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class OptionsOf(Generic[S]):
         return self._name.registry
 
     def model(self, name: str) -> type[S]:
-        """Return the model of the section of an entry."""
+        """Return the model of an entry's section."""
         if is_custom(name):
             return self._custom
         options = self.registry.options(name) or self._base
@@ -117,11 +117,11 @@ class OptionsOf(Generic[S]):
         return options
 
     def models(self) -> dict[str, type[S]]:
-        """Return the model of each entry that is not the user's own, by name."""
+        """Return the model of each registered entry, by name."""
         return {name: self.model(name) for name in self.registry.names()}
 
     def name_in(self, values: Any) -> str | None:
-        """Return which entry a section names, as far as the values have a valid name."""
+        """Return the name of the entry in a section's values; None if it is not a valid name."""
         name = values.get(self.tag, self._default) if isinstance(values, dict) else None
         if isinstance(name, str) and (is_custom(name) or name in self.registry.names()):
             return name
@@ -139,7 +139,7 @@ class OptionsOf(Generic[S]):
             raise PydanticKnownError("dict_type")
         name = value.get(self.tag, self._default)
         if not isinstance(name, str):
-            return self._base.model_validate(value)  # which says what is wrong with the tag
+            return self._base.model_validate(value)  # raises an error about the tag
         try:
             self._name.check(name)
         except ValueError as error:
@@ -157,7 +157,7 @@ class OptionsOf(Generic[S]):
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        """Return one alternative for each model, with the names that have it."""
+        """Return one alternative for each model, with the names that use it."""
         named: dict[type[S], list[str]] = {}
         for name, model in self.models().items():
             named.setdefault(model, []).append(name)
@@ -174,14 +174,14 @@ class OptionsOf(Generic[S]):
 
 
 def _listed(registry: Registry[Any], names: Iterable[str]) -> JsonSchemaValue:
-    """Return the schema of a text that is one of these names, with what editors say of each."""
+    """Return the schema of a string that is one of these names, with a summary of each."""
     return {"enum": list(names), "enumDescriptions": [registry.summary(name) for name in names]}
 
 
 def custom_code(section: BaseModel) -> Iterator[tuple[str, str, BaseModel | None]]:
-    """Yield each name of the user's own code in an experiment, or in a section of one.
+    """Yield each name of user code in an experiment, or in one of its sections.
 
-    With it come the kind of entry and, if the entry has a section, that section.
+    Each item is the kind of entry, the name and, if the entry has a section, that section.
     """
     for key, field in type(section).model_fields.items():
         marker = next(markers(field), None)
@@ -196,7 +196,7 @@ def custom_code(section: BaseModel) -> Iterator[tuple[str, str, BaseModel | None
 
 
 def markers(field: FieldInfo) -> Iterator[NameOf | OptionsOf[Any]]:
-    """Yield each annotation of this file that a field has, or a part of its type."""
+    """Yield each `NameOf` and `OptionsOf` annotation of a field or of a part of its type."""
     yield from (part for part in field.metadata if isinstance(part, NameOf | OptionsOf))
     yield from _markers_in(field.annotation)
 

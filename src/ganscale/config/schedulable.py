@@ -1,4 +1,4 @@
-"""The numbers of an experiment that may be schedules: reading them, and what is allowed there."""
+"""Types for numbers that may be schedules in an experiment, and how schedules are read."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,14 +22,14 @@ WrittenSchedule = TypeAliasType("WrittenSchedule", Ramp | tuple[Ramp | Hold | Fi
 
 @dataclass(frozen=True)
 class OrSchedule:
-    """Lets a schedule stand where a number stands; its values keep within bounds of their own."""
+    """Annotation for a number that may also be a schedule, whose values have their own bounds."""
 
     plain: Any
-    """Type of the number alone."""
+    """Type of the number if it is not a schedule."""
     most: float = math.inf
-    """The largest value of a schedule; the smallest is 0."""
+    """Maximum value of a schedule; the minimum is 0."""
     below: float = math.inf
-    """What a schedule stays less than."""
+    """Value that a schedule must stay below."""
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
@@ -67,16 +67,14 @@ ScheduledSize = Annotated[Number, OrSchedule(NonNegativeFloat)]
 
 
 def read_schedule(value: dict[Any, Any] | Sequence[Any]) -> Schedule:
-    """Read one ramp, or a list of pieces, from an experiment file.
+    """Read one ramp, or a list of pieces, from the values of an experiment file.
 
-    Raises pydantic's `PydanticCustomError` that says what is wrong with the whole, or its
-    `ValidationError` that says which of its keys is wrong.
+    Raises `PydanticCustomError` if the schedule as a whole is invalid, and `ValidationError` if one
+    of its keys is.
     """
     if isinstance(value, dict):
         if "hold" in value:
-            raise mistake(
-                "hold is a piece of a list; a number that never changes is written as that number"
-            )
+            raise mistake("hold is only allowed in a list; for a constant, write the number itself")
         return _joined([_read_piece(value)], None)
     pieces: list[Ramp | Hold] = []
     for place, part in enumerate(value):
@@ -91,8 +89,8 @@ def read_schedule(value: dict[Any, Any] | Sequence[Any]) -> Schedule:
             raise mistake(f"piece {place + 1}: {error.message()}") from None
         if place < len(value) - 1:
             raise mistake(
-                f"piece {place + 1} is the number {number:g}, which stays to the end of the run, "
-                f"so it must come last; for a while, write {{hold: {number:g}, until: …}}"
+                f"piece {place + 1} is the number {number:g}, which lasts to the end of the run, "
+                f"so it must come last; to end it earlier, write {{hold: {number:g}, until: …}}"
             )
         return _joined(pieces, number)
     return _joined(pieces, None)
@@ -113,16 +111,14 @@ def _read_piece(value: dict[Any, Any]) -> Ramp | Hold:
 
 
 def _joined(pieces: Sequence[Ramp | Hold], final: float | None) -> Schedule:
-    """Let each piece that does not say so begin where the one before it ended."""
+    """Return the schedule; a ramp without `from` starts where the piece before it ended."""
     if not pieces:
         raise mistake(f"write one number, or a schedule such as {EXAMPLE}")
     joined: list[Ramp | Hold] = []
     for piece in pieces:
         if isinstance(piece, Ramp):
             if piece.start is None and not joined:
-                raise mistake(
-                    f"says where it goes but not where it begins; add from, as in {EXAMPLE}"
-                )
+                raise mistake(f"the first value is missing; add from, as in {EXAMPLE}")
             start = joined[-1].end if piece.start is None else piece.start
             assert start is not None
             if piece.by == "exponential" and not (start > 0 and piece.end > 0):
@@ -136,7 +132,7 @@ def _joined(pieces: Sequence[Ramp | Hold], final: float | None) -> Schedule:
 
 
 def _found_at(place: int, error: ValidationError) -> ValidationError:
-    """Return the mistakes of a piece as those of the list that it is in."""
+    """Return the errors of a piece with their locations in the list."""
     details = []
     for found in error.errors():
         kind, context = found["type"], found.get("ctx", {})
@@ -151,11 +147,11 @@ def _found_at(place: int, error: ValidationError) -> ValidationError:
     return ValidationError.from_exception_data(error.title, details)
 
 
-# -- of a whole experiment ---------------------------------------------------------------------
+# -- schedules of a whole experiment -----------------------------------------------------------
 
 
 def schedules_in(part: object, key: str = "") -> Iterator[tuple[str, Schedule]]:
-    """Yield the dotted key of each number that a schedule turns, and that schedule."""
+    """Yield each schedule in an experiment, or in a part of one, with its dotted key."""
     prefix = f"{key}." if key else ""
     if isinstance(part, Schedule):
         yield key, part
@@ -168,7 +164,7 @@ def schedules_in(part: object, key: str = "") -> Iterator[tuple[str, Schedule]]:
 
 
 def refuse_backward_pieces(key: str, schedule: Schedule, pace: Pace) -> None:
-    """Raise `ValueError` where a piece ends before it begins, in this run's steps."""
+    """Raise `ValueError` if a piece does not end after the one before it, in steps of this run."""
     for number, (before, piece) in enumerate(pairwise(schedule.pieces), start=1):
         begin, end = before.until.in_steps(pace), piece.until.in_steps(pace)
         if end <= begin:

@@ -1,7 +1,7 @@
-"""What the launcher asks for, read once from its environment, and the engines it can ask for.
+"""Settings from the launcher, read once from the environment, and the engines to choose from.
 
-torchrun, `accelerate launch` and `slurm/rank.sh` say in environment variables which process this
-is and how the processes of the run work together.
+torchrun, `accelerate launch` and `slurm/rank.sh` set environment variables that identify this
+process and tell how the processes of the run work together.
 """
 
 import os
@@ -15,7 +15,7 @@ from ganscale.engines.deepspeed_config import read_deepspeed_file, read_deepspee
 from ganscale.errors import GanscaleError
 
 ENGINE = "GANSCALE_ENGINE"
-PLACE = {  # the least value of each; -1 is some launchers' way to say "none"
+PLACE = {  # minimum of each; some launchers set -1 for "none"
     "RANK": -1,
     "LOCAL_RANK": -1,
     "GROUP_RANK": -1,
@@ -30,9 +30,9 @@ class Engine:
 
     name: str
     player: str
-    """The class that plays with it, as `module:class`."""
+    """Class of the players with this engine, as `module:class`."""
     deepspeed: Mapping[str, Any] = field(default_factory=dict)
-    """What a DeepSpeed file would contain; empty without DeepSpeed."""
+    """Contents of a DeepSpeed configuration file; empty without DeepSpeed."""
 
     @property
     def zero_stage(self) -> int | None:
@@ -40,7 +40,7 @@ class Engine:
         return int(self.deepspeed["zero_optimization"]["stage"]) if self.deepspeed else None
 
     def describe(self, world_size: int) -> str:
-        """Return the engine's name for people."""
+        """Return the name of the engine for messages."""
         if self.deepspeed:
             return f"DeepSpeed ZeRO-{self.zero_stage}"
         if self.name == "fsdp2":
@@ -67,35 +67,35 @@ ENGINES = {
         _zero("zero3", 3),
     )
 }
-"""The engines that `ganscale submit --engine` and GANSCALE_ENGINE name."""
+"""The engines that `ganscale submit --engine` and GANSCALE_ENGINE accept, by name."""
 
 
 @dataclass(frozen=True)
 class Launcher:
-    """This process's place in the run, and how the run's processes work together."""
+    """The place of this process in the run, and how the processes work together."""
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
     local_world_size: int = 1
     node: int = 0
-    """Number of the machine, from 0."""
+    """Number of the node, from 0."""
     engine: Engine = DDP
     mixed_precision: str = "no"
-    """What `accelerate launch` asks for; the experiment's `train.precision` decides."""
+    """The precision that `accelerate launch` requests; `train.precision` takes priority."""
     attempt: str = "0"
-    """How often torchrun has restarted the ranks."""
+    """Number of times that torchrun has restarted the ranks."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Launcher":
-        """Read the launcher's variables; without a launcher this is a single process.
+        """Read the launcher's variables; without a launcher, return a single process.
 
-        Raises `GanscaleError` naming a variable whose value makes no sense.
+        Raises `GanscaleError`, with the name of the variable, for an invalid value.
         """
         place = {name: _read_number(environment, name) for name in PLACE}
         rank, local_world_size = max(0, place["RANK"]), place["LOCAL_WORLD_SIZE"]
         node = place["GROUP_RANK"]
-        if node < 0:  # launchers that do not say it number ranks node by node
+        if node < 0:  # launchers that do not set it number the ranks node by node
             node = rank // local_world_size
         return cls(
             rank,
@@ -122,7 +122,7 @@ def _read_number(environment: Mapping[str, str], name: str) -> int:
 
 
 def _read_engine(environment: Mapping[str, str], world_size: int) -> Engine:
-    """Return the engine of GANSCALE_ENGINE, else the one that `accelerate launch` asks for."""
+    """Return the engine that GANSCALE_ENGINE names, else the one `accelerate launch` requests."""
 
     def says_yes(name: str) -> bool:
         return environment.get(name, "false").lower() == "true"
@@ -144,7 +144,7 @@ def _read_engine(environment: Mapping[str, str], world_size: int) -> Engine:
         return DDP
     if engine is FSDP2 and says_yes("FSDP_OFFLOAD_PARAMS"):
         raise GanscaleError(
-            "the launcher's file says fsdp_offload_params: true; only Adam's moments can be kept "
+            "the launcher's file sets fsdp_offload_params: true; only Adam's moments can be kept "
             f"in host memory, and DeepSpeed does that ({ENGINE}=zero2_offload)",
             every_rank=True,
         )
@@ -158,9 +158,9 @@ def _read_engine(environment: Mapping[str, str], world_size: int) -> Engine:
 
 
 def find_engine(name: str) -> Engine:
-    """Return the engine of that name; raises `GanscaleError` if there is none."""
+    """Return the engine with this name; raise `GanscaleError` if there is none."""
     if name not in ENGINES:
         raise GanscaleError(
-            f"{ENGINE}={name}: there is no such engine; use {', '.join(ENGINES)}", every_rank=True
+            f"{ENGINE}={name}: unknown engine; use one of {', '.join(ENGINES)}", every_rank=True
         )
     return ENGINES[name]

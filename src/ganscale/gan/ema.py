@@ -12,8 +12,9 @@ from ganscale.gan.schedules import value_at
 class MovingAverage:
     """A float32 network that follows another's weights with a half-life in images.
 
-    Early on the half-life is `ramp_up` times the images seen, so that the first weights are soon
-    forgotten (StyleGAN2-ADA's rule). `average` begins with the weights of `followed`.
+    Early in training the half-life is `ramp_up` times the number of images seen, so that the first
+    weights soon lose their influence (as in StyleGAN2-ADA). `average` must have the same weights as
+    `followed` at the start.
     """
 
     def __init__(self, average: nn.Module, followed: nn.Module, ema: EMA, pace: Pace):
@@ -27,8 +28,8 @@ class MovingAverage:
     def decay(self, images_seen: int) -> float:
         """Return the weight of the old average in the update that ends at `images_seen` images.
 
-        2^(-batch size / half-life), and 0 for a half-life of 0. A scheduled half-life has the value
-        of the step that these images belong to, whose position is that of its first image.
+        It is 2^(-batch size / half-life), and 0 for a half-life of 0. A scheduled half-life is
+        evaluated at the step that these images belong to.
         """
         batch_size = self._pace.batch_size
         half_life = value_at(self._ema.half_life, images_seen / batch_size - 1, self._pace)
@@ -38,17 +39,18 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, images_seen: int) -> None:
-        """Move towards the followed weights by one step."""
+        """Move the average one step towards the followed weights."""
         self._snapshot_is_current = False
-        theirs: list[Tensor] = list(self._followed.parameters())  # an engine may exchange them
+        theirs: list[Tensor] = list(self._followed.parameters())  # an engine may replace them
         torch._foreach_lerp_(self._ours, theirs, 1 - self.decay(images_seen))
 
     @torch.no_grad()
     def snapshot(self, batches: Sequence[tuple[Tensor, ...]]) -> nn.Module:
-        """The network to sample from: buffers copied, BatchNorm's from these calls of it.
+        """Return the network to sample from, with up-to-date buffers.
 
-        Running statistics belong to the weights that they were gathered with, so those of the
-        average are computed anew, once for all who ask between two updates.
+        Running statistics of BatchNorm belong to the weights that they were computed with.
+        Therefore those of the average are computed from `batches`, once after each update; all
+        other buffers are copied from the followed network.
         """
         if self._snapshot_is_current:
             return self.network
@@ -63,11 +65,10 @@ class MovingAverage:
 def standing_statistics(network: nn.Module, batches: Sequence[tuple[Tensor, ...]]) -> None:
     """Set BatchNorm's running statistics to their plain average over `batches`, in place.
 
-    A batch is what the network is called with: latents, and labels if it is conditional.
+    A batch contains the arguments of the network: latents, and labels if it is conditional.
 
-    The weights of an average of networks have no running statistics of their own; these are
-    what sampling with fixed statistics needs (BigGAN, appendix C.1). Leaves the network in
-    evaluation mode.
+    Averaged weights have no running statistics of their own, and sampling in evaluation mode needs
+    them (BigGAN, appendix C.1). The network is left in evaluation mode.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if norms:

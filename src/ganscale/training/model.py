@@ -18,17 +18,18 @@ from ganscale.training.augmentation import Augmentation
 from ganscale.training.penalty_rules import refuse_unfit_penalties
 from ganscale.training.rates import LearningRates
 
-STANDING_BATCHES, STANDING_BATCH_SIZE = 16, 128  # latents behind the average's BatchNorm statistics
+STANDING_BATCHES, STANDING_BATCH_SIZE = 16, 128  # for BatchNorm statistics of the average
 
 
 class GANModel:
-    """Everything that a step reads and writes, on this rank."""
+    """The state on this rank that a training step reads and writes."""
 
     def __init__(self, experiment: Experiment, launcher: Launcher):
         self._experiment = experiment
         classes = experiment.data.classes
         self.class_shares = torch.ones(classes) if classes is not None else None
-        """How often each class (classes,) is drawn; equal unless the dataset says otherwise."""
+        """Relative frequencies (classes,) with which classes are drawn; equal unless the dataset
+        sets them. None for an unconditional GAN."""
         discriminator = first_discriminator(experiment)
         refuse_unfit_penalties(experiment, discriminator)
         self.generator, self.discriminator = build_players(
@@ -45,7 +46,7 @@ class GANModel:
         self.rates = LearningRates(experiment, self.generator, self.discriminator)
 
     def sampled_network(self) -> nn.Module:
-        """Return the averaged generator, ready to sample from: the same on every rank."""
+        """Return the averaged generator, ready for sampling; it is the same on every rank."""
         experiment, rows = self._experiment, range(STANDING_BATCH_SIZE)
         batches = []
         for i in range(STANDING_BATCHES):
@@ -57,7 +58,7 @@ class GANModel:
         return self.average.snapshot(batches)
 
     def weights(self) -> dict[str, dict[str, Tensor]]:
-        """Return the networks that sampling and other programs read; every rank calls it."""
+        """Return the weights that sampling and other programs read; every rank must call this."""
         return {
             "generator": self.generator.weights(),
             "discriminator": self.discriminator.weights(),
@@ -65,7 +66,7 @@ class GANModel:
         }
 
     def training_state(self) -> dict[str, Any]:
-        """Return what, besides `weights`, the next step depends on; every rank calls it."""
+        """Return what the next step depends on, besides `weights`; every rank must call this."""
         return {
             "generator": self.generator.training_state(),
             "discriminator": self.discriminator.training_state(),
@@ -74,7 +75,7 @@ class GANModel:
         }
 
     def restore(self, path: Path) -> None:
-        """Resume from a checkpoint."""
+        """Restore the weights and training state of a checkpoint."""
         training = checkpoint.read_training(path)
         for part, player in (("generator", self.generator), ("discriminator", self.discriminator)):
             player.load_weights(checkpoint.read_weights(path, part))

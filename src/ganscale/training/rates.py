@@ -1,4 +1,4 @@
-"""How each player steps: learning rate and betas over the run, and the balance between the two."""
+"""Learning rates and betas of the players at each step, and the balance between the players."""
 
 import logging
 from typing import Any
@@ -11,7 +11,7 @@ log = logging.getLogger("ganscale")
 
 
 class LearningRates:
-    """Both players' learning rates and betas, set before each step."""
+    """Sets the learning rates and betas of both players before each step."""
 
     def __init__(self, experiment: Experiment, generator: Player, discriminator: Player):
         self._players = {"generator": generator, "discriminator": discriminator}
@@ -19,10 +19,10 @@ class LearningRates:
         self._pace = experiment.pace
         self._balance = experiment.balance
         self.shares = {"generator": 1.0, "discriminator": 1.0}
-        """What the balance leaves each player of its learning rate."""
+        """Factor by which the balance multiplies the learning rate of each player."""
 
     def apply(self, step: int) -> None:
-        """Give the optimizers their numbers for the step with this number, counted from 0."""
+        """Set the learning rates and betas for this step, counted from 0."""
         for name, player in self._players.items():
             options = self._optimizers[name]
             first, second = (value_at(beta, step, self._pace) for beta in options.betas)
@@ -30,10 +30,10 @@ class LearningRates:
             player.set_rates(rate, (first, second))
 
     def rebalance(self, accuracy: float) -> None:
-        """Slow the player that runs away; first give back what the other one has lost.
+        """Slow the player that is too far ahead, after restoring the rate of the other one.
 
-        `accuracy`: the share of pairs of a held-out real and a made image that the discriminator
-        tells apart; ½ is guessing.
+        `accuracy` is the share of pairs of a held-out real image and a generated one that the
+        discriminator tells apart; guessing gives ½.
         """
         assert self._balance is not None
         low, high = self._balance.band
@@ -48,8 +48,8 @@ class LearningRates:
         share = min(1.0, max(self._balance.least, self.shares[moved] * factor))
         if share != self.shares[moved]:
             log.info(
-                "balance: the discriminator tells %.0f %% of held-out pairs apart: "
-                "%s's learning rate to %.2f of its own",
+                "balance: the discriminator tells %.0f %% of held-out pairs apart; "
+                "the %s's learning rate is now multiplied by %.2f",
                 100 * accuracy,
                 moved,
                 share,
@@ -57,22 +57,22 @@ class LearningRates:
         self.shares[moved] = share
 
     def rates(self) -> dict[str, float]:
-        """Each player's learning rate, as it was last applied."""
+        """Return the learning rate of each player, as last applied."""
         return {name: player.rate for name, player in self._players.items()}
 
     def state(self) -> dict[str, Any]:
-        """What, besides the number of steps done, a later step depends on."""
+        """Return what later steps depend on, besides the number of steps done."""
         return {"shares": dict(self.shares)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Resume from a checkpoint: schedules are functions of the step, so only shares count."""
+        """Restore the state: only the shares, because schedules are functions of the step."""
         self.shares = dict(state["shares"])
 
 
 def scheduled_values(experiment: Experiment, step: int) -> dict[str, float]:
-    """Return what the schedules say for a step, counted from 0, by the names that are logged.
+    """Return the values of the schedules at a step, counted from 0, by their names in the log.
 
-    Leaves out the learning rates, which the balance may change as well.
+    Learning rates are left out, because the balance may change them too.
     """
     numbers: dict[str, Number] = {
         "ema/half_life": experiment.ema.half_life,
