@@ -77,7 +77,7 @@ def test_what_is_registered_is_named_with_its_docstring() -> None:
     hinge = "`hinge`: The hinge loss (Lim & Ye 2017"
     assert f"\n    {hinge}" in explain("objective.loss", CONFIGS)
     assert f"\n- {hinge}" in reference()
-    flip = "`flip`: Mirror left and right"
+    flip = "`flip`: Mirror horizontally"
     assert f"\n    {flip}" in explain("augment.policy", CONFIGS)
     kinds = explain("objective.penalties.0.kind", CONFIGS)
     assert "\n    `r1`: ½E‖∇D(x)‖² at real images" in kinds

@@ -1,4 +1,4 @@
-"""Which packed set is read, and how."""
+"""The section for the dataset, and for how it is read."""
 
 from typing import Annotated, Literal
 
@@ -10,65 +10,70 @@ from ganscale.registry import is_custom
 
 
 class WeightedSet(Section):
-    """One set of a mixture."""
+    """One dataset of a mixture."""
 
     path: str
-    """Folder or URL of a packed set."""
+    """Folder or URL of a packed dataset."""
     weight: PositiveFloat = 1.0
-    """Its share of the samples, relative to the other weights."""
+    """Share of the samples that come from this dataset, relative to the other weights."""
 
 
 class Data(Section):
-    """Which packed set is read, and how."""
+    """The training dataset, and how it is read."""
 
     path: str = "data/mnist"
-    """Folder or URL (http, https, s3, …) of a packed set: manifest.json, shards and their index.
-    With the streaming reader also shards themselves: `https://…/{0000..0999}.tar`."""
+    """Folder or URL (http, https, s3, …) of a packed dataset: manifest.json, shards and their
+    indexes. The streaming reader also accepts the shards themselves: `https://…/{0000..0999}.tar`.
+    """
     mixture: tuple[WeightedSet, ...] = ()
-    """Sets that are mixed by weight, instead of `path`."""
+    """Datasets to mix by weight; they replace `path`."""
     balance_classes: bool = False
-    """Every class equally often, however many samples it has."""
+    """Draw every class equally often, regardless of how many samples it has."""
     resolution: PositiveInt = 28
     """Height and width of an image in pixels."""
     channels: Literal[1, 3] = 1
-    """1 for grey, 3 for RGB."""
+    """Number of colour channels: 1 for greyscale, 3 for RGB."""
     classes: Annotated[int, Field(ge=2)] | None = None
-    """Classes of the set that both networks are told of; empty for an unconditional game."""
+    """Number of classes that both networks are conditioned on; empty for an unconditional GAN."""
     reader: Annotated[str, NameOf("ganscale.data.reading.readers:READERS", besides=("auto",))] = (
         "auto"
     )
-    """`indexed` decodes from the shards as it goes; `resident` decodes once into memory; `auto`
-    takes `resident` where the set fits. These give the same batches. `streaming` reads shards one
-    after the other with replacement, for sets too large to index: its batches depend on the
-    number of processes and workers, and a resumed run draws other ones."""
+    """How samples are read. `indexed` decodes samples from the shards when they are needed;
+    `resident` decodes all of them once into memory; `auto` chooses `resident` if the dataset fits.
+    These give the same batches. `streaming` reads whole shards, drawn with replacement, for
+    datasets too large to index: its batches depend on the number of processes and workers, and a
+    resumed run draws different ones."""
     resident_on: Literal["auto", "host", "device"] = "auto"
-    """Where the resident reader keeps the set; `auto` takes a GPU's memory where it fits."""
+    """Where the resident reader keeps the dataset; `auto` chooses GPU memory if it fits there."""
     workers: NonNegativeInt = 2
-    """Processes a rank that decode ahead (`indexed` and `streaming`); threads for large images."""
+    """Number of worker processes per rank that decode ahead (`indexed` and `streaming`); large
+    images use threads instead."""
     block_shards: PositiveInt = 8
-    """Shards whose samples are shuffled together. More mixes better and holds more files open."""
+    """Number of shards whose samples are shuffled together. More shards mix better but keep more
+    files open."""
     partitions: PositiveInt = 1
-    """Parts that the shards are divided into, each read for its own rows of a batch: as many as
-    the most nodes you plan on, so that a node needs only its part. Divides the batch size."""
+    """Number of parts into which the shards are divided. Each part supplies fixed rows of a batch,
+    so a node needs only its own parts; choose the largest number of nodes that you plan to use. It
+    must divide the batch size."""
     cache: str = "~/.cache/ganscale"
-    """Folder of this node where remote shards are kept; `none` reads past it (`streaming` only)."""
+    """Folder for remote shards on each node; `none` reads without a cache (`streaming` only)."""
     cache_gib: PositiveFloat = 100.0
-    """Largest size of that folder, in GiB; what was used longest ago makes room."""
+    """Maximum size of the cache in GiB; the least recently used shards are removed first."""
     on_error: Literal["raise", "skip"] = "raise"
-    """A sample that cannot be decoded or lacks its class: stop and name it, or put a neighbour in
-    its place."""
+    """What happens if a sample cannot be decoded or has no class: `raise` stops and names it, and
+    `skip` uses the next sample instead."""
     verify: Literal["sample", "open"] = "sample"
-    """How damage is found that a decoder does not notice, as in a JPEG. `sample` compares each
-    sample with its checksum in the index as it is read; `open` reads all of a shard when a process
-    first opens it and compares its SHA-256, too."""
+    """How to detect damage that a decoder may not notice, for example in a JPEG. `sample` verifies
+    the checksum of each sample when it is read; `open` also verifies the SHA-256 of a whole shard
+    when a process first opens it."""
     max_pixels: PositiveInt = 16_777_216
-    """An image of more pixels than this is refused before it is decoded."""
+    """Maximum number of pixels of an image; larger images are refused before they are decoded."""
     allow_pipe: bool = False
-    """Let a shard's address start with `pipe:`, which runs the rest as a command."""
+    """Allow shard addresses that start with `pipe:`, which run the rest as a command."""
 
     @property
     def is_streamed(self) -> bool:
-        """Whether samples are drawn at random, without numbers; a reader of one's own is not."""
+        """True if the reader draws samples at random, without numbers; False for user code."""
         if self.reader == "auto" or is_custom(self.reader):
             return False
         by_number: bool = (
@@ -85,7 +90,7 @@ class Data(Section):
             )
         if self.cache == "none" and "://" in self.path and not self.is_streamed:
             raise ValueError(
-                "cache=none: only data.reader=streaming reads a remote set without a cache"
+                "cache=none: only data.reader=streaming reads a remote dataset without a cache"
             )
         return self
 
@@ -99,5 +104,5 @@ class Data(Section):
         chosen = [key for key, given in special.items() if given]
         if len(chosen) > 1 or (chosen and self.is_streamed):
             other = chosen[1] if len(chosen) > 1 else f"reader={self.reader}"
-            raise ValueError(f"{chosen[0]} does not go together with data.{other}; choose one")
+            raise ValueError(f"{chosen[0]} cannot be combined with data.{other}; choose one")
         return self
