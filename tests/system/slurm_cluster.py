@@ -5,6 +5,7 @@ of its own where the machine allows mount namespaces.
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -100,6 +101,8 @@ class Cluster:
         # How many machines the nodes take themselves for.
         self.machines = NODES if self._isolation else 1
         ports = _free_ports(NODES + 1)
+        first_job = os.getpid() % 60 * 100 + 1
+        self._jobs = range(first_job, first_job + 100)
         (folder / "slurm.conf").write_text(
             CONFIGURATION.format(
                 folder=folder,
@@ -107,8 +110,8 @@ class Cluster:
                 nodes=NODES,
                 gpus=GPUS,
                 controller_port=ports[-1],
-                # The port where a job's ranks meet follows from its number.
-                first_job=os.getpid() % 60 * 100 + 1,
+                # The port where a job's ranks meet follows from its number, and so do its logs.
+                first_job=self._jobs[0],
                 first_port=ports[0],
                 last_port=ports[NODES - 1],
             )
@@ -146,7 +149,7 @@ class Cluster:
         self._daemons.append(daemon)
 
     def stop(self) -> None:
-        """Cancel what runs and end the daemons that were started, last first."""
+        """Cancel what runs, end the daemons that were started, last first, and remove the logs."""
         self.run("scancel", "--user=root")
         time.sleep(1)
         for daemon in reversed(self._daemons):
@@ -156,6 +159,9 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        for left in ROOT.glob("slurm-test-*"):
+            if int(re.findall(r"\d+", left.name.removesuffix(".log"))[0]) in self._jobs:
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def run(self, *line: str, **more: str) -> str:
         """Run a command of Slurm in the clone; its output."""

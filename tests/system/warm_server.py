@@ -209,6 +209,12 @@ def become(request: Request) -> None:
     for stream, number in zip(request.streams, range(3), strict=True):
         os.dup2(stream, number)
         os.close(stream)
+    # A stream remembers whether its file can seek.
+    sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.__stderr__ = open(  # noqa: SIM115
+        2, "w", buffering=1, errors="backslashreplace", closefd=False
+    )
     for number in request.ignored:
         signal.signal(number, signal.SIG_IGN)
     os.environ.clear()
