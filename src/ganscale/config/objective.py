@@ -82,7 +82,7 @@ class Objective(Section):
     def _check_penalties(self) -> "Objective":
         names = [penalty.name for penalty in self.penalties]
         if len(set(names)) < len(names):
-            raise ValueError(f"penalties names a kind twice: {', '.join(names)}")
+            raise ValueError(f"penalties lists a kind twice: {', '.join(names)}")
         return self
 
 

@@ -81,7 +81,7 @@ class Evaluation(Section):
         names = [*always, *map(short_name, self.metrics)]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"metrics names {name} twice, or ganscale has a metric {name}")
+                raise ValueError(f"metrics lists {name} twice, or {name} is always computed")
         if self.best not in (*always, *self.metrics):
             raise ValueError(f"best={self.best} is not among evaluation.metrics; add it there")
         return self

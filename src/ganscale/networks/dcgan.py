@@ -34,7 +34,7 @@ class DCGANGeneratorOptions(PyramidOptions):
     """The DCGAN generator: strided transposed convolutions, BatchNorm, ReLU, tanh."""
 
     width: PositiveInt = 64
-    """Channels before the last layer; doubled at each halving of the resolution, up to 8 times."""
+    """Channels before the last layer; doubled each time the side is halved, up to a factor of 8."""
     norm: Literal["batch", "none"] = "batch"
     """Normalisation between layers."""
 
@@ -43,9 +43,9 @@ class DCGANDiscriminatorOptions(PyramidOptions):
     """The DCGAN discriminator: strided convolutions, BatchNorm, LeakyReLU, one logit."""
 
     width: PositiveInt = 64
-    """Channels after the first layer; doubled at each halving of the resolution, up to 8 times."""
+    """Channels after the first layer; doubled each time the side is halved, up to a factor of 8."""
     norm: Literal["batch", "none", "spectral"] = "batch"
-    """Normalisation between layers; gradient penalties want `none`."""
+    """Normalisation between layers; use `none` with gradient penalties."""
 
 
 def _pyramid(resolution: int, width: int, fewest: int = 1) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ class PyramidOptions(NetworkOptions):
     """The options of networks that halve or double their feature maps."""
 
     attention: PositiveInt | None = None
-    """Side of the feature map, in pixels, where self-attention sits; empty for none."""
+    """Side, in pixels, of the feature map that has self-attention; empty for no self-attention."""
 
     def about_resolution(self, resolution: int) -> str | None:
         """Return why the network cannot have square images of so many pixels a side, or None."""

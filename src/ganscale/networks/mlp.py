@@ -18,18 +18,18 @@ class MLPGeneratorOptions(NetworkOptions):
     """A multilayer perceptron from the latent to tanh pixels."""
 
     hidden: tuple[PositiveInt, ...] = (784, 256)
-    """Widths of the hidden layers, input side first."""
+    """Number of units in each hidden layer, from input to output."""
     activation: Literal["relu", "leaky_relu"] = "relu"
-    """LeakyReLU has slope 0.2."""
+    """Activation of the hidden layers; LeakyReLU has a negative slope of 0.2."""
 
 
 class MLPDiscriminatorOptions(NetworkOptions):
     """A multilayer perceptron from pixels to one logit."""
 
     hidden: tuple[PositiveInt, ...] = (256,)
-    """Widths of the hidden layers, input side first."""
+    """Number of units in each hidden layer, from input to output."""
     activation: Literal["relu", "leaky_relu"] = "relu"
-    """LeakyReLU has slope 0.2."""
+    """Activation of the hidden layers; LeakyReLU has a negative slope of 0.2."""
 
 
 def _hidden_layers(inputs: int, hidden: Sequence[int], activation: str) -> list[nn.Module]:

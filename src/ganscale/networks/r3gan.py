@@ -30,11 +30,11 @@ class R3GANOptions(NetworkOptions):
     """R3GAN's network, the same on both sides: modern residual blocks, no normalisation."""
 
     widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (768, 768, 768, 768)
-    """Channels of each stage from 4 pixels up; as many as the resolution has doublings, and one."""
+    """Channels of each stage: one number for each side 4, 8, … up to the resolution."""
     blocks: PositiveInt = 2
-    """Residual blocks of a stage."""
+    """Number of residual blocks in each stage."""
     group: PositiveInt = 16
-    """Channels of one group of the 3×3 convolutions; divides twice every width."""
+    """Channels per group in the 3×3 convolutions; twice each width must be a multiple of it."""
 
     @model_validator(mode="after")
     def _check_groups(self) -> "R3GANOptions":
@@ -47,7 +47,7 @@ class R3GANOptions(NetworkOptions):
         return self
 
     def about_resolution(self, resolution: int) -> str | None:
-        """Return why the network cannot have square images of so many pixels a side, or None."""
+        """Return why the network does not support images of this side in pixels, or None."""
         made = BASE << (len(self.widths) - 1)
         if made == resolution:
             return None

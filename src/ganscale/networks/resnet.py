@@ -42,7 +42,7 @@ class ResNetGeneratorOptions(PyramidOptions):
     """The residual generator of SNGAN and WGAN-GP: BatchNorm, ReLU, nearest neighbours."""
 
     width: PositiveInt = 256
-    """Channels, at 32 pixels those of every block; halved with each doubling beyond."""
+    """Channels of the blocks up to 32 pixels; halved with each doubling of the side beyond that."""
     norm: Literal["batch", "none"] = "batch"
     """Normalisation before each convolution."""
 
@@ -51,9 +51,10 @@ class ResNetDiscriminatorOptions(PyramidOptions):
     """The residual discriminator of SNGAN and WGAN-GP: ReLU, average pooling, no BatchNorm."""
 
     width: PositiveInt = 128
-    """Channels of the blocks at 8 pixels and below; halved with each doubling beyond 32."""
+    """Channels of the blocks for sides up to 32 pixels; halved with each doubling beyond that."""
     norm: Literal["none", "spectral"] = "spectral"
-    """`none` for gradient penalties; `spectral` holds each largest singular value at 1."""
+    """Normalisation of the weights: `spectral` keeps the largest singular value of each at 1; use
+    `none` with gradient penalties."""
 
 
 class UpBlock(TakesLabels):
