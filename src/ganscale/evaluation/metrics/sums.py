@@ -1,12 +1,15 @@
 """Sums over the features of many images, which are added up over batches and ranks."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ganscale.engines.distributed import all_reduce
-from ganscale.evaluation.features.network import Features
+
+if TYPE_CHECKING:  # scores are read without what makes features
+    from ganscale.evaluation.features.network import Features
 
 
 @dataclass
@@ -29,14 +32,14 @@ class Sums:
     """How often each class is the most probable one, (classes,)."""
 
     @classmethod
-    def zero(cls, like: Features) -> "Sums":
+    def zero(cls, like: "Features") -> "Sums":
         """Return the sums over no images, with the widths and the device of `like`."""
         width, classes = like.features.shape[1], like.logits.shape[1]
         shapes = ((), (), (width,), (width, width), (classes,), (), (classes,))
         device = like.features.device
         return cls(*(torch.zeros(s, dtype=torch.float64, device=device) for s in shapes))
 
-    def add(self, measured: Features, weights: Tensor | None = None) -> None:
+    def add(self, measured: "Features", weights: Tensor | None = None) -> None:
         """Add these images, with weights (N,), float64, if given."""
         features, logs = measured.features.double(), measured.logits.double().log_softmax(1)
         if weights is None:
