@@ -77,7 +77,7 @@ class Registry(Generic[T]):
         modules: Sequence[str] = (),
     ):
         self.kind = kind
-        self._group = group
+        self.group = group
         self._wanted = wanted
         self._accepts = accepts
         self._modules = list(modules)
@@ -175,7 +175,7 @@ class Registry(Generic[T]):
         if self._installed is None:
             from importlib.metadata import entry_points
 
-            self._installed = {point.name: point for point in entry_points(group=self._group)}
+            self._installed = {point.name: point for point in entry_points(group=self.group)}
         return self._installed
 
     def _load_installed(self, name: str, point: "EntryPoint") -> None:

@@ -119,6 +119,26 @@ def test_code_of_a_downloaded_run_needs_trust(
     assert (downloaded / "executed").exists()
 
 
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"objective": {"loss": "net.py:Loss"}},
+        {"evaluation": {"metrics": ["net.py:Metric"], "best": "net.py:Metric"}},
+        {"data": {"reader": "net.py:Reader"}},
+    ],
+)
+def test_no_other_code_of_a_downloaded_run_runs_either(
+    run: Path, tmp_path: Path, named: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.py").write_text(NETWORK)
+    change(run, **named)
+    for line in ("sample runs/tiny --grid grid.png", "evaluate runs/tiny", "export runs/tiny"):
+        assert main(line.split()) == 1
+        assert "--trust-code" in capsys.readouterr().err
+    assert main(["report", "runs/tiny"]) == 0
+    assert not (tmp_path / "executed").exists()
+
+
 def test_a_report_runs_no_code(downloaded: Path) -> None:
     assert main(["report", "runs/tiny"]) == 0
     assert not (downloaded / "executed").exists()
