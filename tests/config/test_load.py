@@ -110,7 +110,7 @@ def test_label_smoothing_needs_a_target_and_r3gan_a_stage_for_each_doubling() ->
             "objective.penalties lists a kind twice: r1, r1",
         ),
         ("objective.penalties=[{kind: r1}]", "objective.penalties.0.weight: required"),
-        ("train.accumulation=3", "not divisible by train.accumulation=3"),
+        ("train.accumulation=3", "train.batch_size=128 is not divisible by train.accumulation=3"),
         ("name=../x", "name="),
         ("data.classes=1", "greater than or equal to 2"),
         ("augment.policy=[flip,blur]", "augment.policy.1='blur': use color, translation"),

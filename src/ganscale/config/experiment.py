@@ -107,15 +107,6 @@ class Experiment(Section):
         return self.data.model_copy(update=changes)
 
     @model_validator(mode="after")
-    def _check_batch(self) -> "Experiment":
-        if self.train.batch_size % self.train.accumulation:
-            raise ValueError(
-                f"train.batch_size={self.train.batch_size} is not divisible by "
-                f"train.accumulation={self.train.accumulation}; choose a multiple"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _check_data(self) -> "Experiment":
         data = self.data
         if data.is_streamed and self.evaluation.every is not None:

@@ -34,6 +34,15 @@ class Train(Section):
     compare_every: PositiveInt | None = 1_000
     """Steps between checks that all processes have the same weights; empty for no checks."""
 
+    @model_validator(mode="after")
+    def _check_batch(self) -> "Train":
+        if self.batch_size % self.accumulation:
+            raise ValueError(
+                f"batch_size={self.batch_size} is not divisible by "
+                f"train.accumulation={self.accumulation}; choose a multiple"
+            )
+        return self
+
 
 class Checkpoint(Section):
     """When the run is saved, and which checkpoints are kept."""
