@@ -3,7 +3,7 @@
 Both functions take callables and tensors, and return a scalar loss and what they measured. Images
 have shape (N, C, H, W) and values in [-1, 1]; latents (N, dim); labels are empty, or the images'
 classes (N,) in a class-conditional game; logits have shape (N,), and a positive one means "real".
-A generated image is paired with the real one in its row, and has its class.
+The i-th generated image is paired with the i-th real one and shares its class.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,9 +44,9 @@ class Objective:
     """What both players minimise in one update."""
 
     loss: Loss
-    real_target: float = 1.0  # the discriminator's for real images: less with smoothed labels
+    real_target: float = 1.0  # D's target for real images; below 1 with label smoothing
     penalties: Sequence[WeightedPenalty] = ()
-    one_batch: bool = False  # judge real and generated images in one, if a network mixes no images
+    one_batch: bool = False  # one pass for real and generated images: only if D mixes no images
 
 
 def discriminator_loss(
@@ -58,9 +58,9 @@ def discriminator_loss(
     draw: Draw,
     penalized: Network,
 ) -> tuple[Tensor, Measured]:
-    """Return the discriminator's loss: tell real images from generated ones, with small gradients.
+    """Return the discriminator's loss: tell real images from generated ones, plus penalties.
 
-    No graph leads through the generator. `penalized`: the discriminator in full precision.
+    No gradient reaches the generator. `penalized` is the discriminator in full precision.
     """
     latents, real, labels = samples
     with torch.no_grad():
@@ -88,7 +88,7 @@ def generator_loss(
     augment: Augment,
     samples: Samples,
 ) -> tuple[Tensor, Measured]:
-    """Return the generator's loss: make images that the discriminator, frozen, takes for real."""
+    """Return the generator's loss: make images that the frozen discriminator takes for real."""
     latents, real, labels = samples
     real_logits = None
     if objective.loss.paired:
