@@ -26,7 +26,8 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         uv=.venv/bin/uv
     fi
     # Install torch and torchvision together, from one index: builds from two indexes do not match.
-    "$uv" pip install --quiet --python .venv/bin/python --constraint constraints.txt --editable '.[dev]'
+    # Without compiled bytecode, a process that may not write it spends half of its start compiling.
+    "$uv" pip install --quiet --compile-bytecode --python .venv/bin/python --constraint constraints.txt --editable '.[dev]'
     echo "$wanted" >"$stamp"
 fi
 export PATH="$root/.venv/bin:$PATH"
