@@ -13,5 +13,9 @@ fi
 ruff check .
 ruff format --check .
 mypy
-# Distribute whole files: their tests share what is slow to start, such as a Slurm cluster.
-python -m pytest -n auto --dist loadfile "$@"
+# Let Python keep what it compiles: each of some hundred processes imports this repository's files.
+unset PYTHONDONTWRITEBYTECODE
+# Distribute whole files: their tests share what is slow to start, such as a Slurm cluster. The order
+# is that of tests/conftest.py; twice as many workers as cores, since many tests wait for something.
+workers=$((2 * $(python -c 'import os; print(len(os.sched_getaffinity(0)))')))
+python -m pytest -n "$workers" --dist loadfile --no-loadscope-reorder "$@"

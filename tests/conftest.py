@@ -17,6 +17,21 @@ from ganscale.data.packing.shard_writer import Packing
 from tests.system.warm_process import ADDRESS
 
 torch.set_num_threads(1)  # xdist runs a test on each core
+SLOWEST = (
+    "test_slurm.py",
+    "test_slurm_signals.py",
+    "test_engines.py",
+    "test_fuzz.py",
+    "test_resume.py",
+    "test_command_line.py",
+    "test_slurm_arrays.py",
+    "test_processes.py",
+    "test_reference.py",
+    "test_readme.py",
+    "test_signals.py",
+    "test_evaluator.py",
+)
+"""The files that take a minute or more, the longest first: they begin before all others."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,6 +45,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """Let the server end, if it was started: it does when its socket has gone."""
     if not hasattr(config, "workerinput"):
         shutil.rmtree(Path(os.environ[ADDRESS]).parent, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slowest files first, so that no worker is left alone with one of them at the end."""
+    place = {name: number for number, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(SLOWEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)

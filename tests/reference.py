@@ -43,8 +43,14 @@ class Played:
 def real_batches(
     experiment: Experiment, first: int, number: int, rows: range | None = None
 ) -> list[Batch]:
-    """These rows of some global batches of real images; all of them by default."""
+    """Return these rows of some global batches of real images; all of them by default.
+
+    Whatever reader the experiment names, only these images are decoded: readers agree.
+    """
     rows = rows or range(experiment.train.batch_size)
+    reader = {"reader": "indexed", "workers": 0}
+    data = experiment.data.model_copy(update=reader)
+    experiment = experiment.model_copy(update={"data": data})
     source = BatchSource(experiment, Ranks(), rows, torch.device("cpu"))
     return list(source.batches(first, first + number))
 

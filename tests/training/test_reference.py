@@ -3,13 +3,15 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from ganscale.config import Experiment
 from ganscale.config.load import load
-from ganscale.data.packing.named_sources import digits_source
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
+from ganscale.data.packing.sources import ArraySource
 from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
@@ -18,6 +20,7 @@ from tests.reference import PLAYERS, by_hand
 from tests.system.processes import ROOT
 
 STEPS, FEW_STEPS = 5, 2
+IMAGES = 250
 # Added to a tensor's norm: the bias of a convolution before BatchNorm has no gradient but rounding.
 FLOOR = 1e-2
 NARROW = {
@@ -65,6 +68,13 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sets")
 
 
+def few_digits() -> ArraySource:
+    """Return as many digits as the steps see, which are soon packed and decoded at 256×256."""
+    images, classes = load_digits(return_X_y=True)
+    pixels = (images[:IMAGES].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    return ArraySource("digits", pixels, classes[:IMAGES])
+
+
 def narrow(name: str, sets: Path, folder: Path, *overrides: str) -> Experiment:
     """A shipped file on small data, with everything that it decides but its widths."""
     values = load(
@@ -90,8 +100,8 @@ def narrow(name: str, sets: Path, folder: Path, *overrides: str) -> Experiment:
     resolution, channels = values["data"]["resolution"], values["data"]["channels"]
     path = sets / f"{resolution}-{channels}"
     if not path.exists():
-        packing = Packing(size=resolution, channels=channels, samples_per_shard=400)
-        pack(digits_source(), path, packing, 1, lambda *_: None)
+        packing = Packing(size=resolution, channels=channels, samples_per_shard=60)
+        pack(few_digits(), path, packing, 1, lambda *_: None)
     values["data"]["path"] = str(path)
     # Of a million activations some lie within rounding of a ReLU's kink: sooner than of a thousand.
     values["train"]["steps"] = STEPS if resolution < 128 else FEW_STEPS
