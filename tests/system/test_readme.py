@@ -45,6 +45,7 @@ SAYS = {
     "evaluate": "FID",
     "export": "runs/mnist_mlp/exports/onnx",
     "submit": "--gpus-per-node=8",
+    "config --explain": "Images",
     "config": "batch_size: 128",
     "doctor": "torchvision matches torch",
 }
@@ -182,7 +183,8 @@ def test_the_experiment_of_readme_is_valid(clone: Path) -> None:
 def test_a_command_in_the_prose_works(
     clone: Path, words: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["configs/mnist_mlp.yaml" if word == "FILE" else word for word in words]
+    meant = {"FILE": "configs/mnist_mlp.yaml", "KEY": "train.batch_size"}
+    line = [meant.get(word, word) for word in words]
     assert promised(line) in typed(line, capfd)
 
 
