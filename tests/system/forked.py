@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
@@ -31,6 +32,7 @@ class Forked:
         *arguments: str,
         folder: Path,
         engine: str = "cpu_ddp",
+        launcher: tuple[str, ...] = (),
         module: str = "ganscale",
         **more: str,
     ):
@@ -39,11 +41,11 @@ class Forked:
         self._outputs = (Path(self._folder.name, "stdout"), Path(self._folder.name, "stderr"))
         variables = environment(**more)
         if processes > 1 or engine != "cpu_ddp":
-            variables |= _launched(engine, processes)
-        server = warm_server("deepspeed" if engine.startswith("zero") else BASE)
+            variables |= _launched(engine, processes, launcher)
+        server = warm_server("deepspeed" if engine.startswith(("zero", "deepspeed")) else BASE)
         with self._outputs[0].open("ab") as stdout, self._outputs[1].open("ab") as stderr:
             streams = (os.open(os.devnull, os.O_RDONLY), stdout.fileno(), stderr.fileno())
-            self._ranks = [
+            self.ranks = [
                 WarmProcess(
                     self._args,
                     _rank(variables, rank, processes),
@@ -57,20 +59,24 @@ class Forked:
 
     def poll(self) -> int | None:
         """The exit code of a rank that has ended; None while all run."""
-        codes = (rank.poll() for rank in self._ranks)
+        codes = (rank.poll() for rank in self.ranks)
         return next((code for code in codes if code is not None), None)
+
+    def stderr(self) -> str:
+        """Return what all ranks have said."""
+        return self._outputs[1].read_text()
 
     def kill(self) -> None:
         """Kill all ranks at once."""
-        for rank in self._ranks:
+        for rank in self.ranks:
             rank.kill()
-        for rank in self._ranks:
+        for rank in self.ranks:
             rank.wait()
 
     def join(self) -> CompletedProcess[str]:
         """Wait for the end; the output is shown where a test fails."""
         code, deadline = 0, time.monotonic() + LONGEST_S
-        running = list(self._ranks)
+        running = list(self.ranks)
         while running and not code:
             ended, _, _ = select.select(running, [], [], max(0, deadline - time.monotonic()))
             for rank in ended:
@@ -83,17 +89,18 @@ class Forked:
         return done
 
 
-def forked(processes: int, *arguments: str, folder: Path, **more: str) -> CompletedProcess[str]:
+def forked(processes: int, *arguments: str, folder: Path, **more: Any) -> CompletedProcess[str]:
     """Run to the end; see `Forked`."""
     return Forked(processes, *arguments, folder=folder, **more).join()
 
 
-def _launched(engine: str, processes: int) -> dict[str, str]:
+def _launched(engine: str, processes: int, launcher: tuple[str, ...]) -> dict[str, str]:
     """What `accelerate launch` sets for all ranks, by its own code and one of the shipped files."""
     line = (
         f"--config_file={launch_file(engine)}",
         f"--num_processes={processes}",
         "--main_process_port=0",
+        *launcher,
         "ganscale",
     )
     wanted, file, _ = _validate_launch_command(launch_command_parser().parse_args(line))

@@ -12,6 +12,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
 from tests.conftest import tiny
+from tests.system.forked import forked
 from tests.system.processes import ROOT, environment, launched, run
 
 pytestmark = pytest.mark.system
@@ -359,18 +361,16 @@ def test_the_quickstart_from_a_fresh_clone(tmp_path: Path) -> None:
 def test_a_deepspeed_file_that_does_not_fit_says_so_once(
     digits: Path, tmp_path: Path, config: dict[str, object], overrides: list[str], message: str
 ) -> None:
+    """Under a real launcher, and where ranks begin at once."""
     path, file = tmp_path / "tiny.yaml", tmp_path / "deepspeed.json"
     path.write_text(to_yaml(tiny(digits, tmp_path)))
     file.write_text(json.dumps(config))
-    line = launched(
-        2,
-        "train",
-        str(path),
-        *overrides,
-        engine="deepspeed",
-        launcher=(f"--deepspeed_config_file={file}",),
-    )
-    done = run(line, ROOT)
+    line = ("train", str(path), *overrides)
+    more: dict[str, Any] = {"engine": "deepspeed", "launcher": (f"--deepspeed_config_file={file}",)}
+    if config["zero_optimization"] == {"stage": 3}:
+        done = run(launched(2, *line, **more), ROOT)
+    else:
+        done = forked(2, *line, folder=ROOT, **more)
     assert done.returncode != 0
     assert len(re.findall(message, done.stderr)) == 1
     assert "ganscale/cli.py" not in done.stderr

@@ -9,20 +9,11 @@ import psutil
 import pytest
 
 from ganscale.runs import checkpoint
+from tests.system.forked import Forked
 from tests.system.interrupted import experiment_file, wait_for_checkpoint
 from tests.system.processes import environment, kill_all, launched
 
 pytestmark = pytest.mark.system
-
-
-def start(
-    digits: Path, folder: Path, log: Path, *more: str, launcher: tuple[str, ...] = ()
-) -> subprocess.Popen[bytes]:
-    """A run of four processes that does not end by itself, its output in `log`."""
-    _, path = experiment_file(digits, folder, "mlp", "run")
-    line = launched(4, "train", str(path), *more, launcher=launcher)
-    with log.open("wb") as file:
-        return subprocess.Popen(line, cwd=folder, env=environment(), stdout=file, stderr=file)
 
 
 def rank_of(process: subprocess.Popen[bytes], rank: int) -> psutil.Process:
@@ -35,32 +26,35 @@ def rank_of(process: subprocess.Popen[bytes], rank: int) -> psutil.Process:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_others_end_and_say_so(digits: Path, tmp_path: Path, number: signal.Signals) -> None:
-    log = tmp_path / "log"
-    process = start(digits, tmp_path, log, "train.steps=1000000", "train.timeout=5")
+    _, path = experiment_file(digits, tmp_path, "mlp", "run")
+    more = ("train.steps=1000000", "train.timeout=10")
+    process = Forked(4, "train", str(path), *more, folder=tmp_path)
     try:
         wait_for_checkpoint(process, tmp_path / "runs" / "run" / "checkpoints")
-        rank_of(process, 1).send_signal(number)
-        deadline = time.monotonic() + 30
-        while "error: lost contact with another process after step" not in log.read_text():
-            assert time.monotonic() < deadline, log.read_text()
+        process.ranks[1].send_signal(number)
+        deadline = time.monotonic() + 60
+        while "error: lost contact with another process after step" not in process.stderr():
+            assert time.monotonic() < deadline, process.stderr()
             time.sleep(0.1)
-        assert "ganscale/cli.py" not in log.read_text()
+        assert "ganscale/cli.py" not in process.stderr()
     finally:
-        kill_all(process)
+        process.kill()
 
 
 def test_a_restart_goes_on_from_the_last_checkpoint(digits: Path, tmp_path: Path) -> None:
-    log = tmp_path / "log"
+    _, path = experiment_file(digits, tmp_path, "mlp", "run")
+    more = ("train.steps=400", "checkpoint.every=50")
     restarts = ("--max_restarts=1", "--monitor_interval=0.5")
-    process = start(
-        digits, tmp_path, log, "train.steps=1000", "checkpoint.every=50", launcher=restarts
-    )
+    line = launched(4, "train", str(path), *more, launcher=restarts)
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        process = subprocess.Popen(line, cwd=tmp_path, env=environment(), stdout=file, stderr=file)
     try:
         folder = tmp_path / "runs" / "run" / "checkpoints"
         wait_for_checkpoint(process, folder)
         rank_of(process, 1).kill()
         assert process.wait(timeout=240) == 0, log.read_text()
         assert "resuming from" in log.read_text()
-        assert checkpoint.list_finished(folder)[-1].name == "step-00001000"
+        assert checkpoint.list_finished(folder)[-1].name == "step-00000400"
     finally:
         kill_all(process)

@@ -1,12 +1,13 @@
 """The same game on every engine: the mathematics, the traffic, the state."""
 
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from tests.reference import by_hand
+from tests.reference import Played, by_hand
 from tests.system.engine_cases import CASES, PRECISIONS, STEPS, case_experiment
 from tests.system.forked import forked
 from tests.system.processes import ROOT
@@ -56,6 +57,12 @@ def play(engine: str, digits: Path, folder: Path) -> None:
     assert done.returncode == 0
 
 
+@functools.cache
+def case_by_hand(case: str, digits: Path) -> Played:
+    """Return what came of a case by hand: once for all engines."""
+    return by_hand(case_experiment(digits, digits, case, "fp32"), STEPS)
+
+
 def rows(engine: str, digits: Path, folder: Path) -> list[Row]:
     """What `play` left, against the game written out by hand in float64."""
     found = []
@@ -63,7 +70,7 @@ def rows(engine: str, digits: Path, folder: Path) -> list[Row]:
         experiment = case_experiment(digits, folder, case, "fp32")
         if not (folder / f"{case}-fp32").exists():
             continue
-        by = by_hand(experiment, STEPS)
+        by = case_by_hand(case, digits)
         networks, norms = (by.generator, by.discriminator), by.norms
         for precision in PRECISIONS:
             played = torch.load(folder / f"{case}-{precision}")
