@@ -2,11 +2,12 @@
 
 import base64
 import html
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import Any, TypeGuard
+from typing import Any
 
 from ganscale.config import Experiment
 from ganscale.config.load import to_yaml
@@ -15,12 +16,11 @@ from ganscale.evaluation.scores import best, describe_scores, read_evaluations, 
 from ganscale.files import write_atomically
 from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.registry import short_name
-from ganscale.runs.charts import draw_chart
 from ganscale.runs.run_folder import RunFolder
 from ganscale.terminal import printable
 
 MAX_PICTURES = 60  # of a longer run, the report shows every n-th picture
-MAX_DRAWN = 1e300  # the range of an axis would overflow for larger values
+MAX_DRAWN = 1e300  # matplotlib's axes overflow for larger values
 GAME: dict[str, tuple[str, ...]] = {
     "Losses": ("loss/discriminator", "loss/generator"),
     "Mean output of the discriminator: 1 means real": ("D(x)", "D(G(z))"),
@@ -133,20 +133,39 @@ def _table(facts: dict[str, str]) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _is_drawn(value: Any) -> TypeGuard[float]:
+def _is_drawn(value: Any) -> bool:
     """Return whether a value can be a point of a curve: a finite number."""
     return type(value) in (int, float) and abs(value) < MAX_DRAWN
 
 
 def _chart(title: str, keys: tuple[str, ...], metrics: list[dict[str, Any]]) -> str:
     """Return an inline SVG of some numbers over images seen; empty if none was logged."""
-    curves: dict[str, list[tuple[float, float]]] = {}
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.add_subplot()
+    drawn = False
     for key in keys:
         pairs = [(line.get("images"), line.get(key)) for line in metrics]
-        points = [(x, y) for x, y in pairs if _is_drawn(x) and _is_drawn(y)]
+        points = [pair for pair in pairs if all(map(_is_drawn, pair))]
         if points:
-            curves[key] = points
-    return draw_chart(title, "images seen", curves) if curves else ""
+            axes.plot(
+                *zip(*points, strict=True),
+                label=key,
+                linewidth=1.2,
+                marker="." if len(points) < 20 else "",
+            )
+            drawn = True
+    if not drawn:
+        return ""
+    axes.set_title(title, fontsize=11)
+    axes.set_xlabel("images seen")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, frameon=False)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    svg = buffer.getvalue()
+    return svg[svg.index("<svg") :]
 
 
 _PAGE = """<!doctype html>
