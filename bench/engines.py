@@ -11,7 +11,7 @@ from pathlib import Path
 from ganscale.data.packing.named_sources import digits_source
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
-from tests.system.test_engines import ENGINES, play, rows
+from tests.system.engine_rows import ENGINES, play, rows
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from ganscale.data.packing.sources import open_source
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.shards.manifest import load_manifest
 from ganscale.errors import GanscaleError
-from tests.data.packing.test_pack import quiet
-from tests.data.test_safety import tar
+from tests.data.forging import tar
+from tests.data.packing.packed import quiet
 
 SIDE = 16
 RNG = np.random.default_rng(7)

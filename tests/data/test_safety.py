@@ -1,17 +1,12 @@
 """Shards that strangers wrote: nothing executes, nothing escapes, nothing hangs."""
 
-import io
 import pickle
 import shutil
-import struct
-import tarfile
-import zlib
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from ganscale.config import Data
 from ganscale.config.load import load
@@ -22,38 +17,7 @@ from ganscale.data.reading.streaming import shard_urls, stream
 from ganscale.data.shards.index import index_path
 from ganscale.data.shards.manifest import load_manifest
 from ganscale.errors import GanscaleError
-from tests.data.forging import forge
-
-
-def png(size: int = 8) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (size, size), 7).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def bomb() -> bytes:
-    """A PNG of some hundred bytes that claims 50,000 × 50,000 pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 0, 0, 0, 0)
-    pixels = zlib.compress(b"\0" * 10_000)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    )
-
-
-def tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]]) -> Path:
-    pairs = members.items() if isinstance(members, dict) else members
-    with tarfile.open(path, "w") as archive:
-        for name, content in pairs:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return path
+from tests.data.forging import bomb, forge, png, tar
 
 
 class Attack:

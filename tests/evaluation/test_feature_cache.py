@@ -20,7 +20,7 @@ from ganscale.evaluation.feature_cache import Cache
 from ganscale.evaluation.features import classifier
 from ganscale.evaluation.features.classifier import Classifier, cached_classifier
 from tests.conftest import tiny
-from tests.evaluation.test_evaluator import HOST, Replay, all_images, make
+from tests.evaluation.replay import HOST, Replay, all_images, make
 
 
 def test_statistics_belong_to_the_classifier_that_measured_them(

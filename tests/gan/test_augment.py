@@ -1,37 +1,16 @@
 """Each transformation against what it is said to do; all of them differentiable and repeatable."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
-from ganscale.gan.augment import TRANSFORMS, Transform, augment
-
-Uniform = Callable[[tuple[int, ...]], Tensor]
+from ganscale.gan.augment import TRANSFORMS, augment
+from tests.gan.pictures import Uniform, always, picture, policy
 
 
 def drawn(number: int, seed: int = 0) -> Uniform:
     generator = torch.Generator().manual_seed(seed)
     return lambda shape: torch.rand(number, *shape, generator=generator)
-
-
-def always(*values: float) -> Uniform:
-    """Draws these numbers, whatever the shape's leading size."""
-
-    def draw(shape: tuple[int, ...]) -> Tensor:
-        table = torch.tensor(values[: shape[0]] if shape[0] > 1 else values[:1])
-        return table.view(-1, *[1] * (len(shape) - 1)).expand(shape)[None]
-
-    return draw
-
-
-def policy(*names: str) -> list[Transform]:
-    return [TRANSFORMS.get(name) for name in names]
-
-
-def picture(side: int = 16, channels: int = 3) -> Tensor:
-    return torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 @pytest.mark.parametrize("name", TRANSFORMS.names())

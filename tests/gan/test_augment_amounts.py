@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ganscale.gan.augment import TRANSFORMS, augment
-from tests.gan.test_augment import always, picture, policy
+from tests.gan.pictures import always, picture, policy
 
 SIDE = 16
 

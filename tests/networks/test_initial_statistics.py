@@ -12,7 +12,7 @@ from ganscale.networks.dcgan import DCGANDiscriminator, DCGANGenerator
 from ganscale.networks.mlp import MLPDiscriminator, MLPGenerator
 from ganscale.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from ganscale.networks.resnet import ResNetDiscriminator, ResNetGenerator
-from tests.networks.test_values import doubled, halved, resnet_logits, weights_of
+from tests.networks.by_hand import doubled, halved, resnet_logits, weights_of
 
 RGB = (3, 32, 32)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.data.packing.test_pack import checksums
+from tests.data.packing.packed import checksums
 from tests.system.processes import command, environment, run
 
 pytestmark = pytest.mark.system

@@ -1,4 +1,3 @@
-import hashlib
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,16 +14,7 @@ from ganscale.data.packing.sources import ArraySource, open_source
 from ganscale.data.shards.index import LABEL, index_path
 from ganscale.data.shards.manifest import load_manifest
 from ganscale.errors import GanscaleError
-
-
-def quiet(done: int, total: int) -> None:
-    pass
-
-
-def checksums(folder: Path) -> dict[str, str]:
-    return {
-        p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir() if p.is_file()
-    }
+from tests.data.packing.packed import checksums, quiet
 
 
 def colour_folder(folder: Path) -> Path:

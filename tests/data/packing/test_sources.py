@@ -26,9 +26,9 @@ from ganscale.data.packing.sources import ArraySource, open_source
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.shards.manifest import load_manifest
 from ganscale.errors import GanscaleError
-from tests.data.packing.test_pack import quiet
-from tests.data.reading.test_readers import data
-from tests.data.test_safety import png, tar
+from tests.data.forging import png, tar
+from tests.data.packing.packed import quiet
+from tests.data.reading.sets import data
 
 
 def pictures(folder: Path, number: int = 4) -> Path:

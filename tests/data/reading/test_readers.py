@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from ganscale.config import Data
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
 from ganscale.data.packing.sources import ArraySource
@@ -25,29 +24,14 @@ from ganscale.data.shards.index import LABEL, OFFSET, SIZE, index_path
 from ganscale.data.shards.manifest import load_manifest
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
-from tests.data.forging import forge
-from tests.data.test_safety import bomb
-
-CPU = torch.device("cpu")
-
-
-def data(folder: Path, **values: object) -> Data:
-    return Data.model_validate({"path": str(folder), **values})
+from tests.data.forging import bomb, forge
+from tests.data.reading.sets import CPU, damage, data
 
 
 @pytest.fixture
 def copy(digits: Path, tmp_path: Path) -> Path:
     """A set that a test may damage."""
     return shutil.copytree(digits, tmp_path / "copy")
-
-
-def damage(folder: Path, sample: int = 0) -> None:
-    """Overwrite the image of one sample of the first shard."""
-    tar = folder / "shard-000000.tar"
-    offset, size = np.load(index_path(tar))[sample, [OFFSET, SIZE]].tolist()
-    content = bytearray(tar.read_bytes())
-    content[offset : offset + size] = b"x" * size
-    tar.write_bytes(content)
 
 
 def test_both_readers_give_the_same_batches_for_any_workers(digits: Path) -> None:

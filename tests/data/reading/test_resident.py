@@ -17,7 +17,7 @@ from ganscale.data.reading.readers import IndexedReader, Reader
 from ganscale.data.reading.resident import ResidentReader, open_reader
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
-from tests.data.reading.test_readers import CPU, damage, data
+from tests.data.reading.sets import CPU, damage, data
 
 T = TypeVar("T")
 LAYOUTS = {"2 × 2": (2, 2), "3 and 1": (3, 1), "one a node": (1, 1, 1)}

@@ -28,8 +28,7 @@ from ganscale.data.shards.index import CHECKSUM, LABEL, OFFSET, SIZE, index_path
 from ganscale.data.shards.manifest import load_manifest
 from ganscale.errors import GanscaleError
 from tests.data.faulty_server import serving
-from tests.data.forging import forge
-from tests.data.test_safety import png, tar
+from tests.data.forging import forge, png, tar
 
 SHARD = "shard-000000.tar"
 
