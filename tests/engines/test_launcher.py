@@ -68,6 +68,10 @@ def test_fsdp_of_one_process_is_a_single_process() -> None:
         ({"GANSCALE_ENGINE": "zero4"}, "GANSCALE_ENGINE=zero4: unknown engine; use one of ddp"),
         ({"GANSCALE_ENGINE": "zero1"}, "DeepSpeed needs a launcher"),
         (
+            {"ACCELERATE_USE_DEEPSPEED": "true"},
+            "also for a single process: accelerate launch --config",
+        ),
+        (
             {**RANK_3, "ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "true"},
             "fsdp_offload_params: true; only Adam's moments",
         ),

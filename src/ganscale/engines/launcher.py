@@ -29,6 +29,8 @@ class Engine:
     """How the processes of a run share a network's weights, gradients and optimizer state."""
 
     name: str
+    title: str
+    """Name of the engine for people."""
     player: str
     """Class of the players with this engine, as `module:class`."""
     deepspeed: Mapping[str, Any] = field(default_factory=dict)
@@ -40,21 +42,21 @@ class Engine:
         return int(self.deepspeed["zero_optimization"]["stage"]) if self.deepspeed else None
 
     def describe(self, world_size: int) -> str:
-        """Return the name of the engine for messages."""
-        if self.deepspeed:
-            return f"DeepSpeed ZeRO-{self.zero_stage}"
-        if self.name == "fsdp2":
-            return "FSDP2"
-        return "DDP" if world_size > 1 else "single process"
+        """Return the engine's title; without DeepSpeed, one process alone needs no engine."""
+        return self.title if world_size > 1 or self.deepspeed else "single process"
+
+
+def _deepspeed(name: str, config: Mapping[str, Any]) -> Engine:
+    title = f"DeepSpeed ZeRO-{config['zero_optimization']['stage']}"
+    return Engine(name, title, "ganscale.engines.deepspeed_player:DeepSpeedPlayer", config)
 
 
 def _zero(name: str, stage: int, **more: Any) -> Engine:
-    return Engine(name, DEEPSPEED, {"zero_optimization": {"stage": stage, **more}})
+    return _deepspeed(name, {"zero_optimization": {"stage": stage, **more}})
 
 
-DEEPSPEED = "ganscale.engines.deepspeed_player:DeepSpeedPlayer"
-DDP = Engine("ddp", "ganscale.engines.player:Player")
-FSDP2 = Engine("fsdp2", "ganscale.engines.fsdp2_player:FSDP2Player")
+DDP = Engine("ddp", "DDP", "ganscale.engines.player:Player")
+FSDP2 = Engine("fsdp2", "FSDP2", "ganscale.engines.fsdp2_player:FSDP2Player")
 ENGINES = {
     engine.name: engine
     for engine in (
@@ -132,10 +134,9 @@ def _read_engine(environment: Mapping[str, str], world_size: int) -> Engine:
         engine = find_engine(name)
     elif says_yes("ACCELERATE_USE_DEEPSPEED"):
         file = environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")
-        if file in ("", "none"):
-            engine = Engine("deepspeed", DEEPSPEED, read_deepspeed_variables(environment))
-        else:
-            engine = Engine("deepspeed", DEEPSPEED, read_deepspeed_file(Path(file)))
+        named = file not in ("", "none")
+        config = read_deepspeed_file(Path(file)) if named else read_deepspeed_variables(environment)
+        engine = _deepspeed("deepspeed", config)
     elif says_yes("ACCELERATE_USE_FSDP"):
         engine = FSDP2
     else:
@@ -150,8 +151,8 @@ def _read_engine(environment: Mapping[str, str], world_size: int) -> Engine:
         )
     if engine.deepspeed and "RANK" not in environment:
         raise GanscaleError(
-            f"DeepSpeed needs a launcher, also for a single process: {ENGINE}={name} accelerate "
-            "launch --config_file launch/accelerate/deepspeed.yaml --num_processes 1 …",
+            "DeepSpeed needs a launcher, also for a single process: accelerate launch "
+            "--config_file launch/accelerate/deepspeed.yaml --num_processes 1 …",
             every_rank=True,
         )
     return engine
