@@ -25,7 +25,14 @@ from ganscale.engines.player import Player
 from ganscale.engines.rules import refuse_unfit_engine
 from ganscale.errors import GanscaleError
 
-USE_CPU = "ACCELERATE_USE_CPU"
+CHOOSING_ENGINE = (
+    "ACCELERATE_USE_FSDP",
+    "ACCELERATE_USE_DEEPSPEED",
+    "ACCELERATE_USE_MEGATRON_LM",
+    "ACCELERATE_DEEPSPEED_",
+    "ACCELERATE_CONFIG_DS_",
+)
+"""Beginnings of the variables by which Accelerate chooses an engine."""
 
 log = logging.getLogger("ganscale")
 
@@ -70,7 +77,7 @@ def make_accelerators(experiment: Experiment, launcher: Launcher) -> Accelerator
     distributed.join_restarted_group(launcher.attempt, timeout)
     # The player applies the engine and the experiment's precision. Accelerate would otherwise
     # build a plugin of its own from the same variables.
-    with _without_variables("ACCELERATE_USE_", "ACCELERATE_DEEPSPEED_", "ACCELERATE_CONFIG_DS_"):
+    with _without_variables(*CHOOSING_ENGINE):
         if engine.deepspeed:
             accelerators = _make_for_deepspeed(experiment, launcher, timeout)
         else:
@@ -107,7 +114,7 @@ def _warn_of_other_precision(experiment: Experiment, launcher: Launcher) -> None
 @contextmanager
 def _without_variables(*prefixes: str) -> Iterator[None]:
     """Hide environment variables from a library, and put them back afterwards."""
-    names = [name for name in os.environ if name.startswith(prefixes) and name != USE_CPU]
+    names = [name for name in os.environ if name.startswith(prefixes)]
     hidden = {name: os.environ.pop(name) for name in names}
     try:
         yield
