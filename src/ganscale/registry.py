@@ -192,6 +192,13 @@ class Registry(Generic[T]):
             self._add(name, value, None)
 
 
+def is_subclass_of(*bases: type) -> Callable[[Any], bool]:
+    """Return a check for `accepts`: a class derived from one of these that can be instantiated."""
+    return lambda value: (
+        inspect.isclass(value) and issubclass(value, bases) and not inspect.isabstract(value)
+    )
+
+
 def call(what: str, entry: Callable[..., V], arguments: Mapping[str, Any]) -> V:
     """Return what an entry of the user's own makes of these keyword arguments.
 

@@ -7,7 +7,6 @@ To add a loss, derive a class from `Loss` here and register it, or name a class 
 own in the experiment: `objective.loss: my_losses.py:MyLoss`.
 """
 
-import inspect
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -15,16 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ganscale.errors import GanscaleError
-from ganscale.registry import Registry
+from ganscale.registry import Registry, is_subclass_of
 
 
 class Loss(ABC):
     """What the two players minimise; both methods take logits (N,) and return a scalar."""
 
     paired: ClassVar[bool] = False
-    """Whether the generator's loss looks at real logits too."""
+    """True if the generator's loss looks at real logits too."""
     has_target: ClassVar[bool] = False
-    """Whether real images have a target, which label smoothing may move."""
+    """True if real images have a target, which label smoothing may move."""
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor, target: float = 1.0) -> Tensor:
@@ -43,7 +42,7 @@ LOSSES = Registry[type[Loss]](
     "loss",
     "ganscale.losses",
     wanted="a class derived from ganscale.gan.losses.Loss that defines both methods",
-    accepts=lambda v: inspect.isclass(v) and issubclass(v, Loss) and not inspect.isabstract(v),
+    accepts=is_subclass_of(Loss),
 )
 
 

@@ -4,7 +4,6 @@ To add a penalty, derive a class from `Penalty` here and register it, or name a 
 your own in the experiment: `objective.penalties: [{kind: my_penalties.py:Mine, weight: 1}]`.
 """
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ganscale.config import PenaltyOptions
-from ganscale.registry import Registry, call
+from ganscale.registry import Registry, call, is_subclass_of
 
 Discriminator = Callable[[Tensor], Tensor]
 Uniform = Callable[[tuple[int, ...]], Tensor]
@@ -23,7 +22,7 @@ class Penalty(ABC):
     """A term of the discriminator's loss. The constructor takes the penalty's own options."""
 
     of_each_image_alone: ClassVar[bool] = False
-    """Whether it is not defined for a discriminator that mixes images, as BatchNorm does."""
+    """True if it is not defined for a discriminator that mixes images, as BatchNorm does."""
 
     @abstractmethod
     def __call__(
@@ -41,7 +40,7 @@ PENALTIES = Registry[type[Penalty]](
     "penalty",
     "ganscale.penalties",
     wanted="a class derived from ganscale.gan.penalties.Penalty that defines __call__",
-    accepts=lambda v: inspect.isclass(v) and issubclass(v, Penalty) and not inspect.isabstract(v),
+    accepts=is_subclass_of(Penalty),
 )
 
 

@@ -4,30 +4,20 @@ To add a network, write a file here, or name a class in a file of your own in th
 `generator.network.architecture: my_networks.py:MyGenerator`.
 """
 
-import inspect
-from typing import Any
-
 from torch import nn
 
-from ganscale.registry import Registry
+from ganscale.registry import Registry, is_subclass_of
 
 
-def _is_network(value: Any) -> bool:
-    return inspect.isclass(value) and issubclass(value, nn.Module)
+def _networks_of(player: str) -> Registry[type[nn.Module]]:
+    return Registry(
+        player,
+        f"ganscale.{player}s",
+        wanted="an nn.Module",
+        accepts=is_subclass_of(nn.Module),
+        modules=("ganscale.networks.mlp", "ganscale.networks"),  # the simplest is named first
+    )
 
 
-MODULES = ("ganscale.networks.mlp", "ganscale.networks")  # the simplest is named first
-GENERATORS = Registry[type[nn.Module]](
-    "generator",
-    "ganscale.generators",
-    wanted="an nn.Module",
-    accepts=_is_network,
-    modules=MODULES,
-)
-DISCRIMINATORS = Registry[type[nn.Module]](
-    "discriminator",
-    "ganscale.discriminators",
-    wanted="an nn.Module",
-    accepts=_is_network,
-    modules=MODULES,
-)
+GENERATORS = _networks_of("generator")
+DISCRIMINATORS = _networks_of("discriminator")

@@ -4,7 +4,6 @@
 name it in the experiment: `data.reader: my_readers.py:MyReader`.
 """
 
-import inspect
 import logging
 import math
 from abc import ABC, abstractmethod
@@ -27,7 +26,7 @@ from ganscale.data.shards.storage import Storage
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 from ganscale.files import sha256_of_file
-from ganscale.registry import Registry
+from ganscale.registry import Registry, is_subclass_of
 from ganscale.terminal import printable
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Reader(ABC):
 
     by_number: ClassVar[bool] = True
     in_memory: ClassVar[bool] = False
-    """Whether all samples lie in memory, so that worker processes would only copy them."""
+    """True if all samples lie in memory, so that worker processes would only copy them."""
 
     @classmethod
     def open(cls, opening: Opening) -> tuple["Reader", str]:
@@ -94,7 +93,7 @@ READERS = Registry[type[Reader] | type[Stream]](
     "reader",
     "ganscale.readers",
     wanted="a class derived from ganscale.data.reading.readers.Reader, or from Stream there",
-    accepts=lambda v: inspect.isclass(v) and issubclass(v, (Reader, Stream)),
+    accepts=is_subclass_of(Reader, Stream),
     modules=(
         "ganscale.data.reading.readers",
         "ganscale.data.reading.resident",

@@ -21,7 +21,7 @@ from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.readers import Reader
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.feature_cache import Cache
-from ganscale.registry import Registry
+from ganscale.registry import Registry, is_subclass_of
 
 
 class Features(NamedTuple):
@@ -83,7 +83,7 @@ FEATURES = Registry[type[FeatureNetwork]](
     "feature network",
     "ganscale.features",
     wanted="a class derived from ganscale.evaluation.features.network.FeatureNetwork",
-    accepts=lambda value: inspect.isclass(value) and issubclass(value, FeatureNetwork),
+    accepts=is_subclass_of(FeatureNetwork),
     modules=("ganscale.evaluation.features",),
 )
 

@@ -4,7 +4,6 @@ To add a metric, write a file in this folder, or name a class in a file of your 
 experiment: `evaluation.metrics: [my_metrics.py:MyMetric]`.
 """
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ganscale.evaluation.metrics.sums import Sums
-from ganscale.registry import Registry
+from ganscale.registry import Registry, is_subclass_of
 
 V = TypeVar("V")
 
@@ -64,7 +63,7 @@ METRICS = Registry[type[Metric]](
     "metric",
     "ganscale.metrics",
     wanted="a class derived from ganscale.evaluation.metrics.metric.Metric that defines __call__",
-    accepts=lambda v: inspect.isclass(v) and issubclass(v, Metric) and not inspect.isabstract(v),
+    accepts=is_subclass_of(Metric),
     modules=(  # to show FID and KID first
         "ganscale.evaluation.metrics.fid",
         "ganscale.evaluation.metrics.kid",
