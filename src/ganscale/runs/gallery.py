@@ -1,23 +1,20 @@
 """The gallery of a checkpoint: samples, a walk between latents, and nearest real neighbours."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from ganscale.evaluation.evaluator import Evaluator
 from ganscale.evaluation.samples import pixels
 from ganscale.monitoring.pictures import save_grid
 from ganscale.runs.sampler import Sampler
-
-if TYPE_CHECKING:
-    from ganscale.evaluation.evaluator import Evaluator
 
 SAMPLES_PER_CLASS = 8
 SAMPLES = 64
 COMPARED, NEIGHBOURS = 12, 7  # generated images in the neighbours' picture, real ones beside each
 
 
-def draw_gallery(sampler: Sampler, evaluator: "Evaluator | None") -> list[Path]:
+def draw_gallery(sampler: Sampler, evaluator: Evaluator | None) -> list[Path]:
     """Write the pictures of a checkpoint into its run folder; return their paths.
 
     The picture of neighbours needs an evaluator's features: each row shows a generated image and

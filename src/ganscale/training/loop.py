@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,6 +12,7 @@ from ganscale.data.reading.batch_source import BatchSource
 from ganscale.data.reading.readers import Batch
 from ganscale.engines.arithmetic import Arithmetic
 from ganscale.engines.distributed import Ranks, average_over_ranks
+from ganscale.evaluation.evaluator import Evaluator
 from ganscale.monitoring.progress import PhaseTimer, TrainingProgress
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
@@ -24,9 +24,6 @@ from ganscale.training.rates import scheduled_values
 from ganscale.training.recorder import Recorder
 from ganscale.training.statistics import Statistics
 from ganscale.training.update import GANStep
-
-if TYPE_CHECKING:
-    from ganscale.evaluation.evaluator import Evaluator
 
 log = logging.getLogger("ganscale")
 
@@ -41,7 +38,7 @@ class Loop:
         gan_step: GANStep,
         ranks: Ranks,
         batch_source: BatchSource,
-        evaluator: "Evaluator | None",
+        evaluator: Evaluator | None,
         held_out: HeldOut | None,
         folder: RunFolder,
         arithmetic: Arithmetic,

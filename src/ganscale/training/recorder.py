@@ -1,13 +1,13 @@
 """What a run writes while it trains: numbers, pictures, scores, warnings. Rank 0 has a recorder."""
 
 import logging
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from ganscale import randomness
 from ganscale.config import Experiment
+from ganscale.evaluation.evaluator import Evaluator
 from ganscale.evaluation.samples import cycled_labels, images_of, pixels
 from ganscale.evaluation.scores import Scores, forget_after
 from ganscale.monitoring.environment import environment
@@ -19,9 +19,6 @@ from ganscale.runs.report import write_report
 from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.sampler import Sampler
 from ganscale.runs.trust import note_own_wandb
-
-if TYPE_CHECKING:
-    from ganscale.evaluation.evaluator import Evaluator
 
 log = logging.getLogger("ganscale")
 
@@ -66,7 +63,7 @@ class Recorder:
         save_grid(pixels(images), path, columns=classes)  # one column for each class
         self._trackers.picture(step, "samples", path)
 
-    def finish(self, step: int, evaluator: "Evaluator | None") -> None:
+    def finish(self, step: int, evaluator: Evaluator | None) -> None:
         """Close the trackers and write the report; draw the best checkpoint of a completed run."""
         experiment, folder = self._experiment, self._folder
         if step == experiment.train.steps:

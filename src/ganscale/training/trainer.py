@@ -1,7 +1,6 @@
 """A run, from its experiment to its last checkpoint: everything around the loop."""
 
 import logging
-from typing import TYPE_CHECKING
 
 from ganscale.config import Experiment
 from ganscale.data.reading.batch_source import BatchSource
@@ -9,6 +8,7 @@ from ganscale.engines.arithmetic import Arithmetic, set_up_arithmetic
 from ganscale.engines.distributed import Ranks, broadcast_object, is_lost_contact
 from ganscale.engines.launcher import Launcher
 from ganscale.errors import GanscaleError
+from ganscale.evaluation.evaluator import Evaluator
 from ganscale.monitoring.progress import set_up_logging
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
@@ -18,9 +18,6 @@ from ganscale.training.model import GANModel
 from ganscale.training.preemption import StopRequest
 from ganscale.training.recorder import Recorder
 from ganscale.training.update import GANStep
-
-if TYPE_CHECKING:
-    from ganscale.evaluation.evaluator import Evaluator
 
 log = logging.getLogger("ganscale")
 
@@ -103,13 +100,9 @@ class Trainer:
             self.arithmetic,
         )
 
-    def _make_evaluator(self) -> "Evaluator | None":
+    def _make_evaluator(self) -> Evaluator | None:
         if self.experiment.evaluation.every is None:
             return None
-        from ganscale.evaluation.evaluator import (
-            Evaluator,  # slow to import, and not every run needs it
-        )
-
         return Evaluator(
             self.experiment,
             *self.batch_source.whole_set(),
