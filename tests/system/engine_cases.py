@@ -196,7 +196,7 @@ def resumed(digits: Path, folder: Path, penalties: bool) -> GANModel:
     if distributed.rank() == 0:
         state = checkpoint.State(step=5, images=0, data_fingerprint="")
         checkpoint.write(checkpoints, state, weights, training)
-    distributed.wait_for_all_ranks()
+    distributed.gather_objects(None)  # all ranks are here
     model, step = start(experiment)
     model.restore(checkpoints / "step-00000005")
     for k in range(5, STEPS):
@@ -246,7 +246,7 @@ def main() -> None:
     )
     save("diverged", diverged(digits, folder))
     # Left to the interpreter's end, Gloo's threads sometimes abort the process.
-    distributed.wait_for_all_ranks()
+    distributed.gather_objects(None)  # all ranks are here
     model.generator.accelerator.end_training()
 
 

@@ -39,7 +39,7 @@ class DeepSpeedPlayer(Player):
 
     @property
     def replicated(self) -> bool:
-        """Whether every rank holds all of the weights: not under stage 3."""
+        """True if every rank holds all of the weights: not under stage 3."""
         return self.stage < 3
 
     @contextmanager

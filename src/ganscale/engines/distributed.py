@@ -70,12 +70,6 @@ def is_lost_contact(error: BaseException) -> bool:
     return isinstance(error, dist.DistError) or "/gloo/" in str(error)
 
 
-def wait_for_all_ranks() -> None:
-    """Return once all ranks have come this far."""
-    if is_initialized():
-        dist.barrier()
-
-
 # -- tensors -----------------------------------------------------------------------------------
 
 
@@ -98,8 +92,7 @@ def average_gradients(gradients: list[Tensor]) -> None:
     its gradients up in another order than the uninterrupted one.
     """
     flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
+    all_reduce(flat).div_(world_size())
     parts = flat.split([gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
@@ -214,7 +207,7 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is rank 0, which writes what is written once."""
+        """True if this is rank 0, which writes what is written once."""
         return self.rank == 0
 
     def rows(self, batch_size: int, accumulation: int = 1) -> range:

@@ -52,7 +52,7 @@ class Player:
 
     @property
     def replicated(self) -> bool:
-        """Whether every rank holds all of the weights."""
+        """True if every rank holds all of the weights."""
         return True
 
     def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:

@@ -106,7 +106,7 @@ class Discriminator(nn.Module):
 
     @property
     def treats_images_one_by_one(self) -> bool:
-        """Whether an image's logit is the same whatever else is in its batch.
+        """True if an image's logit is the same whatever else is in its batch.
 
         Only then may real and generated images be judged in one batch.
         """

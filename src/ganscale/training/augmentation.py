@@ -34,7 +34,7 @@ class Augmentation:
 
     @property
     def is_adaptive(self) -> bool:
-        """Whether the probability moves."""
+        """True if the probability moves."""
         return self._options.adaptive is not None
 
     def begin(self, step: int) -> None:

@@ -37,7 +37,7 @@ class MicroBatch(NamedTuple):
     """Which rows of the global batch these are."""
     samples: Samples
     last: bool
-    """Whether gradients are reduced after this one."""
+    """True if gradients are reduced after this one."""
 
 
 @dataclass(frozen=True)

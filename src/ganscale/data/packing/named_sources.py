@@ -24,7 +24,7 @@ class Request(NamedTuple):
     root: Path | None = None
     """The folder that holds datasets in a library's own layout."""
     download: bool = False
-    """Whether a library may download the dataset."""
+    """True if a library may download the dataset."""
 
 
 class OpenSource(Protocol):

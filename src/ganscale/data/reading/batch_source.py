@@ -60,8 +60,8 @@ class BatchSource:
         classes = self._experiment.data.classes
         if classes is None or self._dataset is None:
             return None
-        first = self._ranks.rank == 0
-        return self._ranks.agree(lambda: self._images.class_shares() if first else None)[0]
+        is_main = self._ranks.is_main
+        return self._ranks.agree(lambda: self._images.class_shares() if is_main else None)[0]
 
     def whole_set(self) -> tuple[ImageSet, Reader]:
         """Return the dataset and its reader, for a caller that needs all samples."""
