@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ganscale.config import NetworkOptions
 from ganscale.config.section import PositiveInt
 from ganscale.networks.conditioning import ClassEmbedding
+from ganscale.networks.grouped_convolution import GroupedConv2d, grouped_conv2d
 from ganscale.networks.layers import LEAKY_SLOPE, Discriminator
 from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
@@ -83,7 +83,7 @@ class Block(nn.Module):
         self.layers = nn.Sequential(
             _initialised(nn.Conv2d(channels, inner, 1), gain),
             nn.LeakyReLU(LEAKY_SLOPE),
-            _initialised(nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group), gain),
+            _initialised(GroupedConv2d(inner, inner, 3, groups=inner // group, padding=1), gain),
             nn.LeakyReLU(LEAKY_SLOPE),
             _initialised(nn.Conv2d(inner, channels, 1, bias=False), 0.0),
         )
@@ -120,9 +120,9 @@ class Resampler(nn.Module):
     def _filter(self, features: Tensor) -> Tensor:
         channels = features.shape[1]
         kernel = self.kernel.to(features.dtype).expand(channels, 1, -1, -1)
-        if self.doubles:
-            return F.conv_transpose2d(features, kernel, stride=2, padding=1, groups=channels)
-        return F.conv2d(features, kernel, stride=2, padding=1, groups=channels)
+        return grouped_conv2d(
+            features, kernel, groups=channels, stride=2, padding=1, transposed=self.doubles
+        )
 
 
 class Transition(nn.Module):
@@ -217,7 +217,7 @@ class R3GANDiscriminator(Discriminator):
             ]
         last = falling[-1]
         self.layers = nn.Sequential(*layers)
-        self.basis = _initialised(nn.Conv2d(last, last, BASE, groups=last, bias=False))
+        self.basis = _initialised(GroupedConv2d(last, last, BASE, groups=last, bias=False))
         self.logit = _initialised(nn.Linear(last, last if classes else 1, bias=False))
         self.table = nn.Embedding(classes, last) if classes else None
         if self.table is not None:
