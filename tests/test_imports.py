@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = (
     ("custom_code", "errors", "files", "validation", "registry", "terminal", "system_errors"),
     ("config",),
-    ("randomness",),
+    ("randomness", "profiling"),
     ("gan", "networks"),
     ("engines",),
     ("data", "monitoring"),

@@ -33,3 +33,18 @@ def test_a_file_adds_a_command(
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "Greet someone" in capsys.readouterr().out
+
+
+def test_plan_states_sizes_and_assumptions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "configs/mnist_mlp.yaml", "--gpus", "16", "--card", "l40s"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "16 × L40S (48 GB, NVIDIA L40S data sheet), fp32" in text
+    assert "parameters generator 481,632, discriminator 201,217" in text
+    assert all(f" {engine} " in text for engine in ("ddp", "fsdp2", "zero1", "zero3"))
+    assert "2 GB of each card are left" in text
+    assert "the processor sets the pace" in text
+
+
+def test_plan_refuses_a_card_that_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "configs/mnist_mlp.yaml", "--card", "H9000"]) == 1
+    assert "use one of B200, H200, H100" in capsys.readouterr().err

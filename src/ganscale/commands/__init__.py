@@ -21,6 +21,7 @@ IN_ORDER = (
     "submit",
     "sweep",
     "config",
+    "plan",
     "sample",
     "evaluate",
     "export",

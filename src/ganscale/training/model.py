@@ -10,6 +10,7 @@ from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.engines.accelerators import build_players
 from ganscale.engines.launcher import Launcher
+from ganscale.engines.player import Player
 from ganscale.evaluation.samples import drawn_labels
 from ganscale.gan.ema import MovingAverage
 from ganscale.networks import first_discriminator, first_generator
@@ -32,7 +33,7 @@ class GANModel:
         sets them. None for an unconditional GAN."""
         discriminator = first_discriminator(experiment)
         refuse_unfit_penalties(experiment, discriminator)
-        self.generator, self.discriminator = build_players(
+        self.generator, self.discriminator = self._make_players(
             experiment, launcher, first_generator(experiment), discriminator
         )
         self.device = self.generator.device
@@ -44,6 +45,15 @@ class GANModel:
         )
         self.augmentation = Augmentation(experiment, self.device)
         self.rates = LearningRates(experiment, self.generator, self.discriminator)
+
+    def _make_players(
+        self,
+        experiment: Experiment,
+        launcher: Launcher,
+        generator: nn.Module,
+        discriminator: nn.Module,
+    ) -> tuple[Player, Player]:
+        return build_players(experiment, launcher, generator, discriminator)
 
     def sampled_network(self) -> nn.Module:
         """Return the averaged generator, ready for sampling; it is the same on every rank."""
