@@ -44,6 +44,7 @@ SAYS = {
     "sample": "grid.png",
     "evaluate": "FID",
     "export": "runs/mnist_mlp/exports/onnx",
+    "plan": "32 × A100-80GB",
     "submit": "--gpus-per-node=8",
     "config --explain": "Images",
     "config": "batch_size: 128",
