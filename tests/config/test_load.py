@@ -217,6 +217,14 @@ def test_batch_norm_is_refused_under_a_penalty_for_each_image() -> None:
     load(None, [*overrides, "discriminator.network.norm=none"])
 
 
+def test_a_penalty_in_float16_is_refused() -> None:
+    """Its gradients by the pixels would become zeros, silently."""
+    penalty = "objective.penalties=[{kind: r1, weight: 1, precision: network}]"
+    with pytest.raises(GanscaleError, match="below what float16 can hold; use bf16"):
+        load(None, ["data.path=x", penalty, "train.precision=fp16"])
+    load(None, ["data.path=x", penalty, "train.precision=bf16"])
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "no such"), ("a: [1\n", "not valid YAML"), ("- 1\n", "key: value")],

@@ -11,14 +11,13 @@ from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.config.schedules import first_value
 from ganscale.gan.game import (
-    Objective,
     Samples,
-    WeightedPenalty,
     discriminator_loss,
     generator_loss,
 )
 from ganscale.gan.losses import LOSSES, build_loss
-from ganscale.gan.penalties import PENALTIES, build_penalty
+from ganscale.gan.objective import Network, Objective, SharedPenalty, WeightedPenalty
+from ganscale.gan.penalties import PENALTIES, PointPenalty, build_penalty
 from tests.conftest import tiny
 from tests.reference import Reference, real_batches
 
@@ -36,12 +35,18 @@ GAMES = {
 }
 
 
-def objective_of(experiment: Experiment, one_batch: bool = False) -> Objective:
+def objective_of(
+    experiment: Experiment, discriminator: Network, one_batch: bool = False
+) -> Objective:
+    """Return the objective with all penalties due; `one_batch` lets them share the loss's pass."""
     options = experiment.objective
-    penalties = [
-        WeightedPenalty(p.name, build_penalty(p), first_value(p.weight) * p.every)
-        for p in options.penalties
-    ]
+    penalties: list[SharedPenalty | WeightedPenalty] = []
+    for p in options.penalties:
+        penalty, weight = build_penalty(p), first_value(p.weight) * p.every
+        if one_batch and isinstance(penalty, PointPenalty):
+            penalties.append(SharedPenalty(p.name, penalty, weight))
+        else:
+            penalties.append(WeightedPenalty(p.name, penalty, weight, discriminator))
     loss = build_loss(options.loss, options.label_smoothing)
     return Objective(loss, 1 - options.label_smoothing, penalties, one_batch)
 
@@ -73,7 +78,8 @@ def test_both_losses_are_the_mathematics(
     digits: Path, tmp_path: Path, name: str, one_batch: bool
 ) -> None:
     experiment = tiny(digits, tmp_path, *GAMES[name])
-    reference, objective = Reference(experiment), objective_of(experiment, one_batch)
+    reference = Reference(experiment)
+    objective = objective_of(experiment, reference.discriminator, one_batch)
 
     def augment(images: Tensor, purpose: str) -> Tensor:
         return reference.seen(images, purpose, UPDATE, UPDATE, ROWS)
@@ -86,7 +92,6 @@ def test_both_losses_are_the_mathematics(
         augment,
         samples,
         drawing(reference),
-        reference.discriminator,
     )
     expected = reference.discriminator_loss(UPDATE, UPDATE, ROWS, samples.real, samples.labels)
     assert torch.allclose(loss, expected, rtol=1e-12)
@@ -108,13 +113,21 @@ def test_both_losses_are_the_mathematics(
     )
 
 
-@pytest.mark.parametrize("kinds", [(), tuple(PENALTIES.names())], ids=["plain", "all penalties"])
-def test_both_losses_compile_whole(digits: Path, tmp_path: Path, kinds: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("one_batch", [False, True])
+@pytest.mark.parametrize(
+    "kinds",
+    [(), ("r2",), tuple(PENALTIES.names())],
+    ids=["plain", "one side's penalty", "all penalties"],
+)
+def test_both_losses_compile_whole(
+    digits: Path, tmp_path: Path, kinds: tuple[str, ...], one_batch: bool
+) -> None:
     """One graph each, second derivatives included, with the same loss and the same gradients."""
     penalties = ", ".join(f"{{kind: {kind}, weight: 2}}" for kind in kinds)
     experiment = tiny(digits, tmp_path, f"objective.penalties=[{penalties}]")
-    reference, objective = Reference(experiment, torch.float64), objective_of(experiment)
+    reference = Reference(experiment, torch.float64)
     generator, discriminator = reference.generator, reference.discriminator
+    objective = objective_of(experiment, discriminator, one_batch)
     samples, draw = samples_of(reference, "discriminator"), drawing(reference)
     drawn: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
@@ -125,7 +138,7 @@ def test_both_losses_compile_whole(digits: Path, tmp_path: Path, kinds: tuple[st
 
     def play(draw: Callable[[str, tuple[int, ...]], Tensor]) -> Tensor:
         return discriminator_loss(
-            objective, generator, discriminator, lambda x, _: x, samples, draw, discriminator
+            objective, generator, discriminator, lambda x, _: x, samples, draw
         )[0]
 
     def make() -> Tensor:

@@ -52,10 +52,16 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         "dcgan",
         ("objective.loss=relativistic", "train.accumulation=2"),
     ),
-    "DCGAN, lazy R1": ("dcgan", ("objective.penalties=[{kind: r1, weight: 1, every: 4}]",)),
+    "DCGAN, R1 and R2, lazy": (
+        "dcgan",
+        ("objective.penalties=[{kind: r1, weight: 1, every: 4},{kind: r2, weight: 1, every: 3}]",),
+    ),
     "MLP, DRAGAN and R2": (
         "mlp",
-        ("objective.penalties=[{kind: dragan, weight: 5},{kind: r2, weight: 1, every: 2}]",),
+        (
+            "objective.penalties=[{kind: dragan, weight: 5},"
+            "{kind: r2, weight: 1, every: 2, precision: network}]",
+        ),
     ),
     "DCGAN, conditional, accumulated": (
         "dcgan",
@@ -186,7 +192,7 @@ def traffic(counter: Traffic, digits: Path, folder: Path) -> dict[str, Any]:
 
 def resumed(digits: Path, folder: Path, penalties: bool) -> GANModel:
     """Ten steps, five of them by another model that takes up the first one's checkpoint."""
-    name = "DCGAN, lazy R1" if penalties else "DCGAN, relativistic, accumulated"
+    name = "DCGAN, R1 and R2, lazy" if penalties else "DCGAN, relativistic, accumulated"
     experiment = case_experiment(digits, folder, name, "fp32")
     model, step = start(experiment)
     for k in range(5):

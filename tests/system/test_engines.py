@@ -46,7 +46,7 @@ def test_an_engine_plays_the_same_game(played: tuple[str, Path], digits: Path) -
 
 def check_resumed(engine: str, folder: Path) -> None:
     """Taken up from a checkpoint is uninterrupted, to the last bit, on every engine."""
-    case = "DCGAN, relativistic, accumulated" if engine == "zero3" else "DCGAN, lazy R1"
+    case = "DCGAN, relativistic, accumulated" if engine == "zero3" else "DCGAN, R1 and R2, lazy"
     whole = torch.load(folder / f"{case}-fp32")["weights"]
     resumed = torch.load(folder / "resumed")
     for part, tensors in whole.items():

@@ -20,6 +20,7 @@ GAMES = {
         "objective.penalties=[{kind: r1, weight: 3, every: 2}]",
         "discriminator.steps=2",
     ),
+    "R1 and R2": ("objective.penalties=[{kind: r1, weight: 3}, {kind: r2, weight: 1, every: 2}]",),
     "clipped": ("generator.clip_norm=0.01", "discriminator.clip_norm=0.01"),
     "WGAN-GP accumulated": (
         "objective.loss=wasserstein",
@@ -56,6 +57,34 @@ def test_a_step_is_the_update_of_the_papers(digits: Path, tmp_path: Path, name: 
     ):
         for (name_, a), b in zip(ours.named_parameters(), theirs.parameters(), strict=True):
             assert torch.allclose(a.double(), b, rtol=1e-4, atol=1e-6), name_
+
+
+BOTH = "objective.penalties=[{{kind: r1, weight: 1{0}}}, {{kind: r2, weight: 1{0}}}]"
+
+
+@pytest.mark.parametrize(
+    ("passes", "overrides"),
+    [
+        (1, ()),
+        (1, (BOTH.format(""),)),
+        (2, ("objective.penalties=[{kind: r2, weight: 1}]",)),  # real images need no gradient
+        (3, (BOTH.format(""), "train.precision=bf16")),
+        (1, (BOTH.format(", precision: network"), "train.precision=bf16")),
+        (2, ("objective.penalties=[{kind: wgan_gp, weight: 1}]",)),
+    ],
+)
+def test_penalties_at_the_losss_own_images_cost_no_pass_of_their_own(
+    digits: Path, tmp_path: Path, passes: int, overrides: tuple[str, ...]
+) -> None:
+    experiment = tiny(digits, tmp_path, *overrides)
+    model, step = make_step(experiment)
+    seen: list[torch.dtype] = []
+    logit = model.discriminator.module.get_submodule("logit")
+    logit.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
+    step.update(step.phases[0], 0, real_batches(experiment, 0, 1)[0], Statistics(), False)
+    assert len(seen) == passes
+    if experiment.train.precision == "bf16":
+        assert seen == [torch.bfloat16] + [torch.float32] * (passes - 1)
 
 
 def test_batch_norm_judges_real_and_fake_apart(digits: Path, tmp_path: Path) -> None:

@@ -122,6 +122,17 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_precision(self) -> "Experiment":
+        for penalty in self.objective.penalties:
+            if penalty.precision == "network" and self.train.precision == "fp16":
+                raise ValueError(
+                    f"the penalty {penalty.name} has precision=network and train.precision=fp16: "
+                    "gradients by the pixels fall below what float16 can hold; use bf16, or "
+                    "precision=fp32"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _check_penalties(self) -> "Experiment":
         if getattr(self.discriminator.network, "norm", None) != "batch":
             return self

@@ -1,6 +1,6 @@
 """What the players minimise, and what keeps them in balance."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,9 @@ class PenaltyOptions(Section):
     every: PositiveInt = 1
     """Lazy regularisation: apply the penalty in every n-th discriminator update, with n times the
     weight."""
+    precision: Literal["fp32", "network"] = "fp32"
+    """Floating-point format in which the penalty is computed: float32, or `network` for that of
+    `train.precision`, in which R1 and R2 share the forward pass of the loss."""
 
     @property
     def name(self) -> str:

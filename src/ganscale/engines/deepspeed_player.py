@@ -20,7 +20,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class DeepSpeedPlayer(Player):
-    """A loss that trains it goes through DeepSpeed's engine, anything else through `module`."""
+    """DeepSpeed's engine does the backward passes and updates, and stage 3's training forward."""
 
     def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
         # DeepSpeed lays weights out in flat buffers; channels_last stays the images' memory order.
@@ -34,7 +34,10 @@ class DeepSpeedPlayer(Player):
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the network's output for a loss that is to train it."""
-        output: Tensor = self._engine(*inputs)
+        # In stage 3 the engine gathers the weights. In the others its forward adds nothing, and
+        # gradient penalties cannot differentiate through it.
+        network = self._engine if self.stage == 3 else self.module
+        output: Tensor = network(*inputs)
         return output
 
     @property

@@ -6,18 +6,16 @@ classes (N,) in a class-conditional game; logits have shape (N,), and a positive
 The i-th generated image is paired with the i-th real one and shares its class.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ganscale.gan.losses import Loss
-from ganscale.gan.penalties import Penalty
+from ganscale.gan.judging import judge
+from ganscale.gan.objective import Network, Objective, SharedPenalty
 
-Network = Callable[..., Tensor]
 Augment = Callable[[Tensor, str], Tensor]  # images and a purpose → what the discriminator sees
 Draw = Callable[[str, tuple[int, ...]], Tensor]  # purpose, shape → uniform numbers (N, *shape)
 Measured = dict[str, Tensor]
@@ -31,24 +29,6 @@ class Samples(NamedTuple):
     labels: tuple[Tensor, ...] = ()
 
 
-class WeightedPenalty(NamedTuple):
-    """A gradient penalty that is due in this update."""
-
-    name: str
-    penalty: Penalty
-    weight: float
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What both players minimise in one update."""
-
-    loss: Loss
-    real_target: float = 1.0  # D's target for real images; below 1 with label smoothing
-    penalties: Sequence[WeightedPenalty] = ()
-    one_batch: bool = False  # one pass for real and generated images: only if D mixes no images
-
-
 def discriminator_loss(
     objective: Objective,
     generator: Network,
@@ -56,29 +36,33 @@ def discriminator_loss(
     augment: Augment,
     samples: Samples,
     draw: Draw,
-    penalized: Network,
 ) -> tuple[Tensor, Measured]:
     """Return the discriminator's loss: tell real images from generated ones, plus penalties.
 
-    No gradient reaches the generator. `penalized` is the discriminator in full precision.
+    No gradient reaches the generator.
     """
     latents, real, labels = samples
     with torch.no_grad():
         fake = generator(latents, *labels)
     real, fake = augment(real, "real"), augment(fake, "fake")
-    if objective.one_batch:
-        twice = (label.repeat(2) for label in labels)
-        real_logits, fake_logits = discriminator(torch.cat([real, fake]), *twice).chunk(2)
-    else:
-        real_logits, fake_logits = discriminator(real, *labels), discriminator(fake, *labels)
+    sides = {p.penalty.side for p in objective.penalties if isinstance(p, SharedPenalty)}
+    one_batch = objective.one_batch
+    real_logits, fake_logits, slopes = judge(discriminator, real, fake, labels, one_batch, sides)
     loss = objective.loss.discriminator(real_logits, fake_logits, objective.real_target)
     measured = {"real_logits": real_logits.detach(), "fake_logits": fake_logits.detach()}
-    for name, penalty, weight in objective.penalties:
-        draw_next = partial(draw, f"penalty/{name}")
-        value = penalty(lambda images: penalized(images, *labels), real, fake, draw_next)
-        loss = loss + weight * value
-        measured[f"penalty/{name}"] = value.detach()
+    for due in objective.penalties:
+        if isinstance(due, SharedPenalty):
+            value = due.penalty.of_gradient(slopes[due.penalty.side])
+        else:
+            judged = partial(_judge, due.discriminator, labels)
+            value = due.penalty(judged, real, fake, partial(draw, f"penalty/{due.name}"))
+        loss = loss + due.weight * value
+        measured[f"penalty/{due.name}"] = value.detach()
     return loss, measured | {"loss": loss.detach()}
+
+
+def _judge(discriminator: Network, labels: tuple[Tensor, ...], images: Tensor) -> Tensor:
+    return discriminator(images, *labels)
 
 
 def generator_loss(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ganscale.config import PenaltyOptions
+from ganscale.gan.judging import Side, differentiate
 from ganscale.registry import Registry, call, is_subclass_of
 
 Discriminator = Callable[[Tensor], Tensor]
@@ -52,14 +53,8 @@ def build_penalty(options: PenaltyOptions) -> Penalty:
 
 def input_gradient(discriminator: Discriminator, images: Tensor) -> Tensor:
     """Return the gradient of each logit by its image, (N, C·H·W), itself differentiable."""
-    if torch.compiler.is_compiling():
-        # The one form that torch.compile takes whole; in eager mode BatchNorm refuses it.
-        logits, pull_back, *_ = torch.func.vjp(discriminator, images.detach())
-        gradient: Tensor = pull_back(torch.ones_like(logits))[0]
-    else:
-        images = images.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
-    return gradient.flatten(1)
+    _, gradient = differentiate(discriminator, images)
+    return gradient
 
 
 def distance_from_one(gradient: Tensor) -> Tensor:
@@ -68,26 +63,45 @@ def distance_from_one(gradient: Tensor) -> Tensor:
     return (norms - 1).square().mean()
 
 
-@PENALTIES.register("r1")
-class R1(Penalty):
-    """½E‖∇D(x)‖² at real images (Mescheder et al. 2018, eq. 9)."""
+class PointPenalty(Penalty):
+    """A penalty at the very images that the loss judges: it can share the loss's forward pass."""
+
+    side: ClassVar[Side]
+    """The images that it is taken at."""
+
+    @abstractmethod
+    def of_gradient(self, gradient: Tensor) -> Tensor:
+        """Return the penalty, a scalar, of the logits' gradients by the images, (N, C·H·W)."""
 
     def __call__(
         self, discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform
     ) -> Tensor:
-        """Return the penalty."""
-        return 0.5 * input_gradient(discriminator, real).square().sum(1).mean()
+        """Return the penalty, with a forward pass of its own."""
+        return self.of_gradient(
+            input_gradient(discriminator, real if self.side == "real" else fake)
+        )
+
+
+@PENALTIES.register("r1")
+class R1(PointPenalty):
+    """½E‖∇D(x)‖² at real images (Mescheder et al. 2018, eq. 9)."""
+
+    side = "real"
+
+    def of_gradient(self, gradient: Tensor) -> Tensor:
+        """Return half the mean squared L2 norm."""
+        return 0.5 * gradient.square().sum(1).mean()
 
 
 @PENALTIES.register("r2")
-class R2(Penalty):
+class R2(PointPenalty):
     """½E‖∇D(G(z))‖² at generated images (Mescheder et al. 2018, eq. 10)."""
 
-    def __call__(
-        self, discriminator: Discriminator, real: Tensor, fake: Tensor, random: Uniform
-    ) -> Tensor:
-        """Return the penalty."""
-        return 0.5 * input_gradient(discriminator, fake).square().sum(1).mean()
+    side = "fake"
+
+    def of_gradient(self, gradient: Tensor) -> Tensor:
+        """Return half the mean squared L2 norm."""
+        return 0.5 * gradient.square().sum(1).mean()
 
 
 @PENALTIES.register("wgan_gp")

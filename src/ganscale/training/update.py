@@ -14,13 +14,14 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ganscale import randomness
-from ganscale.config import Experiment
+from ganscale.config import Experiment, PenaltyOptions
 from ganscale.data.reading.readers import Batch
 from ganscale.engines.player import Player
 from ganscale.gan import game
-from ganscale.gan.game import Measured, Objective, Samples, WeightedPenalty
+from ganscale.gan.game import Measured, Samples
 from ganscale.gan.losses import build_loss
-from ganscale.gan.penalties import build_penalty
+from ganscale.gan.objective import Objective, SharedPenalty, WeightedPenalty
+from ganscale.gan.penalties import Penalty, PointPenalty, build_penalty
 from ganscale.gan.schedules import value_at
 from ganscale.training.model import GANModel
 from ganscale.training.statistics import Statistics
@@ -119,7 +120,6 @@ class GANStep:
             partial(model.augmentation, update=update, rows=rows),
             samples,
             randomness.Draws(self._experiment.seed, update, rows, samples.real.device),
-            model.discriminator.forward_float32,
         )
         real, fake = measured["real_logits"], measured["fake_logits"]
         model.augmentation.observe(real - fake if self._loss.paired else real)
@@ -143,14 +143,23 @@ class GANStep:
         """
         step, pace = update // self._experiment.discriminator.steps, self._experiment.pace
         due = [
-            WeightedPenalty(
-                options.name, penalty, value_at(options.weight, step, pace) * options.every
-            )
+            self._due(options, penalty, value_at(options.weight, step, pace) * options.every)
             for options, penalty in self._penalties
             if update % options.every == 0
         ]
         target = 1 - self._experiment.objective.label_smoothing
         return Objective(self._loss, target, due, self.one_batch)
+
+    def _due(
+        self, options: PenaltyOptions, penalty: Penalty, weight: float
+    ) -> WeightedPenalty | SharedPenalty:
+        """Return a penalty as the game wants it, with a forward pass of its own if it needs one."""
+        player = self._model.discriminator
+        full = options.precision == "fp32" and self._experiment.train.precision != "fp32"
+        if isinstance(penalty, PointPenalty) and self.one_batch and not full:
+            return SharedPenalty(options.name, penalty, weight)
+        network = player.forward_float32 if full else player.module.forward
+        return WeightedPenalty(options.name, penalty, weight, network)
 
     def _micro_batches(self, phase: Phase, update: int, batch: Batch) -> Iterator[MicroBatch]:
         """Divide this rank's part of a batch, and bring each part to the device."""
