@@ -32,6 +32,7 @@ SHORTER: dict[str, list[str]] = {
     "train": ["train.steps=4", "train.batch_size=8", "evaluation.samples=100"],
     "evaluate": ["--num", "100"],
     "submit": ["--dry-run"],
+    "profile": ["--steps", "1"],
 }
 """What is typed after a command's own words, so that it takes seconds on one CPU core."""
 FREE_PORT = ["--main_process_port=0"]
@@ -44,6 +45,7 @@ SAYS = {
     "sample": "grid.png",
     "evaluate": "FID",
     "export": "runs/mnist_mlp/exports/onnx",
+    "profile": "discriminator, backward",
     "plan": "32 × A100-80GB",
     "submit": "--gpus-per-node=8",
     "config --explain": "Images",

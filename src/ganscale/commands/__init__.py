@@ -22,6 +22,7 @@ IN_ORDER = (
     "sweep",
     "config",
     "plan",
+    "profile",
     "sample",
     "evaluate",
     "export",

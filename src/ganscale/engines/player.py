@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ganscale.config import Adam, DiscriminatorPlayer, Generator, Train
 from ganscale.config.schedules import first_value
 from ganscale.engines import distributed
+from ganscale.profiling.marks import REDUCTIONS, mark
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -98,7 +99,8 @@ class Player:
             self._fill_gradients()
             if distributed.world_size() > 1:
                 gradients = [p.grad for p in self._trained_parameters() if p.grad is not None]
-                distributed.average_gradients(gradients)
+                with mark(REDUCTIONS):
+                    distributed.average_gradients(gradients)
 
     def _fill_gradients(self) -> None:
         """Set missing gradients to zero: another rank's rows may have used those parameters."""

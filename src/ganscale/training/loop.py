@@ -24,6 +24,7 @@ from ganscale.training.rates import scheduled_values
 from ganscale.training.recorder import Recorder
 from ganscale.training.statistics import Statistics
 from ganscale.training.update import GANStep
+from ganscale.training.utilization import Utilization
 
 log = logging.getLogger("ganscale")
 
@@ -53,6 +54,7 @@ class Loop:
         self._folder = folder
         self._arithmetic = arithmetic
         self._divergence = Divergence(model, folder.checkpoints)
+        self._utilization = Utilization(experiment, model.device, ranks.world_size)
         self._timer = PhaseTimer()
         self._penalties = Statistics()  # since the last log: a lazy one is seldom due at that step
         self._logged_step = 0
@@ -217,7 +219,7 @@ class Loop:
         progress.numbers(self.step, numbers)
 
     def _speed(self) -> dict[str, float]:
-        """Return images a second and seconds a step since the last log; memory on a GPU."""
+        """Return images a second and seconds a step since the last log; memory and MFU on a GPU."""
         seconds = self._timer.read()
         steps = self.step - self._logged_step
         self._logged_step = self.step
@@ -230,4 +232,8 @@ class Loop:
         }
         if self._model.device.type == "cuda":
             numbers["memory/GiB"] = torch.cuda.max_memory_allocated() / 2**30
+            # Counting takes a second or so, once: not worth it where a run takes minutes.
+            if self._ranks.is_main and (mfu := self._utilization.of(numbers["images/s"])):
+                numbers["mfu"] = mfu
+            self._timer.restart()
         return numbers

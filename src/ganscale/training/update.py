@@ -23,6 +23,7 @@ from ganscale.gan.losses import build_loss
 from ganscale.gan.objective import Objective, SharedPenalty, WeightedPenalty
 from ganscale.gan.penalties import Penalty, PointPenalty, build_penalty
 from ganscale.gan.schedules import value_at
+from ganscale.profiling.marks import BACKWARD, EMA, FORWARD, OPTIMIZERS, mark
 from ganscale.training.model import GANModel
 from ganscale.training.statistics import Statistics
 
@@ -91,7 +92,7 @@ class GANStep:
             with timing(f"seconds/{phase.name}") if measure else nullcontext():
                 for i, batch in enumerate(batches[-phase.updates :]):
                     self.update(phase, step * phase.updates + i, batch, statistics, measure)
-        with model.generator.gathered_weights():
+        with mark(EMA), model.generator.gathered_weights():
             model.average.update(images_seen=(step + 1) * self._experiment.train.batch_size)
         model.augmentation.adjust(step + 1)
         return statistics
@@ -104,10 +105,13 @@ class GANStep:
         with phase.opponent.frozen() if phase.opponent is not None else nullcontext():
             for micro_batch in self._micro_batches(phase, number, batch):
                 with player.micro_batch(micro_batch.last):
-                    loss, measured = phase.loss(micro_batch)
-                    player.backward(loss / self._accumulation)
+                    with mark(f"{phase.name}, {FORWARD}"):
+                        loss, measured = phase.loss(micro_batch)
+                    with mark(f"{phase.name}, {BACKWARD}"):
+                        player.backward(loss / self._accumulation)
                 statistics.add_all(phase.name, measured)
-        norm = player.step(measure)
+        with mark(OPTIMIZERS):
+            norm = player.step(measure)
         if norm is not None:
             statistics.add(f"gradient_norm/{phase.name}", norm)
 

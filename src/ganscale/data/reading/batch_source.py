@@ -43,6 +43,11 @@ class BatchSource:
     def _open(self) -> None:
         self._images = ImageSet(self._experiment.data)
 
+    @property
+    def in_memory(self) -> bool:
+        """True if the whole dataset lies decoded in memory."""
+        return self._dataset is not None and self._dataset.reader.in_memory
+
     def batches(self, first: int, last: int) -> Iterator[Batch]:
         """Return this rank's part of batches `first` … `last` - 1."""
         data = self._experiment.data

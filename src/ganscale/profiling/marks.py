@@ -1,0 +1,17 @@
+"""Names the parts of a step for a profiler."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch.profiler import record_function
+
+PREFIX = "ganscale: "
+STEP, DATA, REDUCTIONS, OPTIMIZERS, EMA = "step", "data", "reductions", "optimizers", "EMA"
+FORWARD, BACKWARD = "forward", "backward"  # after the name of a player
+
+
+def mark(part: str) -> AbstractContextManager[object]:
+    """Enclose a part of a step; without a profiler it does nothing, in a third of a microsecond."""
+    if not torch._C._autograd._profiler_enabled():
+        return nullcontext()
+    return record_function(PREFIX + part)
