@@ -49,6 +49,8 @@ def test_the_command_touches_no_run_folder(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    # It would measure the whole dataset first, and store that beside it.
+    monkeypatch.setattr("ganscale.training.trainer.Evaluator", None)
     monkeypatch.chdir(tmp_path)
     experiment = Path("experiment.yaml")
     experiment.write_text(f"name: mine\ndata: {{path: {digits}}}\nevaluation: {{every: 1}}\n")
