@@ -192,11 +192,14 @@ class Reference:
     def generator_loss(
         self, step: int, number: int, rows: range, real: Tensor, labels: tuple[Tensor, ...]
     ) -> Tensor:
-        real_logits = None
+        experiment, real_logits = self.experiment, None
         if self.loss.paired:
             shown = self.seen(real, "real of generator", step, number, rows)
             real_logits = self.discriminator(shown, *labels)
-        fake = self.generator(self.latents("generator", number, rows), *labels)
+        drawn = ("generator", number)
+        if experiment.objective.share_fakes:  # the latents of the discriminator's last update
+            drawn = ("discriminator", (number + 1) * experiment.discriminator.steps - 1)
+        fake = self.generator(self.latents(*drawn, rows), *labels)
         shown = self.seen(fake, "fake of generator", step, number, rows)
         return self.loss.generator(self.discriminator(shown, *labels), real_logits)
 

@@ -63,9 +63,9 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
             "{kind: r2, weight: 1, every: 2, precision: network}]",
         ),
     ),
-    "DCGAN, conditional, accumulated": (
+    "DCGAN, conditional, accumulated, fakes shared": (
         "dcgan",
-        ("data.classes=10", "train.accumulation=2"),
+        ("data.classes=10", "train.accumulation=2", "objective.share_fakes=true"),
     ),
     "DCGAN, WGAN-GP, 3 D steps, accumulated": (
         "dcgan",

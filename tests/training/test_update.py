@@ -21,6 +21,12 @@ GAMES = {
         "discriminator.steps=2",
     ),
     "R1 and R2": ("objective.penalties=[{kind: r1, weight: 3}, {kind: r2, weight: 1, every: 2}]",),
+    "fakes shared": (
+        "objective.share_fakes=true",
+        "discriminator.steps=3",
+        "train.accumulation=2",
+        "augment.policy=[translation]",
+    ),
     "clipped": ("generator.clip_norm=0.01", "discriminator.clip_norm=0.01"),
     "WGAN-GP accumulated": (
         "objective.loss=wasserstein",

@@ -68,6 +68,9 @@ class Objective(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """One-sided label smoothing: the discriminator's target for real images is 1 minus this value.
     Only losses that have a target accept it."""
+    share_fakes: bool = False
+    """Train the generator on the images that the discriminator's last update has just judged,
+    instead of new ones: a step then generates one batch less."""
 
     @model_validator(mode="after")
     def _check_label_smoothing(self) -> "Objective":

@@ -25,6 +25,7 @@ from ganscale.gan.penalties import Penalty, PointPenalty, build_penalty
 from ganscale.gan.schedules import value_at
 from ganscale.profiling.marks import BACKWARD, EMA, FORWARD, OPTIMIZERS, mark
 from ganscale.training.model import GANModel
+from ganscale.training.shared_fakes import SharedFakes
 from ganscale.training.statistics import Statistics
 
 REAL_SCALE = 127.5  # pixels 0 … 255 are -1 … 1 to the networks
@@ -70,6 +71,7 @@ class GANStep:
         self.one_batch = bool(
             getattr(model.discriminator.module, "treats_images_one_by_one", False)
         )
+        self._fakes = SharedFakes(model.generator) if objective.share_fakes else None
         self.phases = (
             Phase(
                 "discriminator",
@@ -117,9 +119,10 @@ class GANStep:
 
     def _discriminator_loss(self, micro_batch: MicroBatch) -> tuple[Tensor, Measured]:
         model, (update, rows, samples, _) = self._model, micro_batch
+        is_last = (update + 1) % self._experiment.discriminator.steps == 0
         loss, measured = game.discriminator_loss(
             self._objective(update),
-            model.generator.module,
+            self._fakes.generate if self._fakes is not None and is_last else model.generator.module,
             model.discriminator,
             partial(model.augmentation, update=update, rows=rows),
             samples,
@@ -133,7 +136,7 @@ class GANStep:
         model, (update, rows, samples, _) = self._model, micro_batch
         return game.generator_loss(
             Objective(self._loss),
-            model.generator,
+            model.generator if self._fakes is None else self._fakes.take,
             model.discriminator.module,
             partial(model.augmentation, update=update, rows=rows),
             samples,
@@ -176,7 +179,7 @@ class GANStep:
             latents = randomness.latents(
                 experiment.latent, experiment.seed, phase.name, update, rows
             )
-            real = to_device(batch.images[part]) / REAL_SCALE - 1
+            real = (to_device(batch.images[part]) / REAL_SCALE).sub_(1)
             real = real.contiguous(memory_format=model.discriminator.memory_format)
             conditional = experiment.data.classes is not None
             labels = (to_device(batch.labels[part]),) if conditional else ()
