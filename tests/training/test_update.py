@@ -30,6 +30,7 @@ GAMES = {
     "clipped": ("generator.clip_norm=0.01", "discriminator.clip_norm=0.01"),
     "WGAN-GP accumulated": (
         "objective.loss=wasserstein",
+        "discriminator.optimizer.eps=1.0e-6",  # else Adam enlarges the rounding of zero gradients
         "objective.penalties=[{kind: wgan_gp, weight: 10}]",
         "discriminator.steps=3",
         "train.accumulation=2",
