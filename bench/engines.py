@@ -5,6 +5,7 @@
 Plays the cases of tests/system/engine_cases.py on every engine, on four processes of this machine.
 """
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.system.engine_rows import ENGINES, play, rows
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     with tempfile.TemporaryDirectory() as work:
         digits = Path(work) / "digits"
         pack(digits_source(), digits, Packing(size=28, samples_per_shard=400), 1, lambda *_: None)

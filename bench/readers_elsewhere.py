@@ -1,12 +1,12 @@
 """litdata and MosaicML streaming for bench/data.py; it runs alone in MosaicML's environment.
 
-PYTHON bench/readers_elsewhere.py FOLDER PLACE BATCH WORKERS    # prints samples a second
+PYTHON bench/readers_elsewhere.py LIBRARY FOLDER PLACE BATCH WORKERS    # prints samples a second
 """
 
+import argparse
 import io
 import multiprocessing
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -93,8 +93,18 @@ def _mosaic_batches(folder: Path, place: Path, batch: int, workers: int) -> Iter
         yield from loader
 
 
-if __name__ == "__main__":
-    kind_, folder_, place_, batch_, workers_ = sys.argv[1:]
-    read = {"litdata": _litdata_batches, "mosaic": _mosaic_batches}[kind_]
-    print(rate(read(Path(folder_), Path(place_), int(batch_), int(workers_))), flush=True)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("library", choices=("litdata", "mosaic"))
+    parser.add_argument("folder", type=Path, help="of images, read")
+    parser.add_argument("place", type=Path, help="where the library's own format goes")
+    parser.add_argument("batch", type=int)
+    parser.add_argument("workers", type=int)
+    options = parser.parse_args()
+    read = {"litdata": _litdata_batches, "mosaic": _mosaic_batches}[options.library]
+    print(rate(read(options.folder, options.place, options.batch, options.workers)), flush=True)
     os._exit(0)  # workers and shared memory of others take long to close
+
+
+if __name__ == "__main__":
+    main()

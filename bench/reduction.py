@@ -7,10 +7,12 @@ DDP as it comes, which lays its buckets out anew after the first step; the same 
 `find_unused_parameters`, which does not; and one all-reduce of a flat tensor, as ganscale does it.
 """
 
+import argparse
 import copy
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -32,6 +34,7 @@ GAMES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     device = torch.device("cuda", dist.get_rank()) if torch.cuda.is_available() else None
     for name, (make, shape) in GAMES.items():
@@ -47,7 +50,7 @@ def main() -> None:
 
 def timed(network: nn.Module, images: Tensor) -> dict[str, float]:
     """Median seconds of each kind of reduction."""
-    options = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+    options: dict[str, Any] = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
     kinds: dict[str, nn.Module] = {
         "default": DistributedDataParallel(copy.deepcopy(network), **options),
         "one layout": DistributedDataParallel(

@@ -22,9 +22,9 @@ from typing import Any
 
 import matplotlib
 import torch
+from games import pack_images
 from rich.console import Console
 from rich.table import Table
-from step import prepared
 
 ROOT = Path(__file__).parents[1]
 GAME = [
@@ -41,7 +41,7 @@ def main() -> None:
     options = _options()
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as work:
-        prepared(Path(work), GAME)
+        pack_images(Path(work) / "set", 3, 64)
         for scaling in ("strong", "weak"):
             rates: dict[int, list[float]] = {n: [] for n in options.processes}
             for number in range(options.rounds):
