@@ -25,6 +25,7 @@ from ganscale.gan.penalties import build_penalty
 from ganscale.networks import build_discriminator, build_generator
 
 PLAYERS = ("generator", "discriminator")
+HOST = torch.device("cpu")
 
 
 @dataclass
@@ -223,7 +224,9 @@ class Reference:
         std = self.number(options.noise_std, step)
         if std:
             shape = tuple(images.shape[1:])
-            noise = randomness.normal(self.experiment.seed, f"noise/{purpose}", number, rows, shape)
+            noise = randomness.normal(
+                self.experiment.seed, f"noise/{purpose}", number, rows, shape, HOST
+            )
             images = images + std * noise.to(self.dtype)
         return images
 
@@ -265,7 +268,9 @@ class Reference:
         hooks = [norm.register_forward_pre_hook(note) for norm in norms]
         for i in range(16 if norms else 0):
             labels = self.standing_labels(i, rows) if experiment.data.classes else ()
-            latents = randomness.latents(experiment.latent, experiment.seed, "standing", i, rows)
+            latents = randomness.latents(
+                experiment.latent, experiment.seed, "standing", i, rows, HOST
+            )
             self.average.train()(latents.to(self.dtype), *labels)
         for hook, (norm, statistics) in zip(hooks, found.items(), strict=True):
             hook.remove()
@@ -279,26 +284,37 @@ class Reference:
         reader = size.whole_set()[1]
         labels = reader.read(np.arange(size.whole_set()[0].samples)).labels
         sums = torch.bincount(labels).double().cumsum(0) / len(labels)
-        unit = randomness.uniform(self.experiment.seed, "standing labels", number, rows, (1,))
+        seed = self.experiment.seed
+        unit = randomness.uniform(seed, "standing labels", number, rows, (1,), HOST)
         return ((unit >= sums[None]).sum(1),)
 
     def latents(self, purpose: str, number: int, rows: range) -> Tensor:
         experiment = self.experiment
-        return randomness.latents(experiment.latent, experiment.seed, purpose, number, rows).to(
-            self.dtype
-        )
+        return randomness.latents(
+            experiment.latent, experiment.seed, purpose, number, rows, HOST
+        ).to(self.dtype)
 
     def uniform(
         self, purpose: str, number: int, rows: range
     ) -> Callable[[tuple[int, ...]], Tensor]:
-        """Draws one after another, each under a purpose of its own."""
+        """Draws one after another: up to 64 numbers from a stream that has them, others alone."""
         counter = itertools.count(1)
 
+        def stream(columns: int) -> Tensor:
+            seed, name = self.experiment.seed, f"{purpose}/{next(counter)}"
+            return randomness.uniform(seed, name, number, rows, (columns,), HOST).to(self.dtype)
+
+        left = torch.zeros(len(rows), 0, dtype=self.dtype)
+
         def random(shape: tuple[int, ...]) -> Tensor:
-            name = f"{purpose}/{next(counter)}"
-            return randomness.uniform(self.experiment.seed, name, number, rows, shape).to(
-                self.dtype
-            )
+            nonlocal left
+            wanted = math.prod(shape)
+            if wanted > 64:
+                return stream(wanted).reshape(-1, *shape)
+            if wanted > left.shape[1]:
+                left = stream(64)
+            drawn, left = left[:, :wanted], left[:, wanted:]
+            return drawn.reshape(-1, *shape)
 
         return random
 

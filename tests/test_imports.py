@@ -9,7 +9,10 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = (
-    ("custom_code", "errors", "files", "validation", "registry", "terminal", "system_errors"),
+    (
+        *("custom_code", "errors", "files", "validation", "registry", "terminal"),
+        *("system_errors", "philox"),
+    ),
     ("config",),
     ("randomness", "profiling"),
     ("gan", "networks"),

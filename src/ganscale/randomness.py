@@ -1,12 +1,16 @@
 """Random numbers as a pure function of (seed, purpose, step), with no state to save or restore.
 
-The generator is Philox, which is counter-based: each row of a draw starts at its own counter.
-Thus a process draws only its own rows of the global batch, and gets exactly the numbers that a
-single process would have drawn for those rows.
+The generators are counter-based: each row of a draw starts at a counter of its own. Thus a process
+draws only its own rows of the global batch, and gets exactly the numbers that a single process
+would have drawn for those rows.
+
+What the networks see (latents, noise) is drawn on the device by Philox4x32-10, with the step as a
+part of the counter, so that `step` may also be a 0-dimensional int64 tensor on the device: a
+compiled function or a captured CUDA graph then draws other numbers at every step. The order of the
+data is computed on the host by numpy's Philox4x64-10.
 """
 
 import hashlib
-from collections import Counter
 from math import prod, tau
 
 import numpy as np
@@ -15,14 +19,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ganscale.config import Latent
+from ganscale.philox import WORDS_PER_COUNTER, random_bits
 
-WORDS_PER_COUNT = 4  # Philox4x64 produces four 64-bit words per counter value
+STREAM_VERSION = 2
+"""Changes whenever a latent or any other number on the device does: a run cannot go on with other
+numbers. Version 1 drew them on the host."""
+
+Step = int | Tensor
 
 
-def _key(seed: int, purpose: str, step: int) -> int:
-    """Return a 128-bit key that is the same on every machine and in every version of Python."""
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{step}".encode(), digest_size=16).digest()
+def _hash(name: str, size: int) -> int:
+    """Return `size` bytes that are the same on every machine and in every version of Python."""
+    digest = hashlib.blake2b(name.encode(), digest_size=size).digest()
     return int.from_bytes(digest, "little")
+
+
+# -- on the host -------------------------------------------------------------------------------
 
 
 def philox(seed: int, purpose: str, step: int) -> np.random.Philox:
@@ -31,7 +43,7 @@ def philox(seed: int, purpose: str, step: int) -> np.random.Philox:
     Draw from it with `random_raw`: numpy guarantees that this stream never changes, but gives no
     such guarantee for the methods of `numpy.random.Generator`.
     """
-    return np.random.Philox(key=_key(seed, purpose, step))
+    return np.random.Philox(key=_hash(f"{seed}/{purpose}/{step}", 16))
 
 
 def permutation(seed: int, purpose: str, step: int, n: int) -> NDArray[np.int64]:
@@ -41,72 +53,104 @@ def permutation(seed: int, purpose: str, step: int, n: int) -> NDArray[np.int64]
 
 def torch_seed(seed: int, purpose: str, step: int = 0) -> int:
     """Return a seed for `torch.manual_seed`, for code that draws with torch's own generators."""
-    return _key(seed, purpose, step) & (2**63 - 1)
+    return _hash(f"{seed}/{purpose}/{step}", 16) & (2**63 - 1)
 
 
-def _unit(seed: int, purpose: str, step: int, rows: range, columns: int) -> NDArray[np.float64]:
-    """Return the given rows of the global draw: float64 in [0, 1), shape (len(rows), columns)."""
-    counts = -(-columns // WORDS_PER_COUNT)
-    bits = philox(seed, purpose, step)
-    bits.advance(rows.start * counts)
-    words = bits.random_raw(len(rows) * counts * WORDS_PER_COUNT)
-    table = words.reshape(len(rows), counts * WORDS_PER_COUNT)[:, :columns]
-    unit: NDArray[np.float64] = (table >> np.uint64(11)).astype(np.float64)
-    unit *= 2.0**-53
-    return unit
+# -- on the device -----------------------------------------------------------------------------
 
 
-def uniform(seed: int, purpose: str, step: int, rows: range, shape: tuple[int, ...]) -> Tensor:
-    """Return the given rows of a uniform global draw: float32 in [0, 1], (len(rows), *shape).
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _key(seed: int, purpose: str) -> int:
+    return _hash(f"{seed}/{purpose}", 8)
 
-    Rounding to float32 may turn a number just below 1 into 1.
+
+def _bits(
+    seed: int, purpose: str, step: Step, rows: range, columns: int, device: torch.device
+) -> Tensor:
+    """Return the given rows of a global draw of random words: int32, (len(rows), columns).
+
+    Counters 2³² · step to 2³² · (step + 1) belong to a step: 2³⁴ words for all rows together.
     """
-    unit = _unit(seed, purpose, step, rows, prod(shape))
-    return torch.from_numpy(unit.astype(np.float32)).view(len(rows), *shape)
+    counters = -(-columns // WORDS_PER_COUNTER)
+    starts = torch.arange(len(rows), device=device) * counters
+    starts += step * 2**32 + rows.start * counters
+    return random_bits(_key(seed, purpose), starts, columns)
 
 
-def normal(seed: int, purpose: str, step: int, rows: range, shape: tuple[int, ...]) -> Tensor:
+def uniform(
+    seed: int, purpose: str, step: Step, rows: range, shape: tuple[int, ...], device: torch.device
+) -> Tensor:
+    """Return the given rows of a uniform global draw: float32 in [0, 1), (len(rows), *shape).
+
+    The numbers are multiples of 2⁻²⁴, computed without rounding: every device gives the same bits.
+    """
+    bits = _bits(seed, purpose, step, rows, prod(shape), device)
+    return (bits >> 8).float().mul_(2.0**-24).add_(0.5).view(len(rows), *shape)
+
+
+def normal(
+    seed: int, purpose: str, step: Step, rows: range, shape: tuple[int, ...], device: torch.device
+) -> Tensor:
     """Return the given rows of a standard normal global draw: float32, (len(rows), *shape).
 
-    This is the transform of Box and Muller (1958), computed in float64 so that the last digit of
-    a machine's logarithm does not reach float32.
+    This is the transform of Box and Muller (1958) of two 32-bit words to two numbers of at most
+    6.8. It is computed in float64 and then rounded: devices whose logarithm or cosine differ in
+    the last digit give the same float32, except for about one number in 10⁸, which may differ in
+    its last bit.
     """
     columns = prod(shape)
     half = -(-columns // 2)
-    unit = torch.from_numpy(_unit(seed, purpose, step, rows, 2 * half))
-    radius = torch.neg(unit[:, :half]).log1p_().mul_(-2).sqrt_()
-    angle = unit[:, half:].mul_(tau)
-    pairs = torch.empty(len(rows), 2 * half)
-    torch.mul(radius, torch.cos(angle), out=pairs[:, :half])
-    torch.mul(radius, torch.sin(angle), out=pairs[:, half:])
+    bits = _bits(seed, purpose, step, rows, 2 * half, device)
+    unit = bits[:, :half].double().mul_(2.0**-32).add_(0.5 + 2.0**-33)
+    radius = unit.log_().mul_(-2).sqrt_()
+    angle = bits[:, half:].double().mul_(tau * 2.0**-32)
+    cosine, sine = angle.cos().mul_(radius), angle.sin_().mul_(radius)
+    pairs = torch.cat((cosine.float(), sine.float()), 1)
     return pairs[:, :columns].reshape(len(rows), *shape)
 
 
 class Draws:
     """Uniform numbers for some rows of a global batch, at one step.
 
-    Called with a purpose and a shape, it returns (len(rows), *shape) float32 numbers in [0, 1] on
-    the device; each draw is a stream of its own, numbered in the order of the calls.
+    Called with a purpose and a shape, it returns (len(rows), *shape) float32 numbers in [0, 1) on
+    the device. Small draws of a purpose are cut from blocks of `BLOCK` numbers a row, because on a
+    GPU a kernel's launch costs more than its work; each block and each larger draw is a stream of
+    its own, numbered in the order of the calls.
     """
 
-    def __init__(self, seed: int, step: int, rows: range, device: torch.device):
+    BLOCK = 64
+
+    def __init__(self, seed: int, step: Step, rows: range, device: torch.device):
         self._seed = seed
         self._step = step
         self._rows = rows
         self._device = device
-        self._drawn: Counter[str] = Counter()
+        self._streams: dict[str, int] = {}
+        self._unused: dict[str, Tensor] = {}
 
     def __call__(self, purpose: str, shape: tuple[int, ...]) -> Tensor:
         """Return the next numbers for that purpose."""
-        self._drawn[purpose] += 1
-        stream = f"{purpose}/{self._drawn[purpose]}"
-        numbers = uniform(self._seed, stream, self._step, self._rows, shape)
-        return numbers.to(self._device, non_blocking=True)
+        number = prod(shape)
+        if number > self.BLOCK:
+            return self._next_stream(purpose, number).view(-1, *shape)
+        unused = self._unused.get(purpose)
+        if unused is None or unused.shape[1] < number:
+            unused = self._next_stream(purpose, self.BLOCK)
+        self._unused[purpose] = unused[:, number:]
+        return unused[:, :number].reshape(-1, *shape)
+
+    def _next_stream(self, purpose: str, columns: int) -> Tensor:
+        number = self._streams.get(purpose, 0) + 1
+        self._streams[purpose] = number
+        stream = f"{purpose}/{number}"
+        return uniform(self._seed, stream, self._step, self._rows, (columns,), self._device)
 
 
-def latents(latent: Latent, seed: int, purpose: str, step: int, rows: range) -> Tensor:
+def latents(
+    latent: Latent, seed: int, purpose: str, step: Step, rows: range, device: torch.device
+) -> Tensor:
     """Return the latents of the given rows of a global batch: float32, (len(rows), dim)."""
     purpose = f"latent/{purpose}"
     if latent.distribution == "normal":
-        return normal(seed, purpose, step, rows, (latent.dim,))
-    return 2 * uniform(seed, purpose, step, rows, (latent.dim,)) - 1
+        return normal(seed, purpose, step, rows, (latent.dim,), device)
+    return 2 * uniform(seed, purpose, step, rows, (latent.dim,), device) - 1

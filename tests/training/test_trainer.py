@@ -11,8 +11,10 @@ from torch import nn
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
 from ganscale.monitoring.metrics_log import read_metrics
+from ganscale.randomness import STREAM_VERSION
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
+from ganscale.runs.sampler import Sampler
 from ganscale.training.trainer import train
 from tests.comparing import PLAYERS_SECONDS, metrics, same_checkpoint
 from tests.conftest import tiny
@@ -55,6 +57,25 @@ def test_a_resumed_run_is_the_uninterrupted_one(digits: Path, tmp_path: Path, st
     ends = [RunFolder.of(e).checkpoints / "step-00000010" for e in (whole, halves)]
     same_checkpoint(*ends)
     assert metrics(whole) == metrics(halves)
+
+
+@pytest.mark.parametrize("stream", [None, STREAM_VERSION - 1, STREAM_VERSION + 1])
+def test_a_run_does_not_go_on_with_other_random_numbers(
+    digits: Path, tmp_path: Path, stream: int | None
+) -> None:
+    experiment = tiny(digits, tmp_path, "train.steps=3")
+    train(experiment)
+    folder = RunFolder.of(experiment)
+    path = folder.checkpoints / "step-00000003"
+    state = checkpoint.read_state(path)
+    assert state.random_stream == STREAM_VERSION
+    other = state.model_copy(update={"random_stream": stream})
+    weights = {part: checkpoint.read_weights(path, part) for part in checkpoint.PARTS}
+    checkpoint.write(folder.checkpoints, other, weights, checkpoint.read_training(path))
+    with pytest.raises(GanscaleError, match=r"step-00000003 .* other random numbers.*another name"):
+        train(tiny(digits, tmp_path, "train.steps=4"))
+    assert checkpoint.read_state(path) == other
+    assert Sampler(folder.path, "latest").images(2).shape == (2, 28, 28, 1)
 
 
 def test_a_longer_run_takes_the_rates_of_its_new_schedule(

@@ -123,8 +123,8 @@ class Evaluator:
         """Return the classes of some samples, with the frequencies that training has."""
         if self._experiment.data.classes is None:
             return ()
-        seed = self._experiment.seed
-        return (drawn_labels(self.real.class_weights, seed, "evaluation labels", 0, rows),)
+        shares, seed = self.real.class_weights, self._experiment.seed
+        return (drawn_labels(shares, seed, "evaluation labels", 0, rows, self._device),)
 
     def nearest(self, images: Tensor, number: int) -> Tensor:
         """Return the nearest real images to uint8 images (N, C, H, W): (N, number, C, H, W).

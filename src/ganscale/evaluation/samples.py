@@ -45,33 +45,32 @@ def cycled_labels(classes: int | None, rows: range) -> tuple[Tensor, ...]:
     return (torch.arange(rows.start, rows.stop) % classes,)
 
 
-def drawn_labels(shares: Tensor, seed: int, purpose: str, step: int, rows: range) -> Tensor:
+def drawn_labels(
+    shares: Tensor, seed: int, purpose: str, step: int, rows: range, device: torch.device
+) -> Tensor:
     """Draw classes (len(rows),), int64, for some rows of a batch, in proportion to `shares`.
 
     `shares` (classes,) need not sum to 1.
     """
+    # Summed on the host, so that no device rounds the sums in another way.
     shares = shares.double().cpu()
-    ends = (shares.cumsum(0) / shares.sum()).numpy()
-    unit = randomness.uniform(seed, purpose, step, rows, (1,))
-    labels = np.searchsorted(ends, unit[:, 0].numpy(), side="right")
-    return torch.from_numpy(labels).clamp(max=len(shares) - 1)
+    ends = (shares.cumsum(0) / shares.sum()).to(device)
+    unit = randomness.uniform(seed, purpose, step, rows, (), device).double()
+    return torch.searchsorted(ends, unit, right=True).clamp(max=len(shares) - 1)
 
 
 @torch.no_grad()
-def images_of(
-    generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], device: torch.device
-) -> Tensor:
+def images_of(generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
     """Generate uint8 images (N, C, H, W) in host memory.
 
-    `latents` are (N, dim); `labels` holds the classes (N,) of a conditional generator.
+    `latents` (N, dim) are on the generator's device; `labels` holds the classes (N,) of a
+    conditional one.
     """
-    return to_uint8(_run_generator(generator, latents, labels, device))
+    return to_uint8(_run_generator(generator, latents, labels))
 
 
-def _run_generator(
-    generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], device: torch.device
-) -> Tensor:
-    images: Tensor = generator(latents.to(device), *(label.to(device) for label in labels))
+def _run_generator(generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
+    images: Tensor = generator(latents, *(label.to(latents.device) for label in labels))
     return images
 
 
@@ -94,8 +93,8 @@ def generate(
     """
     for start in range(rows.start, rows.stop, batch_size):
         part = range(start, min(start + batch_size, rows.stop))
-        latents = randomness.latents(latent, seed, purpose, 0, part)
-        images = _run_generator(generator, latents, labels(part), device)
+        latents = randomness.latents(latent, seed, purpose, 0, part, device)
+        images = _run_generator(generator, latents, labels(part))
         if not torch.isfinite(images).all():
             raise NotFiniteError
         yield to_uint8(images)

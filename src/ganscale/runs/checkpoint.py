@@ -57,6 +57,8 @@ class State(BaseModel):
     data_fingerprint: str
     arithmetic: Arithmetic | None = None
     """The hardware and settings that computed the checkpoint."""
+    random_stream: int | None = None
+    """The version of the numbers drawn on the device; None before versions were recorded."""
     wandb_id: str | None = None
     metrics: dict[str, float] = {}
 

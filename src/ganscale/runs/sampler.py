@@ -114,7 +114,7 @@ class Sampler:
         steps = self._latent_path(path)
         frames = torch.stack(
             [
-                images_of(self.generator, z, self.labels(range(len(z))), self.device)
+                images_of(self.generator, z, self.labels(range(len(z))))
                 for z in tracked(steps, len(steps), "interpolating between latents")
             ]
         )
@@ -134,11 +134,11 @@ class Sampler:
         ends = 4 if path.suffix.lower() == ".gif" else 2
         number = ends * INTERPOLATION_PATHS
         rows = randomness.latents(
-            self.experiment.latent, self.seed, "interpolation", 0, range(number)
+            self.experiment.latent, self.seed, "interpolation", 0, range(number), self.device
         ).view(ends, INTERPOLATION_PATHS, -1)
         if ends > 2:
             rows = torch.cat([rows, rows[:1]])
-        fractions = torch.linspace(0, 1, INTERPOLATION_STEPS)
+        fractions = torch.linspace(0, 1, INTERPOLATION_STEPS, device=self.device)
         between: Between = (
             torch.lerp if self.experiment.latent.distribution == "uniform" else _slerp
         )

@@ -54,8 +54,9 @@ class Augmentation:
             images = augment(images, self._policy, self.probability, draw)
         if self._noise_std:
             shape = tuple(images.shape[1:])
-            noise = randomness.normal(self._seed, f"noise/{purpose}", update, rows, shape)
-            images = images + self._noise_std * noise.to(images.device, non_blocking=True)
+            purpose, device = f"noise/{purpose}", images.device
+            noise = randomness.normal(self._seed, purpose, update, rows, shape, device)
+            images = images + self._noise_std * noise
         return images
 
     def observe(self, real_logits: Tensor) -> None:

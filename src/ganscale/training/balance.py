@@ -64,7 +64,8 @@ class HeldOut:
                     "balance",
                     step,
                     range(first, first + len(images)),
-                ).to(device)
+                    device,
+                )
                 classes = (labels,) if self._experiment.data.classes is not None else ()
                 fake = networks[0](latents, *classes)
                 real = networks[1](images / REAL_SCALE - 1, *classes)

@@ -182,6 +182,7 @@ class Loop:
             images=self.step * self._experiment.train.batch_size,
             data_fingerprint=self._batch_source.fingerprint,
             arithmetic=self._arithmetic,
+            random_stream=randomness.STREAM_VERSION,
             wandb_id=self.recorder.wandb_id if self.recorder else None,
             metrics=metrics,
         )

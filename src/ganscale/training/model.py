@@ -57,14 +57,15 @@ class GANModel:
 
     def sampled_network(self) -> nn.Module:
         """Return the averaged generator, ready for sampling; it is the same on every rank."""
-        experiment, rows = self._experiment, range(STANDING_BATCH_SIZE)
+        latent, seed = self._experiment.latent, self._experiment.seed
+        rows, device = range(STANDING_BATCH_SIZE), self.device
         batches = []
         for i in range(STANDING_BATCHES):
-            inputs = [randomness.latents(experiment.latent, experiment.seed, "standing", i, rows)]
+            inputs = [randomness.latents(latent, seed, "standing", i, rows, device)]
             if self.class_shares is not None:
-                seed = experiment.seed
-                inputs.append(drawn_labels(self.class_shares, seed, "standing labels", i, rows))
-            batches.append(tuple(part.to(self.device) for part in inputs))
+                shares = self.class_shares
+                inputs.append(drawn_labels(shares, seed, "standing labels", i, rows, device))
+            batches.append(tuple(inputs))
         return self.average.snapshot(batches)
 
     def weights(self) -> dict[str, dict[str, Tensor]]:

@@ -57,8 +57,10 @@ class Recorder:
         """Draw a grid of samples, always from the same latents."""
         experiment, classes = self._experiment, self._experiment.data.classes
         rows = range(experiment.monitoring.pictures)
-        latents = randomness.latents(experiment.latent, experiment.seed, "pictures", 0, rows)
-        images = images_of(network, latents, cycled_labels(classes, rows), device)
+        latents = randomness.latents(
+            experiment.latent, experiment.seed, "pictures", 0, rows, device
+        )
+        images = images_of(network, latents, cycled_labels(classes, rows))
         path = self._folder.sample_grid(step)
         save_grid(pixels(images), path, columns=classes)  # one column for each class
         self._trackers.picture(step, "samples", path)

@@ -10,6 +10,7 @@ from ganscale.engines.launcher import Launcher
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluator import Evaluator
 from ganscale.monitoring.progress import set_up_logging
+from ganscale.randomness import STREAM_VERSION
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.balance import HeldOut
@@ -141,6 +142,13 @@ class Trainer:
                 raise GanscaleError(
                     f"{path} was trained on other data than {self.experiment.data.path} holds now; "
                     "put the old dataset back or give the run another name",
+                    every_rank=True,
+                )
+            if state.random_stream != STREAM_VERSION:
+                raise GanscaleError(
+                    f"{path} was trained with other random numbers than this version of ganscale "
+                    "draws: give the run another name, or resume it with the version that wrote "
+                    "it (it can still be sampled, evaluated and exported)",
                     every_rank=True,
                 )
             self.arithmetic.warn_of_change(state.arithmetic)

@@ -177,11 +177,11 @@ class GANStep:
             part = slice(i * size, (i + 1) * size)
             rows = range(self.rows.start + i * size, self.rows.start + (i + 1) * size)
             latents = randomness.latents(
-                experiment.latent, experiment.seed, phase.name, update, rows
+                experiment.latent, experiment.seed, phase.name, update, rows, device
             )
             real = (to_device(batch.images[part]) / REAL_SCALE).sub_(1)
             real = real.contiguous(memory_format=model.discriminator.memory_format)
             conditional = experiment.data.classes is not None
             labels = (to_device(batch.labels[part]),) if conditional else ()
-            samples = Samples(to_device(latents), real, labels)
+            samples = Samples(latents, real, labels)
             yield MicroBatch(update, rows, samples, i == self._accumulation - 1)

@@ -166,7 +166,7 @@ def _shift(images: Tensor, step: int) -> Tensor:
     """Shift images by up to an eighth of their side, so that the classifier does not overfit."""
 
     def random(shape: tuple[int, ...]) -> Tensor:
-        return uniform(0, "classifier/shift", step, range(len(images)), shape)
+        return uniform(0, "classifier/shift", step, range(len(images)), shape, images.device)
 
     return shift(images, random)
 
