@@ -217,6 +217,12 @@ def test_batch_norm_is_refused_under_a_penalty_for_each_image() -> None:
     load(None, [*overrides, "discriminator.network.norm=none"])
 
 
+def test_compiled_losses_share_no_generator_forward() -> None:
+    both = ["data.path=x", "train.compile=true", "objective.share_fakes=true"]
+    with pytest.raises(GanscaleError, match="set one of them to false"):
+        load(None, both)
+
+
 def test_a_penalty_in_float16_is_refused() -> None:
     """Its gradients by the pixels would become zeros, silently."""
     penalty = "objective.penalties=[{kind: r1, weight: 1, precision: network}]"

@@ -33,6 +33,13 @@ def test_what_fsdp_cannot_do_is_refused(digits: Path, tmp_path: Path) -> None:
         make_accelerators(half, Launcher(world_size=2, engine=FSDP2))
 
 
+@pytest.mark.parametrize("engine", ["fsdp2", "zero3"])
+def test_a_compiled_loss_needs_whole_weights(digits: Path, tmp_path: Path, engine: str) -> None:
+    experiment = tiny(digits, tmp_path, "train.compile=true")
+    with pytest.raises(GanscaleError, match="cannot gather the weights"):
+        make_accelerators(experiment, Launcher(world_size=2, engine=find_engine(engine)))
+
+
 @pytest.mark.parametrize(
     ("asked", "precision", "warned"),
     [("bf16", "fp32", True), ("bf16", "bf16", False), ("no", "bf16", False), (None, "fp32", False)],

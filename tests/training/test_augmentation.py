@@ -19,11 +19,18 @@ def test_rows_are_changed_alike_on_one_process_and_on_several(digits: Path, tmp_
     augmentation = make(tiny(digits, tmp_path, policy, "augment.noise_std=0.1"))
     augmentation.begin(0)
     images = torch.randn(8, 1, 28, 28)
-    whole = augmentation(images, "real", 3, range(8))
-    parts = [augmentation(images[a : a + 4], "real", 3, range(a, a + 4)) for a in (0, 4)]
+    whole = augmentation(images, "real", 3, range(8), augmentation.strength)
+    parts = [
+        augmentation(images[a : a + 4], "real", 3, range(a, a + 4), augmentation.strength)
+        for a in (0, 4)
+    ]
     assert torch.allclose(whole, torch.cat(parts), atol=1e-6)
-    assert not torch.allclose(whole, augmentation(images, "fake", 3, range(8)))
-    assert not torch.allclose(whole, augmentation(images, "real", 4, range(8)))
+    assert not torch.allclose(
+        whole, augmentation(images, "fake", 3, range(8), augmentation.strength)
+    )
+    assert not torch.allclose(
+        whole, augmentation(images, "real", 4, range(8), augmentation.strength)
+    )
 
 
 def test_instance_noise_fades_to_none(digits: Path, tmp_path: Path) -> None:
@@ -33,7 +40,7 @@ def test_instance_noise_fades_to_none(digits: Path, tmp_path: Path) -> None:
 
     def std(step: int) -> float:
         augmentation.begin(step)
-        return augmentation(images, "real", step, range(64)).std().item()
+        return augmentation(images, "real", step, range(64), augmentation.strength).std().item()
 
     assert [std(step) for step in (0, 5, 10, 99)] == pytest.approx([0.5, 0.25, 0, 0], abs=0.01)
 
@@ -47,7 +54,9 @@ def test_a_scheduled_probability_is_that_of_the_step_and_in_no_checkpoint(
     for step, expected in ((0, 0.0), (1, 0.1), (4, 0.4), (5, 0.5), (9, 0.5), (2, 0.2)):
         augmentation.begin(step)
         assert augmentation.probability == pytest.approx(expected)
-        changed = augmentation(images, "real", step, range(400)).flatten(1).any(1)
+        changed = (
+            augmentation(images, "real", step, range(400), augmentation.strength).flatten(1).any(1)
+        )
         assert changed.float().mean().item() == pytest.approx(expected, abs=0.07)
         augmentation.adjust(step + 1)
     assert augmentation.state() == {}

@@ -54,6 +54,11 @@ def test_r1_with_batch_norm_is_warned_of(
         assert not caplog.text
 
 
+def test_a_compiled_penalty_refuses_batch_norm(digits: Path, tmp_path: Path) -> None:
+    with pytest.raises(GanscaleError, match="a compiled penalty may not write BatchNorm's"):
+        make_model(experiment_with(digits, tmp_path, "r1", "train.compile=true"))
+
+
 def test_any_penalty_refuses_sync_batch_norm(digits: Path, tmp_path: Path) -> None:
     experiment = experiment_with(digits, tmp_path, "r1", "train.sync_batch_norm=true")
     network = Normalising((1, 28, 28))

@@ -97,7 +97,7 @@ def test_penalties_at_the_losss_own_images_cost_no_pass_of_their_own(
 def test_batch_norm_judges_real_and_fake_apart(digits: Path, tmp_path: Path) -> None:
     experiment = dcgan(digits, tmp_path)
     model, step = make_step(experiment)
-    assert not step.one_batch
+    assert not step.losses.one_batch
     step(0, real_batches(experiment, 0, 1), measure=True)
     discriminator = by_hand(experiment, 1).discriminator
     for a, b in zip(

@@ -122,6 +122,15 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_compile(self) -> "Experiment":
+        if self.train.compile and self.objective.share_fakes:
+            raise ValueError(
+                "train.compile=true compiles the two losses apart, and objective.share_fakes=true "
+                "has one generator forward for both; set one of them to false"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_precision(self) -> "Experiment":
         for penalty in self.objective.penalties:
             if penalty.precision == "network" and self.train.precision == "fp16":

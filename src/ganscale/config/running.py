@@ -25,6 +25,8 @@ class Train(Section):
     deterministic: bool = False
     """Use only deterministic PyTorch algorithms. On a GPU some are slower, and a few operations
     have none, which ends the run with an error."""
+    compile: bool = False
+    """Compile each player's loss, penalties included, by torch.compile. It is meant for GPUs."""
     channels_last: bool = False
     """Store images in channels-last format, which makes convolutions in bf16 and fp16 faster."""
     sync_batch_norm: bool = False

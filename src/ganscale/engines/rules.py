@@ -15,6 +15,12 @@ def refuse_unfit_engine(experiment: Experiment, engine: Engine, *, gpus: bool) -
         raise GanscaleError(
             "train.sync_batch_norm=true needs GPUs; set it to false", every_rank=True
         )
+    if train.compile and (engine.name == "fsdp2" or engine.zero_stage == 3):
+        raise GanscaleError(
+            "train.compile=true: a compiled loss cannot gather the weights that "
+            f"{engine.title} partitions; set it to false, or use DDP or ZeRO 0 to 2",
+            every_rank=True,
+        )
     if train.precision == "fp16" and engine.name == "fsdp2":
         raise GanscaleError(
             "train.precision=fp16 does not go with FSDP; use bf16, DDP or DeepSpeed",

@@ -33,7 +33,7 @@ TRANSFORMS = Registry[Transform](
 
 
 def augment(
-    images: Tensor, policy: Sequence[Transform], probability: float, random: Uniform
+    images: Tensor, policy: Sequence[Transform], probability: float | Tensor, random: Uniform
 ) -> Tensor:
     """Apply each transformation of the policy to each image with this probability."""
     for transform in policy:

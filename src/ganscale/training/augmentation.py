@@ -5,7 +5,7 @@ that ADA steers.
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +16,15 @@ from ganscale.config.schedules import first_value
 from ganscale.engines import distributed
 from ganscale.gan.augment import TRANSFORMS, augment
 from ganscale.gan.schedules import value_at
+
+
+class Strength(NamedTuple):
+    """How much is changed: numbers, or 0-dimensional tensors on the device."""
+
+    probability: float | Tensor
+    """Probability that a transformation is applied to an image."""
+    noise_std: float | Tensor
+    """Standard deviation of the noise."""
 
 
 class Augmentation:
@@ -30,6 +39,7 @@ class Augmentation:
         self._pace = experiment.pace
         self.probability = first_value(self._options.probability)
         self._noise_std = first_value(self._options.noise_std)
+        self._is_noisy = self._options.noise_std != 0
         self._signs: list[Tensor] = []
 
     @property
@@ -37,13 +47,25 @@ class Augmentation:
         """True if the probability moves."""
         return self._options.adaptive is not None
 
+    @property
+    def strength(self) -> Strength:
+        """What holds in this step."""
+        return Strength(self.probability, self._noise_std)
+
     def begin(self, step: int) -> None:
         """Set the numbers of a step of the game, which may have several updates."""
         self._noise_std = value_at(self._options.noise_std, step, self._pace)
         if not self.is_adaptive:
             self.probability = value_at(self._options.probability, step, self._pace)
 
-    def __call__(self, images: Tensor, purpose: str, update: int, rows: range) -> Tensor:
+    def __call__(
+        self,
+        images: Tensor,
+        purpose: str,
+        update: int | Tensor,
+        rows: range,
+        strength: Strength,
+    ) -> Tensor:
         """Return images (N, C, H, W) of these rows of the global batch, differentiably changed.
 
         `purpose` gives real images other draws than generated ones.
@@ -51,12 +73,12 @@ class Augmentation:
         if self._policy:
             draws = randomness.Draws(self._seed, update, rows, images.device)
             draw = partial(draws, f"augment/{purpose}")
-            images = augment(images, self._policy, self.probability, draw)
-        if self._noise_std:
+            images = augment(images, self._policy, strength.probability, draw)
+        if self._is_noisy:
             shape = tuple(images.shape[1:])
             purpose, device = f"noise/{purpose}", images.device
             noise = randomness.normal(self._seed, purpose, update, rows, shape, device)
-            images = images + self._noise_std * noise
+            images = images + strength.noise_std * noise
         return images
 
     def observe(self, real_logits: Tensor) -> None:

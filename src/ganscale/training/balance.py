@@ -10,8 +10,8 @@ from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.readers import Batch
 from ganscale.engines.distributed import Ranks, all_reduce
 from ganscale.errors import GanscaleError
+from ganscale.training.losses import REAL_SCALE
 from ganscale.training.model import GANModel
-from ganscale.training.update import REAL_SCALE
 
 CHUNK = 250  # images judged at once
 

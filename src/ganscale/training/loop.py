@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Iterator
 
 import torch
@@ -76,17 +77,22 @@ class Loop:
             if self.step == 0:
                 self._draw_picture()
             self._timer.restart()
+            compiling = experiment.train.compile
             while self.step < steps:
                 batches = next(real)
                 self._timer.lap("data")
                 measured = self._is_due(experiment.monitoring.log_every, self.step + 1)
                 self._seed_networks()
                 self._model.rates.apply(self.step)
+                started = time.perf_counter()
                 statistics = self._gan_step(self.step, batches, measured)
                 self._penalties.take(statistics, "penalty/")
                 self.step += 1
                 if measured:
                     self._log(progress, statistics)
+                if compiling:
+                    self._leave_out_compiling(time.perf_counter() - started)
+                    compiling = False
                 self._timer.lap("step")
                 progress.advance(self.step)
                 asked = stop.agreed(self.step)
@@ -114,6 +120,13 @@ class Loop:
             train.precision,
             train.batch_size,
         )
+
+    def _leave_out_compiling(self, seconds: float) -> None:
+        """Log how long the first step took, and do not count it as the speed of training."""
+        log.info("compiled both losses in %.1f s", seconds)
+        self._timer.lap("step")
+        self._timer.read()
+        self._logged_step = self.step
 
     def _real_batches(self) -> Iterator[list[Batch]]:
         """Yield, for each step still to do, a batch for each discriminator update."""

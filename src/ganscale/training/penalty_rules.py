@@ -37,6 +37,12 @@ def refuse_unfit_penalties(experiment: Experiment, discriminator: nn.Module) -> 
             f"{use}",
             every_rank=True,
         )
+    if experiment.train.compile:
+        raise GanscaleError(
+            f"{what}: a compiled penalty may not write BatchNorm's running statistics; {use}, or "
+            "set train.compile=false",
+            every_rank=True,
+        )
     log.warning(
         "%s: the gradient of one image's logit then runs through the other images of its "
         "micro-batch, so the penalty depends on how the batch is divided; %s",

@@ -11,24 +11,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-from ganscale import randomness
-from ganscale.config import Experiment, PenaltyOptions
+from ganscale.config import Experiment
 from ganscale.data.reading.readers import Batch
 from ganscale.engines.player import Player
-from ganscale.gan import game
-from ganscale.gan.game import Measured, Samples
-from ganscale.gan.losses import build_loss
-from ganscale.gan.objective import Objective, SharedPenalty, WeightedPenalty
-from ganscale.gan.penalties import Penalty, PointPenalty, build_penalty
+from ganscale.gan.game import Measured
 from ganscale.gan.schedules import value_at
 from ganscale.profiling.marks import BACKWARD, EMA, FORWARD, OPTIMIZERS, mark
+from ganscale.training.augmentation import Strength
+from ganscale.training.compiled import compile_whole
+from ganscale.training.losses import Losses, Numbers
 from ganscale.training.model import GANModel
-from ganscale.training.shared_fakes import SharedFakes
 from ganscale.training.statistics import Statistics
-
-REAL_SCALE = 127.5  # pixels 0 … 255 are -1 … 1 to the networks
 
 
 class MicroBatch(NamedTuple):
@@ -38,7 +34,10 @@ class MicroBatch(NamedTuple):
     """Number of the update that it is for."""
     rows: range
     """Which rows of the global batch these are."""
-    samples: Samples
+    images: Tensor
+    """Real ones, uint8 on the device, (N, C, H, W)."""
+    labels: tuple[Tensor, ...]
+    """(N,) each; none in an unconditional game."""
     last: bool
     """True if gradients are reduced after this one."""
 
@@ -63,15 +62,12 @@ class GANStep:
         self._experiment = experiment
         self._accumulation = experiment.train.accumulation
         self._model = model
-        objective = experiment.objective
-        self._loss = build_loss(objective.loss, objective.label_smoothing)
-        self._penalties = [(options, build_penalty(options)) for options in objective.penalties]
-        # BatchNorm, and any other layer that mixes a batch, would let real and generated images
-        # see each other: a network has to say that it has none.
-        self.one_batch = bool(
-            getattr(model.discriminator.module, "treats_images_one_by_one", False)
-        )
-        self._fakes = SharedFakes(model.generator) if objective.share_fakes else None
+        self.losses = Losses(experiment, model)
+        self._loss_of_discriminator = self.losses.discriminator
+        self._loss_of_generator = self.losses.generator
+        if experiment.train.compile:
+            self._loss_of_discriminator = compile_whole(self.losses.discriminator)
+            self._loss_of_generator = compile_whole(self.losses.generator)
         self.phases = (
             Phase(
                 "discriminator",
@@ -87,7 +83,7 @@ class GANStep:
 
         `measure` asks for gradient norms and times, too: a GPU is held up by waiting for them.
         """
-        model, statistics = self._model, Statistics(self._loss.paired)
+        model, statistics = self._model, Statistics(self.losses.loss.paired)
         timing = partial(statistics.timing, device=model.generator.device)
         model.augmentation.begin(step)
         for phase in self.phases:
@@ -118,55 +114,37 @@ class GANStep:
             statistics.add(f"gradient_norm/{phase.name}", norm)
 
     def _discriminator_loss(self, micro_batch: MicroBatch) -> tuple[Tensor, Measured]:
-        model, (update, rows, samples, _) = self._model, micro_batch
-        is_last = (update + 1) % self._experiment.discriminator.steps == 0
-        loss, measured = game.discriminator_loss(
-            self._objective(update),
-            self._fakes.generate if self._fakes is not None and is_last else model.generator.module,
-            model.discriminator,
-            partial(model.augmentation, update=update, rows=rows),
-            samples,
-            randomness.Draws(self._experiment.seed, update, rows, samples.real.device),
+        update, rows, images, labels, _ = micro_batch
+        penalties, steps = (
+            self._experiment.objective.penalties,
+            self._experiment.discriminator.steps,
         )
+        # A penalty that is not due is not computed to be logged: one more forward would move the
+        # vectors of spectral norm and the draws of dropout.
+        due = tuple(i for i, penalty in enumerate(penalties) if update % penalty.every == 0)
+        weights = tuple(
+            value_at(penalties[i].weight, update // steps, self._experiment.pace)
+            * penalties[i].every
+            for i in due
+        )
+        keep = self._experiment.objective.share_fakes and (update + 1) % steps == 0
+        numbers = self._numbers(update, weights)
+        loss, measured = self._loss_of_discriminator(due, keep, rows, numbers, images, labels)
         real, fake = measured["real_logits"], measured["fake_logits"]
-        model.augmentation.observe(real - fake if self._loss.paired else real)
+        self._model.augmentation.observe(real - fake if self.losses.loss.paired else real)
         return loss, measured
 
     def _generator_loss(self, micro_batch: MicroBatch) -> tuple[Tensor, Measured]:
-        model, (update, rows, samples, _) = self._model, micro_batch
-        return game.generator_loss(
-            Objective(self._loss),
-            model.generator if self._fakes is None else self._fakes.take,
-            model.discriminator.module,
-            partial(model.augmentation, update=update, rows=rows),
-            samples,
-        )
+        update, rows, images, labels, _ = micro_batch
+        return self._loss_of_generator(rows, self._numbers(update), images, labels)
 
-    def _objective(self, update: int) -> Objective:
-        """Return what is minimised in this update of the discriminator, with the penalties due.
-
-        A penalty that is not due is not computed to be logged: one more forward would move the
-        vectors of spectral norm and the draws of dropout.
-        """
-        step, pace = update // self._experiment.discriminator.steps, self._experiment.pace
-        due = [
-            self._due(options, penalty, value_at(options.weight, step, pace) * options.every)
-            for options, penalty in self._penalties
-            if update % options.every == 0
-        ]
-        target = 1 - self._experiment.objective.label_smoothing
-        return Objective(self._loss, target, due, self.one_batch)
-
-    def _due(
-        self, options: PenaltyOptions, penalty: Penalty, weight: float
-    ) -> WeightedPenalty | SharedPenalty:
-        """Return a penalty as the game wants it, with a forward pass of its own if it needs one."""
-        player = self._model.discriminator
-        full = options.precision == "fp32" and self._experiment.train.precision != "fp32"
-        if isinstance(penalty, PointPenalty) and self.one_batch and not full:
-            return SharedPenalty(options.name, penalty, weight)
-        network = player.forward_float32 if full else player.module.forward
-        return WeightedPenalty(options.name, penalty, weight, network)
+    def _numbers(self, update: int, weights: tuple[float, ...] = ()) -> Numbers:
+        """Return what changes from update to update; as tensors, where it must not be built in."""
+        strength = self._model.augmentation.strength
+        if not self._experiment.train.compile:
+            return Numbers(update, strength, weights)
+        put = partial(torch.tensor, device=self._model.device)
+        return Numbers(put(update), Strength(*map(put, strength)), tuple(map(put, weights)))
 
     def _micro_batches(self, phase: Phase, update: int, batch: Batch) -> Iterator[MicroBatch]:
         """Divide this rank's part of a batch, and bring each part to the device."""
@@ -176,12 +154,7 @@ class GANStep:
         for i in range(self._accumulation):
             part = slice(i * size, (i + 1) * size)
             rows = range(self.rows.start + i * size, self.rows.start + (i + 1) * size)
-            latents = randomness.latents(
-                experiment.latent, experiment.seed, phase.name, update, rows, device
-            )
-            real = (to_device(batch.images[part]) / REAL_SCALE).sub_(1)
-            real = real.contiguous(memory_format=model.discriminator.memory_format)
             conditional = experiment.data.classes is not None
             labels = (to_device(batch.labels[part]),) if conditional else ()
-            samples = Samples(latents, real, labels)
-            yield MicroBatch(update, rows, samples, i == self._accumulation - 1)
+            images = to_device(batch.images[part])
+            yield MicroBatch(update, rows, images, labels, i == self._accumulation - 1)
