@@ -59,8 +59,11 @@ def torch_seed(seed: int, purpose: str, step: int = 0) -> int:
 # -- on the device -----------------------------------------------------------------------------
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _key(seed: int, purpose: str) -> int:
+def key_of(seed: int, purpose: str) -> int:
+    """Return the key of a stream on the device, 64 bits.
+
+    `torch.compile` cannot trace the hash: whoever compiles a draw says that this is constant.
+    """
     return _hash(f"{seed}/{purpose}", 8)
 
 
@@ -74,7 +77,7 @@ def _bits(
     counters = -(-columns // WORDS_PER_COUNTER)
     starts = torch.arange(len(rows), device=device) * counters
     starts += step * 2**32 + rows.start * counters
-    return random_bits(_key(seed, purpose), starts, columns)
+    return random_bits(key_of(seed, purpose), starts, columns)
 
 
 def uniform(

@@ -7,6 +7,8 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
+from ganscale import randomness
+
 CACHE = Path("~/.cache/ganscale/compiled")
 """Not in the run folder: what lies there is executed, and a run folder may be a stranger's."""
 
@@ -19,6 +21,7 @@ def compile_whole(loss: Callable[Arguments, Result]) -> Callable[Arguments, Resu
 
     TORCHINDUCTOR_CACHE_DIR, if it is set, names another folder for the compiled code.
     """
+    torch.compiler.assume_constant_result(randomness.key_of)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE.expanduser()))
     compiled: Callable[Arguments, Result] = torch.compile(loss, fullgraph=True, dynamic=False)
     return compiled
