@@ -1,7 +1,7 @@
 """A grouped convolution that a gradient penalty differentiates twice without a loop over groups.
 
 PyTorch launches several convolutions for each group of a layer to differentiate its gradient, even
-if the kernels are constant. What `convolution_derivatives.py` launches does not depend on groups.
+if the kernels are constant. What `derivatives/convolution.py` launches does not depend on groups.
 """
 
 import torch
@@ -33,7 +33,7 @@ def grouped_conv2d(
         result: Tensor = convolution(images, kernels, bias, stride, padding, groups=groups)
         return result
     # Importing it imports Dynamo. Dynamo, where it traces this line, imports it as well.
-    from ganscale.networks.convolution_derivatives import convolve
+    from ganscale.networks.derivatives.convolution import convolve
 
     geometry = ([stride] * 2, [padding] * 2, [1, 1], transposed, [0, 0], groups)
     convolved: Tensor = convolve(_cast(images), _cast(kernels), *geometry)
