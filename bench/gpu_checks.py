@@ -1,7 +1,6 @@
 """What has to hold on a GPU, checked on whole trainers. The counterparts of tests on a CPU."""
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,6 @@ PRECISIONS = {
     "bf16": ("train.precision=bf16",),
     "fp16": ("train.precision=fp16",),
 }
-
-Check = Callable[[Path, tuple[str, ...]], dict[str, Any]]
 
 
 def trained(experiment: Experiment, steps: int) -> Trainer:

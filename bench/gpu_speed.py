@@ -13,6 +13,7 @@ from ganscale.engines import distributed
 from ganscale.engines.arithmetic import set_up_arithmetic
 from ganscale.networks import first_generator, grouped_convolution
 from ganscale.profiling.timeline import IDLE
+from ganscale.profiling.waiting import wait_for
 from ganscale.training.profile import profile_steps
 
 REPEATS = 50
@@ -69,8 +70,7 @@ def all_reduce(work: Path, overrides: tuple[str, ...]) -> dict[str, Any]:
     for _ in range(REPEATS):
         start = time.perf_counter()
         distributed.average_gradients(gradients)
-        if place.type == "cuda":
-            torch.cuda.synchronize()
+        wait_for(place)
         seconds.append(time.perf_counter() - start)
     torch.distributed.destroy_process_group()
     size = sum(gradient.nbytes for gradient in gradients)

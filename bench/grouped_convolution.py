@@ -11,9 +11,12 @@ Convolutions are counted as PyTorch dispatches them, a gradient by images and by
 import argparse
 import json
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # what counts convolutions is in tests/
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.autograd import grad
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganscale.gan.penalties import R1
 from ganscale.networks import grouped_convolution
 from ganscale.networks.r3gan import R3GANDiscriminator
+from tests.networks.convolutions import Convolutions
 
 WARM_UP = 2  # updates
 
@@ -69,21 +72,6 @@ def in_turns(
             update(network, images, lower, own)
             seconds[own].append(_now(images.device) - start)
     return seconds[True][WARM_UP:], seconds[False][WARM_UP:]
-
-
-class Convolutions(TorchDispatchMode):
-    """Counts convolutions: a result, or one of its two gradients."""
-
-    counted = 0
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, arguments: Any = (), options: Any = None
-    ) -> Any:
-        if function is torch.ops.aten.convolution.default:
-            self.counted += 1
-        elif function is torch.ops.aten.convolution_backward.default:
-            self.counted += sum(arguments[-1][:2])
-        return function(*arguments, **(options or {}))
 
 
 def convolutions(network: nn.Module, images: Tensor, own: bool) -> int:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ganscale import philox, randomness
+from ganscale.profiling.waiting import wait_for
 
 ROUNDS = 21
 DRAWS = {
@@ -76,8 +77,7 @@ def seconds(
     start = time.perf_counter()
     for step in range(repeats):
         draw(step, rows, shape, device)
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+    wait_for(device)
     return (time.perf_counter() - start) / repeats
 
 

@@ -15,6 +15,7 @@ from torchvision import transforms
 
 from ganscale.config import Experiment
 from ganscale.networks import first_discriminator, first_generator
+from ganscale.profiling.waiting import wait_for
 
 WARM_UP = 3  # steps
 
@@ -93,17 +94,12 @@ class Pictures(Dataset[Tensor]):
 
 def rate(setting: Setting, loop: Loop, steps: int) -> float:
     """Return images a second of so many steps, after a few that do not count."""
-
-    def wait() -> None:
-        if setting.device.type == "cuda":
-            torch.cuda.synchronize()
-
     step = loop(setting)
     for _ in range(min(WARM_UP, steps)):
         step()
-    wait()
+    wait_for(setting.device)
     start = time.perf_counter()
     for _ in range(steps):
         step()
-    wait()
+    wait_for(setting.device)
     return steps * setting.experiment.train.batch_size / (time.perf_counter() - start)

@@ -85,7 +85,7 @@ def test_normal_and_uniform_are_what_they_say() -> None:
 
 
 def test_normal_numbers_are_the_transform_of_box_and_muller() -> None:
-    """Of the first half of a row's words into radii, and of the second into angles."""
+    """The first half of a row's words becomes radii, and the second half angles."""
     drawn = randomness.normal(3, "z", 4, range(5, 6), (5,), HOST)[0]
     starts = torch.tensor([4 * 2**32 + 5 * 2])
     bits = randomness.random_bits(randomness.key_of(3, "z"), starts, 6)[0].tolist()

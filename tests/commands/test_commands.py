@@ -42,7 +42,7 @@ def test_plan_states_sizes_and_assumptions(capsys: pytest.CaptureFixture[str]) -
     assert "parameters generator 481,632, discriminator 201,217" in text
     assert all(f" {engine} " in text for engine in ("ddp", "fsdp2", "zero1", "zero3"))
     assert "2 GB of each card are left" in text
-    assert "the processor sets the pace" in text
+    assert "the CPU sets the pace" in text
 
 
 def test_plan_refuses_a_card_that_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:

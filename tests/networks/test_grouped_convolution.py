@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import grad
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganscale.gan.penalties import R1
 from ganscale.networks import grouped_convolution
 from ganscale.networks.grouped_convolution import GroupedConv2d, at_once, grouped_conv2d
 from ganscale.networks.r3gan import R3GANDiscriminator, Resampler
+from tests.networks.convolutions import Convolutions
 
 CASES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "grouped": ((6, 2, 3, 3), {"groups": 3, "padding": 1}),
@@ -194,23 +194,6 @@ def test_a_compiled_penalty_has_the_same_second_derivatives(
     found = (value, *grad(value, tuple(network.parameters())))
     for own, theirs in zip(found, expected, strict=True):
         assert torch.allclose(own, theirs, rtol=1e-9, atol=1e-9)
-
-
-class Convolutions(TorchDispatchMode):
-    """Counts what convolves: a result, or one of its two gradients."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.counted = 0
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, arguments: Any = (), options: Any = None
-    ) -> Any:
-        if function is torch.ops.aten.convolution.default:
-            self.counted += 1
-        elif function is torch.ops.aten.convolution_backward.default:
-            self.counted += sum(arguments[-1][:2])
-        return function(*arguments, **(options or {}))
 
 
 def convolutions_of_an_update(width: int) -> int:

@@ -203,7 +203,7 @@ import sys
 from ganscale.cli import main
 for line in sys.argv[1:]:
     assert main(line.split()) == 0, line
-print("imported:", *({"accelerate", "deepspeed"} & {*sys.modules}))
+print("imported:", *({"accelerate", "deepspeed", "torch.distributed.fsdp"} & {*sys.modules}))
 """
 
 

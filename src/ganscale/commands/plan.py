@@ -131,7 +131,7 @@ def _notes(experiment: "Experiment", plan: "Plan", cluster: "Cluster") -> list[s
     ]
     if launching > plan.compute_s:
         notes.append(
-            "→ Launching takes longer than the work itself: the processor sets the pace, and fewer "
+            "→ Launching takes longer than the work itself: the CPU sets the pace, and fewer "
             "cards with more images each lose little time."
         )
     notes.append(

@@ -33,9 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Profile, and print where the time goes; no run folder is touched."""
-    os.environ.setdefault(
-        "KINETO_LOG_LEVEL", "99"
-    )  # the profiler's own notes say nothing to a user
+    # The profiler's own notes say nothing to a user.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     from rich.console import Console
 
     from ganscale.config.load import load

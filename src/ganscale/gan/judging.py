@@ -25,22 +25,26 @@ def judge(
     # A gradient costs a pass backwards over the whole batch: one side alone has its own.
     if one_batch and len(differentiated) != 1:
         images, twice = torch.cat([real, fake]), [label.repeat(2) for label in labels]
-        if not differentiated:
-            real_logits, fake_logits = discriminator(images, *twice).chunk(2)
-            return real_logits, fake_logits, {}
-        logits, gradient = differentiate(discriminator, images, twice)
+        logits, slopes = _judge(discriminator, images, twice, bool(differentiated))
         real_logits, fake_logits = logits.chunk(2)
-        of_real, of_fake = gradient.chunk(2)
-        return real_logits, fake_logits, {"real": of_real, "fake": of_fake}
-    logits_of: dict[Side, Tensor] = {}
-    gradients: dict[Side, Tensor] = {}
-    sides: dict[Side, Tensor] = {"real": real, "fake": fake}
-    for side, images in sides.items():
-        if side in differentiated:
-            logits_of[side], gradients[side] = differentiate(discriminator, images, labels)
-        else:
-            logits_of[side] = discriminator(images, *labels)
-    return logits_of["real"], logits_of["fake"], gradients
+        of_real, of_fake = (None, None) if slopes is None else slopes.chunk(2)
+    else:
+        real_logits, of_real = _judge(discriminator, real, labels, "real" in differentiated)
+        fake_logits, of_fake = _judge(discriminator, fake, labels, "fake" in differentiated)
+    found: dict[Side, Tensor | None] = {"real": of_real, "fake": of_fake}
+    gradients = {side: gradient for side, gradient in found.items() if gradient is not None}
+    return real_logits, fake_logits, gradients
+
+
+def _judge(
+    discriminator: Callable[..., Tensor],
+    images: Tensor,
+    labels: Sequence[Tensor],
+    differentiated: bool,
+) -> tuple[Tensor, Tensor | None]:
+    if differentiated:
+        return differentiate(discriminator, images, labels)
+    return discriminator(images, *labels), None
 
 
 def differentiate(

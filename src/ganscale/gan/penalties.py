@@ -82,26 +82,26 @@ class PointPenalty(Penalty):
         )
 
 
+class ZeroCentredPenalty(PointPenalty):
+    """½E‖∇D‖² at the images of one side."""
+
+    def of_gradient(self, gradient: Tensor) -> Tensor:
+        """Return half the mean squared L2 norm."""
+        return 0.5 * gradient.square().sum(1).mean()
+
+
 @PENALTIES.register("r1")
-class R1(PointPenalty):
+class R1(ZeroCentredPenalty):
     """½E‖∇D(x)‖² at real images (Mescheder et al. 2018, eq. 9)."""
 
     side = "real"
 
-    def of_gradient(self, gradient: Tensor) -> Tensor:
-        """Return half the mean squared L2 norm."""
-        return 0.5 * gradient.square().sum(1).mean()
-
 
 @PENALTIES.register("r2")
-class R2(PointPenalty):
+class R2(ZeroCentredPenalty):
     """½E‖∇D(G(z))‖² at generated images (Mescheder et al. 2018, eq. 10)."""
 
     side = "fake"
-
-    def of_gradient(self, gradient: Tensor) -> Tensor:
-        """Return half the mean squared L2 norm."""
-        return 0.5 * gradient.square().sum(1).mean()
 
 
 @PENALTIES.register("wgan_gp")

@@ -4,6 +4,8 @@ import time
 
 import torch
 
+from ganscale.profiling.waiting import wait_for
+
 SIDES = {"cpu": 1024}
 SIDE = 4096  # on anything else
 LEAST_S = 0.1
@@ -21,15 +23,10 @@ def measure_matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     best, begin = 0.0, time.perf_counter()
     repeats = 1 if device.type == "cpu" else 10  # a GPU's launches overlap
     while time.perf_counter() - begin < LEAST_S:
-        _wait(device)
+        wait_for(device)
         start = time.perf_counter()
         for _ in range(repeats):
             torch.mm(a, a, out=out)
-        _wait(device)
+        wait_for(device)
         best = max(best, repeats * 2 * side**3 / (time.perf_counter() - start))
     return best
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -7,7 +7,7 @@ that no kernel fills is idle, or data if the host was waiting for a batch meanwh
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from torch._C._autograd import DeviceType
@@ -126,25 +126,25 @@ def _penalties(on_host: Sequence[Any], spans: Sequence[Span]) -> list[Span]:
 
     In the backward pass it is what PyTorch's engine evaluates for operations of that derivative.
     """
-    forward = _innermost(span for span in spans if span.part.endswith(FORWARD))
-    starts = [span.start for span in forward]
-
-    def in_forward(event: Any) -> bool:
-        i = bisect_right(starts, event.time_range.start) - 1
-        return i >= 0 and event.time_range.end <= forward[i].end
-
+    in_forward = _within(span for span in spans if span.part.endswith(FORWARD))
     evaluated = [event for event in on_host if event.name.startswith(ENGINE)]
     first = [event for event in evaluated if in_forward(event)]
-    derivative = _innermost(Span("", e.time_range.start, e.time_range.end) for e in first)
-    begins = [span.start for span in derivative]
-
-    def in_derivative(event: Any) -> bool:
-        i = bisect_right(begins, event.time_range.start) - 1
-        return i >= 0 and event.time_range.end <= derivative[i].end
-
+    in_derivative = _within(Span("", e.time_range.start, e.time_range.end) for e in first)
     made = {(e.thread, e.sequence_nr) for e in on_host if e.sequence_nr >= 0 and in_derivative(e)}
     second = [event for event in evaluated if (event.fwd_thread, event.sequence_nr) in made]
     return [Span(PENALTIES, e.time_range.start, e.time_range.end) for e in [*first, *second]]
+
+
+def _within(spans: Iterable[Span]) -> Callable[[Any], bool]:
+    """Return a function that tells whether an event lies within one of the spans."""
+    disjoint = _innermost(spans)
+    starts = [span.start for span in disjoint]
+
+    def holds(event: Any) -> bool:
+        i = bisect_right(starts, event.time_range.start) - 1
+        return i >= 0 and event.time_range.end <= disjoint[i].end
+
+    return holds
 
 
 def _kernels(events: Sequence[Any], on_host: Sequence[Any]) -> list[Kernel]:

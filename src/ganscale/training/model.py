@@ -1,5 +1,6 @@
 """A GAN that is being trained: two players, the generator's moving average, and their state."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ STANDING_BATCHES, STANDING_BATCH_SIZE = 16, 128  # for BatchNorm statistics of t
 class GANModel:
     """The state on this rank that a training step reads and writes."""
 
-    def __init__(self, experiment: Experiment, launcher: Launcher):
+    def __init__(
+        self,
+        experiment: Experiment,
+        launcher: Launcher,
+        make_players: Callable[..., tuple[Player, Player]] = build_players,
+    ):
         self._experiment = experiment
         classes = experiment.data.classes
         self.class_shares = torch.ones(classes) if classes is not None else None
@@ -33,7 +39,7 @@ class GANModel:
         sets them. None for an unconditional GAN."""
         discriminator = first_discriminator(experiment)
         refuse_unfit_penalties(experiment, discriminator)
-        self.generator, self.discriminator = self._make_players(
+        self.generator, self.discriminator = make_players(
             experiment, launcher, first_generator(experiment), discriminator
         )
         self.device = self.generator.device
@@ -45,15 +51,6 @@ class GANModel:
         )
         self.augmentation = Augmentation(experiment, self.device)
         self.rates = LearningRates(experiment, self.generator, self.discriminator)
-
-    def _make_players(
-        self,
-        experiment: Experiment,
-        launcher: Launcher,
-        generator: nn.Module,
-        discriminator: nn.Module,
-    ) -> tuple[Player, Player]:
-        return build_players(experiment, launcher, generator, discriminator)
 
     def sampled_network(self) -> nn.Module:
         """Return the averaged generator, ready for sampling; it is the same on every rank."""

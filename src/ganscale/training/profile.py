@@ -16,6 +16,7 @@ from ganscale.errors import GanscaleError
 from ganscale.profiling.marks import DATA, PREFIX, STEP, mark
 from ganscale.profiling.matmul_rate import measure_matmul_rate
 from ganscale.profiling.timeline import read_events, seconds_by_part
+from ganscale.profiling.waiting import wait_for
 from ganscale.training.rehearsal import flop_per_image
 from ganscale.training.trainer import Trainer
 from ganscale.training.update import GANStep
@@ -126,7 +127,7 @@ class _Steps:
 
     def __call__(self, steps: int) -> float:
         """Return the seconds that the steps took on the device."""
-        self._wait()
+        wait_for(self._model.device)
         start = time.perf_counter()
         for _ in range(steps):
             with mark(STEP):
@@ -135,12 +136,8 @@ class _Steps:
                 self._model.rates.apply(self._done)
                 self._step(self._done, batches, measure=False)
             self._done += 1
-        self._wait()
+        wait_for(self._model.device)
         return time.perf_counter() - start
-
-    def _wait(self) -> None:
-        if self._model.device.type == "cuda":
-            torch.cuda.synchronize(self._model.device)
 
 
 def _operations(profiled: profile, steps: int) -> list[Operation]:

@@ -60,7 +60,7 @@ class Rehearsal:
         train = experiment.train.model_copy(update=alone)
         self._experiment = experiment.model_copy(update={"train": train})
         self._images = images
-        model = _RehearsedModel(self._experiment, Launcher())
+        model = GANModel(self._experiment, Launcher(), _make_players)
         self.parameters = {
             player.name: sum(parameter.numel() for parameter in player.module.parameters())
             for player in (model.generator, model.discriminator)
@@ -143,22 +143,15 @@ class _RehearsedPlayer(Player):
             self._fill_gradients()
 
 
-class _RehearsedModel(GANModel):
-    """A model whose players have no weights."""
-
-    def _make_players(
-        self,
-        experiment: Experiment,
-        launcher: Launcher,
-        generator: nn.Module,
-        discriminator: nn.Module,
-    ) -> tuple[Player, Player]:
-        alone = cast(Accelerator, _NoAccelerator())
-        first, second = experiment.generator, experiment.discriminator
-        return (
-            _RehearsedPlayer("generator", alone, generator, first, experiment.train),
-            _RehearsedPlayer("discriminator", alone, discriminator, second, experiment.train),
-        )
+def _make_players(
+    experiment: Experiment, launcher: Launcher, generator: nn.Module, discriminator: nn.Module
+) -> tuple[Player, Player]:
+    alone = cast(Accelerator, _NoAccelerator())
+    first, second = experiment.generator, experiment.discriminator
+    return (
+        _RehearsedPlayer("generator", alone, generator, first, experiment.train),
+        _RehearsedPlayer("discriminator", alone, discriminator, second, experiment.train),
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ganscale.gan.game import Measured
+from ganscale.profiling.waiting import wait_for
 
 
 class Statistics:
@@ -37,11 +38,10 @@ class Statistics:
     @contextmanager
     def timing(self, name: str, device: torch.device) -> Iterator[None]:
         """Note the seconds that the work inside takes on the device."""
-        wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-        wait()
+        wait_for(device)
         start = time.perf_counter()
         yield
-        wait()
+        wait_for(device)
         self.add(name, torch.tensor(time.perf_counter() - start, device=device))
 
     def means(self) -> dict[str, Tensor]:

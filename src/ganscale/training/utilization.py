@@ -8,7 +8,6 @@ from ganscale.config import Experiment
 from ganscale.engines.player import DTYPES
 from ganscale.errors import GanscaleError
 from ganscale.profiling.matmul_rate import measure_matmul_rate
-from ganscale.training.rehearsal import flop_per_image
 
 log = logging.getLogger("ganscale")
 
@@ -35,6 +34,9 @@ class Utilization:
         return None if self._images_per_s is None else images_per_s / self._images_per_s
 
     def _find(self) -> float | None:
+        # It imports PyTorch's compiler, for fake tensors: only where something is counted.
+        from ganscale.training.rehearsal import flop_per_image
+
         precision = DTYPES.get(self._experiment.train.precision, torch.float32)
         try:
             flop = flop_per_image(self._experiment)

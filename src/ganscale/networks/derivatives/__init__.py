@@ -1,1 +1,4 @@
-"""Derivatives of our own. No registry looks here: what it would import, imports Dynamo."""
+"""Derivatives of our own, apart from the networks: a registry imports all files that stand there.
+
+These import Dynamo, which takes seconds.
+"""
