@@ -198,24 +198,38 @@ def test_a_long_command_names_its_phases_and_prints_its_results_alone(
         assert printed.startswith(result.format(**places))
 
 
-WITHOUT_AN_ENGINE = """
+ENGINES = {"accelerate", "deepspeed", "torch.distributed.fsdp"}
+COMPILER = {"torch._dynamo", "torch._inductor", "sympy", "torch.distributed.tensor"}
+UNUSED = {"torchvision", "torchmetrics", "wandb", "pandas", "sklearn", "scipy", "transformers"}
+CHARTS = {"matplotlib"}
+BOARD = {"tensorboard", "torch.utils.tensorboard"}
+IMPORTING = """
 import sys
 from ganscale.cli import main
-for line in sys.argv[1:]:
+for line in sys.argv[2:]:
     assert main(line.split()) == 0, line
-print("imported:", *({"accelerate", "deepspeed", "torch.distributed.fsdp"} & {*sys.modules}))
+    print("imported:", *sorted({*sys.argv[1].split()} & {*sys.modules}))
 """
 
 
-def test_what_is_done_with_a_finished_run_imports_no_engine(finished: Path, tmp_path: Path) -> None:
-    lines = [
-        f"sample {finished} --out a.npz --grid a.png --interpolate a.gif --num 4",
-        f"export {finished} --out exported",
-        f"report {finished}",
-        f"evaluate {finished} --num 100",  # W&B is disabled
-    ]
-    done = run([sys.executable, "-c", WITHOUT_AN_ENGINE, *lines], tmp_path)
-    assert done.stdout.splitlines()[-1] == "imported:", done.stderr
+def test_a_command_imports_what_it_uses_alone(digits: Path, finished: Path, tmp_path: Path) -> None:
+    """Each of these imports costs a start, on every rank, tenths of a second to seconds."""
+    file = tmp_path / "experiment.yaml"
+    file.write_text(to_yaml(tiny(digits, tmp_path, "monitoring.tensorboard=true")))
+    watched = ENGINES | COMPILER | UNUSED | CHARTS | BOARD
+    lines = {
+        f"config {file}": set(),
+        f"inspect {digits}": set(),
+        f"sample {finished} --out a.npz --grid a.png --interpolate a.gif --num 4": set(),
+        f"export {finished} --out exported": set(),
+        f"evaluate {finished} --num 100": CHARTS,  # W&B is disabled
+        f"report {finished}": CHARTS,
+        f"train {file}": CHARTS | BOARD | {"accelerate"},
+    }
+    done = run([sys.executable, "-c", IMPORTING, " ".join(watched), *lines], tmp_path)
+    found = [line for line in done.stdout.splitlines() if line.startswith("imported:")]
+    for (line, allowed), imported in zip(lines.items(), found, strict=True):
+        assert {*imported.split()[1:]} <= allowed, line
 
 
 WRONG = {

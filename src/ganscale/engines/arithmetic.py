@@ -66,7 +66,9 @@ def set_up_arithmetic(train: Train) -> None:
     """Set PyTorch's choices as the experiment says; call it before the first use of a GPU."""
     torch.backends.cuda.matmul.allow_tf32 = train.tf32
     torch.backends.cudnn.allow_tf32 = train.tf32
-    torch.use_deterministic_algorithms(train.deterministic)
+    if train.deterministic != torch.are_deterministic_algorithms_enabled():
+        # Only if it changes something: PyTorch imports its compiler to set the compiler's share.
+        torch.use_deterministic_algorithms(train.deterministic)
     if train.deterministic:
         torch.backends.cudnn.benchmark = False
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

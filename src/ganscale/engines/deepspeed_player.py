@@ -22,6 +22,8 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 class DeepSpeedPlayer(Player):
     """DeepSpeed's engine does the backward passes and updates, and stage 3's training forward."""
 
+    _adam = torch.optim.Adam  # ZeRO refuses a subclass
+
     def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
         # DeepSpeed lays weights out in flat buffers; channels_last stays the images' memory order.
         self.module.to(memory_format=torch.contiguous_format)

@@ -15,9 +15,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ganscale.config import Adam, DiscriminatorPlayer, Generator, Train
-from ganscale.config.schedules import first_value
+from ganscale.config import DiscriminatorPlayer, Generator, Train
 from ganscale.engines import distributed
+from ganscale.engines.adam import EagerAdam, make_adam
 from ganscale.profiling.marks import REDUCTIONS, mark
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -29,6 +29,8 @@ class Player:
     Call the player to compute a loss that is to train it, and `module`, the plain network inside,
     for anything else. Under DDP each rank holds all of it, and the gradients are averaged.
     """
+
+    _adam: type[torch.optim.Adam] = EagerAdam
 
     def __init__(
         self,
@@ -49,7 +51,7 @@ class Player:
         self.module = module.to(self.device).to(memory_format=self.memory_format)
         self._plain_forward = self.module.forward  # before it is wrapped in autocast
         self.module.forward = in_lower_precision(self.module.forward, self.device, train.precision)
-        self._prepare(make_adam(self.module, options.optimizer), train)
+        self._prepare(make_adam(self.module, options.optimizer, self._adam), train)
 
     @property
     def replicated(self) -> bool:
@@ -126,7 +128,8 @@ class Player:
             if scaler is not None:
                 scaler.unscale_(self.optimizer)
             limit = self.clip_norm if self.clip_norm is not None else float("inf")
-            norm = self.accelerator.clip_grad_norm_(self.module.parameters(), limit)
+            # Accelerate's own function imports what partitions tensors, and with it SymPy.
+            norm = nn.utils.clip_grad_norm_(self.module.parameters(), limit)
         # Without Accelerate's wrapper, which looks for other libraries at every step.
         if scaler is None:
             self.optimizer.step()
@@ -217,18 +220,6 @@ class Player:
             for name, buffer in self.module.named_buffers()
             if buffer.is_floating_point()
         }
-
-
-def make_adam(network: nn.Module, options: Adam) -> torch.optim.Adam:
-    """Return Adam over all weights of a network, at the first value of each schedule."""
-    first, second = (first_value(beta) for beta in options.betas)
-    return torch.optim.Adam(
-        network.parameters(),
-        lr=first_value(options.lr),
-        betas=(first, second),
-        eps=options.eps,
-        fused=True,
-    )
 
 
 def in_lower_precision(

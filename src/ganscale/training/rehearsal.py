@@ -6,7 +6,7 @@ but no memory, so a step of any size is counted in the time that Python needs to
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, cast
 
@@ -118,9 +118,6 @@ class _NoAccelerator:
 
     def backward(self, loss: Tensor) -> None:
         loss.backward()
-
-    def clip_grad_norm_(self, parameters: Iterable[nn.Parameter], limit: float) -> Tensor:
-        return nn.utils.clip_grad_norm_(parameters, limit)
 
 
 class _RehearsedPlayer(Player):

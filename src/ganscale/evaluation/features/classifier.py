@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.order import Order
 from ganscale.data.reading.readers import Batch, Reader
+from ganscale.engines.adam import EagerAdam
 from ganscale.engines.distributed import Tensors, tensors_from_rank_0
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.feature_cache import Cache
@@ -146,7 +147,9 @@ def _train(
     with torch.random.fork_rng():
         torch.manual_seed(torch_seed(0, "classifier"))
         classifier = Classifier(image_shape, classes).to(device)
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3)
+    optimizer = EagerAdam(
+        classifier.parameters(), lr=2e-3, weight_decay=1e-2, decoupled_weight_decay=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     for k in tracked(range(steps), steps, "feature classifier"):
         indices = order.batch(k, BATCH_SIZE)
