@@ -4,15 +4,13 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
-
-from rich.console import Console, RenderableType
-from rich.logging import RichHandler
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, TypeVar
 
 from ganscale.terminal import printable
+
+if TYPE_CHECKING:
+    from ganscale.monitoring.bars import Bars
 
 LOG_EVERY_S = 30.0  # between the log lines of a phase, if there is no terminal
 
@@ -27,8 +25,9 @@ def set_up_logging(rank: int) -> None:
     log.propagate = False
     log.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     if sys.stderr.isatty():
-        console = Console(stderr=True)
-        handler: logging.Handler = RichHandler(console=console, show_path=False, show_level=False)
+        from ganscale.monitoring.bars import terminal_handler
+
+        handler = terminal_handler()
         handler.setFormatter(_Printable("%(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)
@@ -44,49 +43,6 @@ class _Printable(logging.Formatter):
         return printable(super().format(record))
 
 
-class _Bars(Progress):
-    """One line per phase with its name, progress and remaining time, and the last numbers below.
-
-    The numbers have their own line, which is cut off on a narrow terminal; each bar fills the rest
-    of its line.
-    """
-
-    def __init__(self) -> None:
-        self.numbers = ""
-        super().__init__(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            expand=True,
-        )
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        """Return the parts that rich draws."""
-        yield self.make_tasks_table(self.tasks)
-        if self.numbers:
-            yield Text(self.numbers, no_wrap=True, overflow="ellipsis")
-
-
-_bars: _Bars | None = None  # a terminal can show only one
-
-
-@contextmanager
-def _on_terminal() -> Iterator[_Bars]:
-    """Yield the bars that are already on the terminal, or new ones."""
-    global _bars
-    if _bars is not None:
-        yield _bars
-        return
-    _bars = _Bars()
-    try:
-        with _bars:
-            yield _bars
-    finally:
-        _bars = None
-
-
 class TrainingProgress(AbstractContextManager["TrainingProgress"]):
     """Shows how far a run has come, and its last numbers."""
 
@@ -94,8 +50,12 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
         self._step = step
         self._steps = steps
         self._shown = shown
-        self._terminal = _on_terminal() if shown and sys.stderr.isatty() else None
-        self._bars: _Bars | None = None
+        self._terminal: AbstractContextManager[Bars] | None = None
+        self._bars: Bars | None = None
+        if shown and sys.stderr.isatty():
+            from ganscale.monitoring.bars import on_terminal
+
+            self._terminal = on_terminal()
 
     def __enter__(self) -> "TrainingProgress":
         if self._terminal is not None:
@@ -139,7 +99,9 @@ def tracked(
     if not log.isEnabledFor(logging.INFO):
         yield from items
     elif sys.stderr.isatty():
-        with _on_terminal() as bars:
+        from ganscale.monitoring.bars import on_terminal
+
+        with on_terminal() as bars:
             task = bars.add_task(phase, total=total)
             try:
                 for item in items:

@@ -9,8 +9,6 @@ from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO
 
-import fsspec
-
 from ganscale.errors import GanscaleError
 
 STALL_S = 30.0  # a connection that sends nothing for this long is abandoned
@@ -129,6 +127,8 @@ def _open_url(url: str, stall_s: float) -> Iterator[tuple[IO[bytes], int | None]
             known = length.isascii() and length.isdecimal() and len(length) < 19
             yield response, int(length) if known else None
         return
+    import fsspec  # seldom needed
+
     try:
         filesystem, path = fsspec.core.url_to_fs(url)
     except ImportError as error:

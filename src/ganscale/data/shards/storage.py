@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import webdataset as wds
-
 from ganscale.config import Data
 from ganscale.data.shards.index import Table, load_index, max_index_bytes
 from ganscale.data.shards.manifest import (
@@ -113,6 +111,8 @@ def is_remote(location: str) -> bool:
 
 def expand_braces(pattern: str) -> list[str]:
     """Return the paths or addresses that a brace pattern such as `{0000..0099}.tar` names."""
+    import webdataset as wds  # a dataset in a folder does without
+
     try:
         names: list[str] = wds.shardlists.expand_urls(pattern)
     except ValueError as error:
