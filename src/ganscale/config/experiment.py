@@ -26,6 +26,8 @@ class Experiment(Section):
         "train.accumulation",
         "train.timeout",
         "train.deterministic",
+        "train.compile",
+        "train.cuda_graph",
         "train.compare_every",
         "data.path",
         "data.reader",
@@ -123,11 +125,16 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _check_compile(self) -> "Experiment":
-        if self.train.compile and self.objective.share_fakes:
-            raise ValueError(
-                "train.compile=true compiles the two losses apart, and objective.share_fakes=true "
-                "has one generator forward for both; set one of them to false"
-            )
+        """Refuse what would need the losses to be one piece."""
+        if not self.objective.share_fakes:
+            return self
+        for key, what in (("compile", "compiles"), ("cuda_graph", "captures")):
+            if getattr(self.train, key):
+                raise ValueError(
+                    f"train.{key}=true {what} the two losses apart, and "
+                    "objective.share_fakes=true has one generator forward for both; set one of "
+                    "them to false"
+                )
         return self
 
     @model_validator(mode="after")

@@ -27,6 +27,8 @@ class Train(Section):
     have none, which ends the run with an error."""
     compile: bool = False
     """Compile each player's loss, penalties included, by torch.compile. It is meant for GPUs."""
+    cuda_graph: bool = False
+    """Replay the losses and their gradients as CUDA graphs, which launch all operations at once."""
     channels_last: bool = False
     """Store images in channels-last format, which makes convolutions in bf16 and fp16 faster."""
     sync_batch_norm: bool = False

@@ -45,6 +45,7 @@ class Player:
         self.accelerator = accelerator
         self.device: torch.device = accelerator.device
         self.clip_norm = options.clip_norm
+        self._keeps_gradients = train.cuda_graph  # a captured backward pass adds to them in place
         if train.sync_batch_norm:
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
         self.memory_format = torch.channels_last if train.channels_last else torch.contiguous_format
@@ -65,6 +66,8 @@ class Player:
         distributed.broadcast_from_rank_0(list(self.module.state_dict().values()))
         if train.precision == "fp16":
             self._own_scaler = torch.amp.GradScaler(self.device.type)
+        if self._keeps_gradients:
+            self._fill_gradients()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the network's output for a loss that is to train it."""
@@ -136,7 +139,7 @@ class Player:
         else:
             scaler.step(self.optimizer)
             scaler.update()
-        self.optimizer.zero_grad()
+        self.optimizer.zero_grad(set_to_none=not self._keeps_gradients)
         return norm
 
     @property

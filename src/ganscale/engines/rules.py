@@ -21,6 +21,14 @@ def refuse_unfit_engine(experiment: Experiment, engine: Engine, *, gpus: bool) -
             f"{engine.title} partitions; set it to false, or use DDP or ZeRO 0 to 2",
             every_rank=True,
         )
+    if train.cuda_graph and not gpus:
+        raise GanscaleError("train.cuda_graph=true needs GPUs; set it to false", every_rank=True)
+    if train.cuda_graph and (engine.name == "fsdp2" or engine.deepspeed):
+        raise GanscaleError(
+            f"train.cuda_graph=true: what {engine.title} does in a backward pass cannot be "
+            "captured; set it to false, or use DDP",
+            every_rank=True,
+        )
     if train.precision == "fp16" and engine.name == "fsdp2":
         raise GanscaleError(
             "train.precision=fp16 does not go with FSDP; use bf16, DDP or DeepSpeed",

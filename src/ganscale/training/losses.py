@@ -5,7 +5,6 @@ They read no number that changes from update to update but those that they are g
 """
 
 from functools import partial
-from typing import NamedTuple
 
 from torch import Tensor
 
@@ -16,20 +15,11 @@ from ganscale.gan.game import Measured, Samples
 from ganscale.gan.losses import build_loss
 from ganscale.gan.objective import Objective, SharedPenalty, WeightedPenalty
 from ganscale.gan.penalties import Penalty, PointPenalty, build_penalty
-from ganscale.training.augmentation import Strength
 from ganscale.training.model import GANModel
+from ganscale.training.numbers import Numbers
 from ganscale.training.shared_fakes import SharedFakes
 
 REAL_SCALE = 127.5  # pixels 0 … 255 are -1 … 1 to the networks
-
-
-class Numbers(NamedTuple):
-    """What changes from update to update: numbers, or 0-dimensional tensors on the device."""
-
-    update: int | Tensor
-    strength: Strength
-    weights: tuple[float | Tensor, ...]
-    """Weight of each penalty that is due."""
 
 
 class Losses:
@@ -51,7 +41,6 @@ class Losses:
 
     def discriminator(
         self,
-        due: tuple[int, ...],
         keep: bool,
         rows: range,
         numbers: Numbers,
@@ -60,14 +49,11 @@ class Losses:
     ) -> tuple[Tensor, Measured]:
         """Return the discriminator's loss on these rows of the global batch, and what it measured.
 
-        `due` numbers the penalties that are due; `keep` shares the generated images with the
-        generator's next update; `images` are uint8, (N, C, H, W).
+        The penalties that are due have a weight in `numbers`; `keep` shares the generated images
+        with the generator's next update; `images` are uint8, (N, C, H, W).
         """
         model = self._model
-        penalties = [
-            self._due(*self._penalties[number], weight)
-            for number, weight in zip(due, numbers.weights, strict=True)
-        ]
+        penalties = [self._due(*self._penalties[i], w) for i, w in numbers.weights.items()]
         objective = Objective(self.loss, 1 - self._smoothing, penalties, self.one_batch)
         return game.discriminator_loss(
             objective,

@@ -56,7 +56,7 @@ class Rehearsal:
         Raises `GanscaleError` if a network computes with the numbers of its tensors in Python.
         """
         # None of these changes what is counted, and SyncBatchNorm has no CPU kernel.
-        alone = {"accumulation": 1, "sync_batch_norm": False, "compile": False}
+        alone = {"accumulation": 1, "sync_batch_norm": False, "compile": False, "cuda_graph": False}
         train = experiment.train.model_copy(update=alone)
         self._experiment = experiment.model_copy(update={"train": train})
         self._images = images

@@ -5,13 +5,12 @@ latents, then the generator once, then the moving average of its weights. Each u
 and one backward pass for each micro-batch, and one optimizer step.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ganscale.config import Experiment
@@ -20,10 +19,11 @@ from ganscale.engines.player import Player
 from ganscale.gan.game import Measured
 from ganscale.gan.schedules import value_at
 from ganscale.profiling.marks import BACKWARD, EMA, FORWARD, OPTIMIZERS, mark
-from ganscale.training.augmentation import Strength
+from ganscale.training.captured import CapturedWork, CUDAGraphs, Record
 from ganscale.training.compiled import compile_whole
-from ganscale.training.losses import Losses, Numbers
+from ganscale.training.losses import Losses
 from ganscale.training.model import GANModel
+from ganscale.training.numbers import DeviceNumbers, Numbers
 from ganscale.training.statistics import Statistics
 
 
@@ -42,6 +42,15 @@ class MicroBatch(NamedTuple):
     """True if gradients are reduced after this one."""
 
 
+class Loss(NamedTuple):
+    """A player's loss on a micro-batch."""
+
+    variant: Hashable
+    """Losses of the same variant are the same operations on other tensors."""
+    compute: Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, Measured]]
+    """Called with real images and their labels, it returns the loss and what was measured."""
+
+
 @dataclass(frozen=True)
 class Phase:
     """One player's turn in a step."""
@@ -49,15 +58,28 @@ class Phase:
     name: str
     player: Player
     updates: int
-    loss: Callable[[MicroBatch], tuple[Tensor, Measured]]
+    loss: Callable[[MicroBatch], Loss]
     opponent: Player | None = None
     """The player whose parameters are frozen meanwhile."""
+    observe: Callable[[Measured], None] = lambda measured: None
+    """Called with what each micro-batch's loss measured."""
 
 
 class GANStep:
-    """One step of the run; `rows` is this rank's part of the global batch."""
+    """One step of the run."""
 
-    def __init__(self, experiment: Experiment, model: GANModel, rows: range):
+    def __init__(
+        self,
+        experiment: Experiment,
+        model: GANModel,
+        rows: range,
+        record: Record | None = None,
+    ):
+        """`rows` is this rank's part of the global batch.
+
+        With `train.cuda_graph`, `record` records the work on a micro-batch; CUDA graphs, by
+        default.
+        """
         self.rows = rows
         self._experiment = experiment
         self._accumulation = experiment.train.accumulation
@@ -65,15 +87,23 @@ class GANStep:
         self.losses = Losses(experiment, model)
         self._loss_of_discriminator = self.losses.discriminator
         self._loss_of_generator = self.losses.generator
-        if experiment.train.compile:
+        train = experiment.train
+        if train.compile:
             self._loss_of_discriminator = compile_whole(self.losses.discriminator)
             self._loss_of_generator = compile_whole(self.losses.generator)
+        by_tensors = train.compile or train.cuda_graph
+        self._numbers_on_device = DeviceNumbers(model.device) if by_tensors else None
+        self._captured: CapturedWork | None = None
+        if train.cuda_graph:
+            players = (model.generator, model.discriminator)
+            self._captured = CapturedWork(players, record or CUDAGraphs())
         self.phases = (
             Phase(
                 "discriminator",
                 model.discriminator,
                 experiment.discriminator.steps,
                 self._discriminator_loss,
+                observe=self._observe,
             ),
             Phase("generator", model.generator, 1, self._generator_loss, model.discriminator),
         )
@@ -103,48 +133,59 @@ class GANStep:
         with phase.opponent.frozen() if phase.opponent is not None else nullcontext():
             for micro_batch in self._micro_batches(phase, number, batch):
                 with player.micro_batch(micro_batch.last):
-                    with mark(f"{phase.name}, {FORWARD}"):
-                        loss, measured = phase.loss(micro_batch)
-                    with mark(f"{phase.name}, {BACKWARD}"):
-                        player.backward(loss / self._accumulation)
+                    measured = self._add_gradients(phase, micro_batch)
+                phase.observe(measured)
                 statistics.add_all(phase.name, measured)
         with mark(OPTIMIZERS):
             norm = player.step(measure)
         if norm is not None:
             statistics.add(f"gradient_norm/{phase.name}", norm)
 
-    def _discriminator_loss(self, micro_batch: MicroBatch) -> tuple[Tensor, Measured]:
-        update, rows, images, labels, _ = micro_batch
-        penalties, steps = (
-            self._experiment.objective.penalties,
-            self._experiment.discriminator.steps,
-        )
+    def _add_gradients(self, phase: Phase, micro_batch: MicroBatch) -> Measured:
+        """Add the gradients of a micro-batch's loss, and return what it measured."""
+        variant, compute = phase.loss(micro_batch)
+
+        def work(images: Tensor, *labels: Tensor) -> Measured:
+            with mark(f"{phase.name}, {FORWARD}"):
+                loss, measured = compute(images, labels)
+            with mark(f"{phase.name}, {BACKWARD}"):
+                phase.player.backward(loss / self._accumulation)
+            return measured
+
+        inputs = (micro_batch.images, *micro_batch.labels)
+        if self._captured is None:
+            return work(*inputs)
+        return self._captured((phase.name, variant), work, inputs)
+
+    def _discriminator_loss(self, micro_batch: MicroBatch) -> Loss:
+        objective, update, rows = self._experiment.objective, micro_batch.update, micro_batch.rows
+        steps = self._experiment.discriminator.steps
         # A penalty that is not due is not computed to be logged: one more forward would move the
         # vectors of spectral norm and the draws of dropout.
-        due = tuple(i for i, penalty in enumerate(penalties) if update % penalty.every == 0)
-        weights = tuple(
-            value_at(penalties[i].weight, update // steps, self._experiment.pace)
-            * penalties[i].every
-            for i in due
-        )
-        keep = self._experiment.objective.share_fakes and (update + 1) % steps == 0
+        weights = {
+            i: value_at(penalty.weight, update // steps, self._experiment.pace) * penalty.every
+            for i, penalty in enumerate(objective.penalties)
+            if update % penalty.every == 0
+        }
+        keep = objective.share_fakes and (update + 1) % steps == 0
         numbers = self._numbers(update, weights)
-        loss, measured = self._loss_of_discriminator(due, keep, rows, numbers, images, labels)
+        return Loss(
+            (tuple(weights), rows), partial(self._loss_of_discriminator, keep, rows, numbers)
+        )
+
+    def _generator_loss(self, micro_batch: MicroBatch) -> Loss:
+        rows = micro_batch.rows
+        return Loss(rows, partial(self._loss_of_generator, rows, self._numbers(micro_batch.update)))
+
+    def _numbers(self, update: int, weights: dict[int, float] | None = None) -> Numbers:
+        """Return what changes from update to update; as tensors, where it must not be built in."""
+        numbers = Numbers(update, self._model.augmentation.strength, weights or {})
+        return self._numbers_on_device.put(numbers) if self._numbers_on_device else numbers
+
+    def _observe(self, measured: Measured) -> None:
+        """Let the augmentation see how sure the discriminator is."""
         real, fake = measured["real_logits"], measured["fake_logits"]
         self._model.augmentation.observe(real - fake if self.losses.loss.paired else real)
-        return loss, measured
-
-    def _generator_loss(self, micro_batch: MicroBatch) -> tuple[Tensor, Measured]:
-        update, rows, images, labels, _ = micro_batch
-        return self._loss_of_generator(rows, self._numbers(update), images, labels)
-
-    def _numbers(self, update: int, weights: tuple[float, ...] = ()) -> Numbers:
-        """Return what changes from update to update; as tensors, where it must not be built in."""
-        strength = self._model.augmentation.strength
-        if not self._experiment.train.compile:
-            return Numbers(update, strength, weights)
-        put = partial(torch.tensor, device=self._model.device)
-        return Numbers(put(update), Strength(*map(put, strength)), tuple(map(put, weights)))
 
     def _micro_batches(self, phase: Phase, update: int, batch: Batch) -> Iterator[MicroBatch]:
         """Divide this rank's part of a batch, and bring each part to the device."""
