@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import ganscale.commands
+from ganscale import philox
 from ganscale.cli import main
 from ganscale.commands import IN_ORDER, load_commands
 
@@ -36,6 +37,7 @@ def test_a_file_adds_a_command(
 
 
 def test_plan_states_sizes_and_assumptions(capsys: pytest.CaptureFixture[str]) -> None:
+    philox._has_native_philox.cache_clear()  # no test has drawn before, as in a new process
     assert main(["plan", "configs/mnist_mlp.yaml", "--gpus", "16", "--card", "l40s"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "16 × L40S (48 GB, NVIDIA L40S data sheet), fp32" in text

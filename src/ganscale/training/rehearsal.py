@@ -26,6 +26,7 @@ from ganscale.engines.launcher import Launcher
 from ganscale.engines.player import Player
 from ganscale.errors import GanscaleError
 from ganscale.networks import grouped_convolution
+from ganscale.philox import random_bits
 from ganscale.profiling.operations import Counting
 from ganscale.training.model import GANModel
 from ganscale.training.statistics import Statistics
@@ -66,6 +67,8 @@ class Rehearsal:
             for player in (model.generator, model.discriminator)
         }
         self._step = GANStep(self._experiment, model, range(images))
+        # The first draw compares two kernels, which it cannot do with numbers that are not there.
+        random_bits(0, torch.zeros(1, dtype=torch.int64, device=model.device), 1)
         try:
             with _grouped_convolutions(at_once=gpu):
                 self.updates = [*self._discriminator_updates(), self._generator_update()]
