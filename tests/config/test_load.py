@@ -217,8 +217,9 @@ def test_batch_norm_is_refused_under_a_penalty_for_each_image() -> None:
     load(None, [*overrides, "discriminator.network.norm=none"])
 
 
-def test_compiled_losses_share_no_generator_forward() -> None:
-    both = ["data.path=x", "train.compile=true", "objective.share_fakes=true"]
+@pytest.mark.parametrize("key", ["compile", "cuda_graph"])
+def test_losses_in_two_pieces_share_no_generator_forward(key: str) -> None:
+    both = ["data.path=x", f"train.{key}=true", "objective.share_fakes=true"]
     with pytest.raises(GanscaleError, match="set one of them to false"):
         load(None, both)
 

@@ -28,6 +28,8 @@ class Arithmetic(BaseModel):
     """Micro-batches per update."""
     deterministic: bool | None = None
     """True if PyTorch was limited to deterministic algorithms."""
+    compiled: bool | None = None
+    """True if torch.compile made the losses' code."""
 
     @classmethod
     def of(cls, device: torch.device, world_size: int, engine: str, train: Train) -> "Arithmetic":
@@ -41,6 +43,7 @@ class Arithmetic(BaseModel):
             engine=engine,
             accumulation=train.accumulation,
             deterministic=train.deterministic,
+            compiled=train.compile,
         )
 
     def warn_of_change(self, before: "Arithmetic | None") -> None:

@@ -48,6 +48,10 @@ class FSDP2Player(Player):
         with self.gathered_weights(), super().frozen() as network:
             yield network
 
+    def _trained_parameters(self) -> list[nn.Parameter]:
+        """Return those of now: gathered weights are other objects than partitioned ones."""
+        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+
     @contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
         """Enclose a micro-batch's forward and backward; the last one reduces the gradients."""

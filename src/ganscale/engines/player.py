@@ -53,6 +53,9 @@ class Player:
         self._plain_forward = self.module.forward  # before it is wrapped in autocast
         self.module.forward = in_lower_precision(self.module.forward, self.device, train.precision)
         self._prepare(make_adam(self.module, options.optimizer, self._adam), train)
+        self._trained = [p for p in self.module.parameters() if p.requires_grad]
+        if self._keeps_gradients:
+            self._fill_gradients()
 
     @property
     def replicated(self) -> bool:
@@ -66,8 +69,6 @@ class Player:
         distributed.broadcast_from_rank_0(list(self.module.state_dict().values()))
         if train.precision == "fp16":
             self._own_scaler = torch.amp.GradScaler(self.device.type)
-        if self._keeps_gradients:
-            self._fill_gradients()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the network's output for a loss that is to train it."""
@@ -94,7 +95,7 @@ class Player:
 
     def _trained_parameters(self) -> list[nn.Parameter]:
         """Return all parameters but those that the network itself has frozen."""
-        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        return self._trained
 
     @contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:

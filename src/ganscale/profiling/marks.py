@@ -7,7 +7,8 @@ from torch.profiler import record_function
 
 PREFIX = "ganscale: "
 STEP, DATA, REDUCTIONS, OPTIMIZERS, EMA = "step", "data", "reductions", "optimizers", "EMA"
-FORWARD, BACKWARD = "forward", "backward"  # after the name of a player
+# After the name of a player:
+FORWARD, BACKWARD, CAPTURED = "forward", "backward", "captured forward and backward"
 
 
 def mark(part: str) -> AbstractContextManager[object]:

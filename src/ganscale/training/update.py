@@ -18,7 +18,7 @@ from ganscale.data.reading.readers import Batch
 from ganscale.engines.player import Player
 from ganscale.gan.game import Measured
 from ganscale.gan.schedules import value_at
-from ganscale.profiling.marks import BACKWARD, EMA, FORWARD, OPTIMIZERS, mark
+from ganscale.profiling.marks import BACKWARD, CAPTURED, EMA, FORWARD, OPTIMIZERS, mark
 from ganscale.training.captured import CapturedWork, CUDAGraphs, Record
 from ganscale.training.compiled import compile_whole
 from ganscale.training.losses import Losses
@@ -155,7 +155,8 @@ class GANStep:
         inputs = (micro_batch.images, *micro_batch.labels)
         if self._captured is None:
             return work(*inputs)
-        return self._captured((phase.name, variant), work, inputs)
+        with mark(f"{phase.name}, {CAPTURED}"):
+            return self._captured((phase.name, variant), work, inputs)
 
     def _discriminator_loss(self, micro_batch: MicroBatch) -> Loss:
         objective, update, rows = self._experiment.objective, micro_batch.update, micro_batch.rows
