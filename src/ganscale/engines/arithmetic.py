@@ -72,8 +72,9 @@ def set_up_arithmetic(train: Train) -> None:
     if train.deterministic != torch.are_deterministic_algorithms_enabled():
         # Only if it changes something: PyTorch imports its compiler to set the compiler's share.
         torch.use_deterministic_algorithms(train.deterministic)
+    # Shapes do not change during a run, so that cuDNN's search for its fastest algorithms pays.
+    torch.backends.cudnn.benchmark = not train.deterministic
     if train.deterministic:
-        torch.backends.cudnn.benchmark = False
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         # ganscale reads no memory before it is written.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
