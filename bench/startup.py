@@ -36,6 +36,7 @@ CALLS = (
     *("openat", "stat", "lstat", "newfstatat", "statx", "readlink", "readlinkat"),
     *("getdents64", "access", "faccessat", "faccessat2"),
 )
+LAST_LINES = 12  # of what a command that fails has written
 WIDTH = 120  # of the table
 
 
@@ -76,6 +77,7 @@ def make_commands(folder: Path, images: Path) -> dict[str, Command]:
         "plan": (GAME,),
     }
     return {
+        "python -c 'import torch'": Command(("-c", "import torch")),
         "train": Command((*GANSCALE, "train", GAME, *overrides["plain"]), trains=True),
         "train, TensorBoard": Command((*GANSCALE, "train", GAME, *overrides["board"]), trains=True),
         "train, two ranks": Command((*ranks, "train", GAME, *overrides["plain"]), trains=True),
@@ -175,7 +177,7 @@ def start(
     command: Command, folder: Path, environment: dict[str, str], tracer: tuple[str, ...] = ()
 ) -> Start:
     """Start a command, wait for its exit or the end of its first step, and let nothing remain."""
-    for name in ("plain", "board"):  # a run that is there already would resume
+    for name in ("plain", "board", "exported"):  # a run that is there already would resume
         shutil.rmtree(folder / name, ignore_errors=True)
     line = [*tracer, sys.executable, *command.arguments]
     began = time.perf_counter()
@@ -206,7 +208,7 @@ def start(
     seconds = time.perf_counter() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     if command.trains or process.returncode:
-        sys.exit(f"{shlex.join(line)}\n{''.join(errors)}")
+        sys.exit(f"{shlex.join(line)}\n{''.join(errors[-LAST_LINES:])}")
     return Start(seconds, used.ru_utime + used.ru_stime, "".join(errors))
 
 

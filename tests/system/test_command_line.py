@@ -202,7 +202,8 @@ ENGINES = {"accelerate", "deepspeed", "torch.distributed.fsdp"}
 COMPILER = {"torch._dynamo", "torch._inductor", "sympy", "torch.distributed.tensor"}
 UNUSED = {"torchvision", "torchmetrics", "wandb", "pandas", "sklearn", "scipy", "transformers"}
 CHARTS = {"matplotlib"}
-BOARD = {"tensorboard", "torch.utils.tensorboard"}
+BOARD = {"tensorboard", "torch.utils.tensorboard", "fsspec"}
+ELSEWHERE = {"webdataset", "rich"}  # for shards far away, as is fsspec, and for a terminal
 IMPORTING = """
 import sys
 from ganscale.cli import main
@@ -216,7 +217,7 @@ def test_a_command_imports_what_it_uses_alone(digits: Path, finished: Path, tmp_
     """Each of these imports costs a start, on every rank, tenths of a second to seconds."""
     file = tmp_path / "experiment.yaml"
     file.write_text(to_yaml(tiny(digits, tmp_path, "monitoring.tensorboard=true")))
-    watched = ENGINES | COMPILER | UNUSED | CHARTS | BOARD
+    watched = ENGINES | COMPILER | UNUSED | CHARTS | BOARD | ELSEWHERE
     lines = {
         f"config {file}": set(),
         f"inspect {digits}": set(),
