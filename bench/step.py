@@ -1,11 +1,12 @@
-"""Images a second of the whole trainer against loops without a trainer, in one process.
+"""Images a second of the whole trainer against loops without a trainer.
 
     python bench/step.py [--games WORD …] [--rounds N] [--json FILE]
 
 `bare` computes what the trainer computes, on one batch that is in memory already (bench/bare.py).
 The others are written as tutorials and papers write theirs (bench/loops.py). All loops of a game
-have the same networks and run one after another in rounds; figures are medians, and a ratio is that
-of two that ran in the same round.
+have the same networks and run one after another in rounds, each time in a process of its own, as
+the trainer sets up the memory of its process; figures are medians, and a ratio is that of two that
+ran in the same round.
 """
 
 import argparse
@@ -20,11 +21,14 @@ from typing import Any
 
 import torch
 from games import GAMES, Game, setting, train
+from isolation import run_apart
 from rich.console import Console
 from rich.table import Table
 from setting import Setting, rate
 
 from ganscale.engines.arithmetic import set_up_arithmetic
+
+LIMIT_S = 600.0  # for one loop
 
 
 def main() -> None:
@@ -64,8 +68,16 @@ def measured(game: Game, work: Path, rounds: int, steps: int) -> dict[str, dict[
     rates: dict[str, list[float]] = {name: [] for name in measures}
     for _ in range(rounds):
         for name, measure in measures.items():
-            rates[name].append(measure())
+            rates[name].append(_apart(measure, work / "loop.log"))
     return {name: _compared(rates["trainer"], found) for name, found in rates.items()}
+
+
+def _apart(measure: Callable[[], float], log: Path) -> float:
+    """Return what is measured in a process of its own."""
+    outcome = run_apart(lambda: {"rate": measure()}, LIMIT_S, log)
+    if outcome["status"] != "ok":
+        raise SystemExit(f"{outcome['reason']}\n{outcome.get('traceback', '')}")
+    return float(outcome["rate"])
 
 
 def _trainer(given: Setting, steps: int) -> float:

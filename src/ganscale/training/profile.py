@@ -19,7 +19,6 @@ from ganscale.profiling.timeline import read_events, seconds_by_part
 from ganscale.profiling.waiting import wait_for
 from ganscale.training.rehearsal import flop_per_image
 from ganscale.training.trainer import Trainer
-from ganscale.training.update import GANStep
 
 log = logging.getLogger("ganscale")
 
@@ -117,10 +116,8 @@ class _Steps:
     """The first steps of a run, one after another; called with a number of them, it does those."""
 
     def __init__(self, trainer: Trainer, last: int):
-        train, model = trainer.experiment.train, trainer.model
-        rows = trainer.ranks.rows(train.batch_size, train.accumulation)
-        self._step = GANStep(trainer.experiment, model, rows)
-        self._model = model
+        self._step = trainer.gan_step
+        self._model = trainer.model
         self._updates = trainer.experiment.discriminator.steps
         self._batches = trainer.batch_source.batches(0, last * self._updates)
         self._done = 0

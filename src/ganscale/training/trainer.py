@@ -89,10 +89,11 @@ class Trainer:
             self.model.class_shares = shares
         self.evaluator = self._make_evaluator()
 
+        self.gan_step = GANStep(experiment, self.model, rows)
         self.loop = Loop(
             experiment,
             self.model,
-            GANStep(experiment, self.model, rows),
+            self.gan_step,
             self.ranks,
             self.batch_source,
             self.evaluator,
