@@ -82,9 +82,9 @@ def reads_nothing_back(work: Path, overrides: tuple[str, ...]) -> dict[str, Any]
     source = trainer.batch_source.batches(0, STEPS * updates)
     try:
         for k in range(STEPS):
-            batches = [next(source) for _ in range(updates)]
             if k >= STEPS // 2:  # libraries choose their algorithms in the first steps
                 torch.cuda.set_sync_debug_mode("error")
+            batches = [next(source) for _ in range(updates)]
             trainer.model.rates.apply(k)
             step(k, batches, measure=False)
             torch.cuda.set_sync_debug_mode("default")

@@ -65,10 +65,10 @@ def batches(dataset: BatchDataset, first: int, last: int, data: Data) -> Iterato
 
 
 def _pin(batch: Batch) -> Batch:
-    """Move images into pinned host memory, from which a GPU copies asynchronously."""
+    """Move a batch into pinned host memory, from which a GPU copies asynchronously."""
     if not torch.cuda.is_available() or batch.images.is_cuda:
         return batch
-    return Batch(batch.images.pin_memory(), batch.labels)
+    return Batch(batch.images.pin_memory(), batch.labels.pin_memory())
 
 
 def _decode_with_threads(

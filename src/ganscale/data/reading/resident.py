@@ -83,7 +83,10 @@ class ResidentReader(Reader):
 
     def read(self, indices: Indices) -> Batch:
         """Copy the samples out of the array."""
-        rows = torch.from_numpy(indices).to(self._images.device)
+        rows = torch.from_numpy(indices)
+        if self._images.is_cuda:
+            # From pinned memory: another copy would wait for all that the GPU has yet to do.
+            rows = rows.pin_memory().to(self._images.device, non_blocking=True)
         return Batch(self._images.index_select(0, rows), self._labels.index_select(0, rows))
 
 
