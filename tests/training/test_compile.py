@@ -9,6 +9,7 @@ from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganscale.config import Experiment
+from ganscale.training.compiled import compile_whole
 from tests.conftest import tiny
 from tests.models import make_step
 from tests.reference import real_batches
@@ -91,6 +92,20 @@ def test_compiled_is_eager(
     assert counters["stats"]["unique_graphs"] == GAMES[name][0], counters["recompiles"]
     for key, value in eager.items():
         assert torch.allclose(value, compiled[key], rtol=1e-4, atol=1e-6), key
+
+
+def test_many_micro_batches_and_sets_of_penalties_have_a_graph_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyTorch gives up after eight, unless it is told not to."""
+    whole = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **k: whole(f, backend="eager", **k))
+    torch._dynamo.reset()
+    counters.clear()
+    loss = compile_whole(lambda rows, images: images.sum() + rows.start)
+    for start in range(20):
+        assert float(loss(range(start, start + 1), torch.ones(2))) == start + 2
+    assert counters["stats"]["unique_graphs"] == 20
 
 
 class Watching(TorchDispatchMode):

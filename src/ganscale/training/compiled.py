@@ -12,6 +12,10 @@ from ganscale import randomness
 CACHE = Path("~/.cache/ganscale/compiled")
 """Not in the run folder: what lies there is executed, and a run folder may be a stranger's."""
 
+MOST_GRAPHS = 256
+"""Graphs of one loss. Each micro-batch, and each set of penalties that are due together, has its
+own; by itself PyTorch gives up after eight, as a function may be compiled anew at each call."""
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -22,6 +26,7 @@ def compile_whole(loss: Callable[Arguments, Result]) -> Callable[Arguments, Resu
     TORCHINDUCTOR_CACHE_DIR, if it is set, names another folder for the compiled code.
     """
     torch.compiler.assume_constant_result(randomness.key_of)
+    torch._dynamo.config.recompile_limit = MOST_GRAPHS
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE.expanduser()))
     compiled: Callable[Arguments, Result] = torch.compile(loss, fullgraph=True, dynamic=False)
     return compiled
