@@ -1,14 +1,16 @@
 """Started on every rank by a launcher: plays the cases, and rank 0 writes what came of them."""
 
+import functools
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor
+from torch._dynamo.utils import counters
 
 from ganscale.config import Experiment
 from ganscale.engines import distributed
@@ -76,8 +78,24 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
             "train.accumulation=2",
         ),
     ),
+    "DCGAN, compiled, R1 and R2, lazy": (
+        "dcgan",
+        (
+            "train.compile=true",
+            "objective.penalties=[{kind: r1, weight: {from: 3, to: 1, until: 8 steps}, every: 4},"
+            "{kind: r2, weight: 1, every: 2}]",
+        ),
+    ),
 }
 PRECISIONS = ("fp32", "bf16")
+
+
+def is_played(experiment: Experiment, abilities: Collection[str]) -> bool:
+    """Whether the engine plays that case; the abilities are `penalties` and `compiled`."""
+    train = experiment.train
+    if train.compile:  # in the precision in which it is compared most closely
+        return "compiled" in abilities and train.precision == "fp32"
+    return "penalties" in abilities or not experiment.objective.penalties
 
 
 def case_experiment(digits: Path, folder: Path, name: str, precision: str) -> Experiment:
@@ -190,15 +208,14 @@ def traffic(counter: Traffic, digits: Path, folder: Path) -> dict[str, Any]:
     }
 
 
-def resumed(digits: Path, folder: Path, penalties: bool) -> GANModel:
+def resumed(digits: Path, folder: Path, name: str) -> GANModel:
     """Ten steps, five of them by another model that takes up the first one's checkpoint."""
-    name = "DCGAN, R1 and R2, lazy" if penalties else "DCGAN, relativistic, accumulated"
     experiment = case_experiment(digits, folder, name, "fp32")
     model, step = start(experiment)
     for k in range(5):
         step(k, real_batches(experiment, k, 1, step.rows), False)
     weights, training = model.weights(), model.training_state()
-    checkpoints = folder / "checkpoints"
+    checkpoints = folder / f"checkpoints of {name}"
     if distributed.rank() == 0:
         state = checkpoint.State(step=5, images=0, data_fingerprint="")
         checkpoint.write(checkpoints, state, weights, training)
@@ -225,7 +242,9 @@ def diverged(digits: Path, folder: Path) -> str:
 
 
 def main() -> None:
-    digits, folder, penalties = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "penalties"
+    digits, folder, abilities = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3].split(",")
+    # Inductor takes longer, and has a test of its own: tests/system/test_compiled_start.py.
+    torch.compile = functools.partial(torch.compile, backend="aot_eager")
     counter = Traffic()
     model, _ = start(case_experiment(digits, folder, "MLP, non-saturating", "fp32"))
     rank = distributed.rank()
@@ -237,10 +256,12 @@ def main() -> None:
     for name in CASES:
         for precision in PRECISIONS:
             experiment = case_experiment(digits, folder, name, precision)
-            if penalties or not experiment.objective.penalties:
+            if is_played(experiment, abilities):
                 model, norms = play(experiment, STEPS)
                 save(f"{name}-{precision}", {"weights": model.weights(), "norms": norms})
-    save("resumed", resumed(digits, folder, penalties).weights())
+    save("graphs", counters["stats"]["unique_graphs"])
+    for name in sys.argv[4:]:
+        save(f"resumed, {name}", resumed(digits, folder, name).weights())
     model, _ = play(case_experiment(digits, folder, "MLP, non-saturating", "fp32"), 50)
     torch.save(model.weights(), folder / f"rank-{rank}")
     save(

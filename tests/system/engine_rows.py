@@ -21,6 +21,8 @@ ENGINES = {
     "zero3": "DeepSpeed ZeRO-3",
     "fsdp2": "FSDP2",
 }
+COMPILED = ("cpu_ddp", "zero2")
+"""Engines that also play the compiled case: one without and one with DeepSpeed."""
 PLAYERS = ("generator", "discriminator")
 PROCESSES = 4  # a sum of two has one order, of four it has several
 
@@ -38,17 +40,28 @@ class Row(NamedTuple):
 def play(engine: str, digits: Path, folder: Path) -> None:
     """All cases on that engine, on four processes where it is for several."""
     folder.mkdir()
-    penalties = "none" if engine == "zero3" else "penalties"
+    abilities = ["penalties"] if engine != "zero3" else []
+    if engine in COMPILED:
+        abilities.append("compiled")
     done = forked(
         1 if engine == "cpu" else PROCESSES,
         str(digits),
         str(folder),
-        penalties,
+        ",".join(abilities),
+        *resumed_cases(engine),
         folder=ROOT,
         engine=engine,
         module="tests.system.engine_cases",
     )
     assert done.returncode == 0
+
+
+def resumed_cases(engine: str) -> list[str]:
+    """The cases that are played with a checkpoint in between, too."""
+    if engine == "zero3":
+        return ["DCGAN, relativistic, accumulated"]
+    compiled = ["DCGAN, compiled, R1 and R2, lazy"] if engine in COMPILED else []
+    return ["DCGAN, R1 and R2, lazy", *compiled]
 
 
 @functools.cache
@@ -62,11 +75,13 @@ def rows(engine: str, digits: Path, folder: Path) -> list[Row]:
     found = []
     for case in CASES:
         experiment = case_experiment(digits, folder, case, "fp32")
-        if not (folder / f"{case}-fp32").exists():
+        if not (folder / f"{case}-fp32").exists():  # not a game for that engine
             continue
         by = case_by_hand(case, digits)
         networks, norms = (by.generator, by.discriminator), by.norms
         for precision in PRECISIONS:
+            if not (folder / f"{case}-{precision}").exists():
+                continue
             played = torch.load(folder / f"{case}-{precision}")
             weights = [
                 difference(played["weights"][player], network, experiment.objective.loss, precision)

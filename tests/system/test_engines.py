@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from tests.system.engine_rows import ENGINES, PLAYERS, PROCESSES, play, rows
+from tests.system.engine_rows import (
+    COMPILED,
+    ENGINES,
+    PLAYERS,
+    PROCESSES,
+    play,
+    resumed_cases,
+    rows,
+)
 
 pytestmark = pytest.mark.system
 
@@ -29,13 +37,16 @@ def played(
 def test_an_engine_plays_the_same_game(played: tuple[str, Path], digits: Path) -> None:
     engine, folder = played
     found = rows(engine, digits, folder)
-    assert len(found) == (10 if engine == "zero3" else 16)
+    assert len(found) == (10 if engine == "zero3" else 16) + (engine in COMPILED)
     for row in found:
         print(row)
         weights, gradient_norms = LARGEST_DIFFERENCE[row.precision]
         assert row.weights < weights, row
         assert row.gradient_norms < gradient_norms, row
-    check_resumed(engine, folder)
+    for case in resumed_cases(engine):
+        check_resumed(case, folder)
+    # Without R1 and R2, with R2 alone, with both, and the generator's.
+    assert torch.load(folder / "graphs") == (4 if engine in COMPILED else 0)
     if engine != "cpu":
         check_ranks_agree(folder)
         check_traffic(engine, torch.load(folder / "traffic"))
@@ -44,11 +55,10 @@ def test_an_engine_plays_the_same_game(played: tuple[str, Path], digits: Path) -
         assert "step 7" in said
 
 
-def check_resumed(engine: str, folder: Path) -> None:
+def check_resumed(case: str, folder: Path) -> None:
     """Taken up from a checkpoint is uninterrupted, to the last bit, on every engine."""
-    case = "DCGAN, relativistic, accumulated" if engine == "zero3" else "DCGAN, R1 and R2, lazy"
     whole = torch.load(folder / f"{case}-fp32")["weights"]
-    resumed = torch.load(folder / "resumed")
+    resumed = torch.load(folder / f"resumed, {case}")
     for part, tensors in whole.items():
         for name, tensor in tensors.items():
             assert torch.equal(tensor, resumed[part][name]), f"{part} {name}"

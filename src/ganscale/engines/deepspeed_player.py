@@ -31,8 +31,19 @@ class DeepSpeedPlayer(Player):
         self._engine, _ = self.accelerator.prepare(self.module, optimizer)
         self.optimizer = self._engine.optimizer
         self.stage: int = self._engine.zero_optimization_stage()
+        if self.stage < 3:
+            self._remove_forward_hooks()
         self._accumulation = ExitStack()
         self._accumulating = False
+
+    def _remove_forward_hooks(self) -> None:
+        """Take back what DeepSpeed does around each forward pass of the module.
+
+        It measures the throughput, for which the host waits for the device, and counts calls, which
+        a compiled loss would have to be compiled anew for. Only stage 3 computes something there.
+        """
+        self._engine.module_forward_pre_hook.remove()
+        self._engine.module_forward_post_hook.remove()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Return the network's output for a loss that is to train it."""

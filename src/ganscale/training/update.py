@@ -103,7 +103,11 @@ class GANStep:
                 model.discriminator,
                 experiment.discriminator.steps,
                 self._discriminator_loss,
-                observe=self._observe,
+                # The generator makes these images without gradients. Yet the backward pass of a
+                # compiled loss visits every trainable weight that the loss read, and DeepSpeed
+                # would take the generator's for ready to be reduced.
+                model.generator if train.compile else None,
+                self._observe,
             ),
             Phase("generator", model.generator, 1, self._generator_loss, model.discriminator),
         )
