@@ -28,6 +28,7 @@ SLOWEST = (
     "test_processes.py",
     "test_reference.py",
     "test_readme.py",
+    "test_compiled_start.py",
     "test_signals.py",
     "test_evaluator.py",
 )
