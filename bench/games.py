@@ -117,10 +117,12 @@ def setting(work: Path, overrides: Sequence[str], device: torch.device) -> Setti
     return Setting(experiment(work, overrides, packed), smooth_images(channels, side), device)
 
 
-def experiment(work: Path, overrides: Sequence[str], packed: Path) -> Experiment:
-    """Return the game as an experiment that logs nothing but its speed."""
+def experiment(
+    work: Path, overrides: Sequence[str], packed: Path, file: Path | None = None
+) -> Experiment:
+    """Return the game, or that of a file, as an experiment that logs nothing but its speed."""
     return load(
-        None,
+        file,
         [
             "name=benchmark",
             f"runs={work / 'runs'}",

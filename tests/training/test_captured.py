@@ -157,7 +157,7 @@ class Elsewhere(Player):
     """A player on a device that is not the host; it has no numbers, and no optimizer."""
 
     def _prepare(self, optimizer: torch.optim.Optimizer, train: Train) -> None:
-        self._fill_gradients()
+        pass
 
     def step(self, measure: bool = False) -> None:
         pass

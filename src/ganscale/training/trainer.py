@@ -4,6 +4,7 @@ import logging
 
 from ganscale.config import Experiment
 from ganscale.data.reading.batch_source import BatchSource
+from ganscale.engines.allocator import keep_freed_memory
 from ganscale.engines.arithmetic import Arithmetic, set_up_arithmetic
 from ganscale.engines.distributed import Ranks, broadcast_object, is_lost_contact
 from ganscale.engines.launcher import Launcher
@@ -74,6 +75,7 @@ class Trainer:
 
         # Players
         self.model = GANModel(experiment, launcher)
+        keep_freed_memory(self.model.device)
         engine = launcher.engine.describe(self.ranks.world_size)
         self.arithmetic = Arithmetic.of(
             self.model.device, self.ranks.world_size, engine, experiment.train
