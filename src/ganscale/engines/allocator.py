@@ -5,25 +5,26 @@ import os
 
 import torch
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-LARGEST_MMAP_THRESHOLD = 32 * 2**20  # bytes; glibc refuses a larger one
-LARGEST_TRIM_THRESHOLD = 2**31 - 1  # bytes, an int
-OWN_SETTINGS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
-OWN_TUNABLES = tuple(f"glibc.malloc.{name}" for name in ("mmap_threshold", "trim_threshold"))
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+NEVER = -1
+CHOICES = ("mmap_max", "mmap_threshold", "trim_threshold", "top_pad")
+OWN_SETTINGS = tuple(f"MALLOC_{name.upper()}_" for name in CHOICES)
+OWN_TUNABLES = tuple(f"glibc.malloc.{name}" for name in CHOICES)
 
 
 def keep_freed_memory(device: torch.device) -> None:
-    """Let glibc's allocator keep what a training on a CPU frees, up to 2 GiB.
+    """Let glibc's allocator keep what a training on a CPU frees.
 
     By itself it returns large blocks to the kernel, which clears every page that the next step asks
-    for. Blocks of more than 32 MiB are still returned. Nothing is changed on a GPU, with another C
-    library, or where the environment has settings or an allocator of its own (mallopt(3)).
+    for; blocks of more than 32 MiB come from the kernel whatever its thresholds say. Nothing is
+    changed on a GPU, with another C library, or where the environment has settings or an allocator
+    of its own (mallopt(3)).
     """
     if device.type != "cpu" or _is_set_by_environment() or not _has_glibc():
         return
     libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
-    libc.mallopt(M_TRIM_THRESHOLD, LARGEST_TRIM_THRESHOLD)
+    libc.mallopt(M_MMAP_MAX, 0)
+    libc.mallopt(M_TRIM_THRESHOLD, NEVER)
 
 
 def _is_set_by_environment() -> bool:
