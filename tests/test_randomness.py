@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Latent
+from ganscale.host_randomness import permutation
 from ganscale.randomness import Draws
 
 HOST = torch.device("cpu")
@@ -39,7 +40,7 @@ def test_the_streams_are_the_same_for_ever() -> None:
     drawn = randomness.normal(0, "latent/generator", 3, range(1, 2), (4,), HOST)[0]
     assert torch.allclose(drawn, torch.tensor(FIRST_NORMAL), rtol=0, atol=1e-6)
     assert randomness.uniform(0, "u", 3, range(1, 2), (3,), HOST)[0].tolist() == FIRST_UNIFORM
-    assert randomness.permutation(0, "order/shards", 0, 8).tolist() == FIRST_PERMUTATION
+    assert permutation(0, "order/shards", 0, 8).tolist() == FIRST_PERMUTATION
     assert randomness.torch_seed(0, "weights/generator") == FIRST_SEED
 
 
@@ -118,7 +119,7 @@ def test_small_draws_are_cut_from_blocks_and_large_ones_stand_alone() -> None:
 
 
 def test_permutation_is_one() -> None:
-    assert sorted(randomness.permutation(0, "p", 0, 1000).tolist()) == list(range(1000))
+    assert sorted(permutation(0, "p", 0, 1000).tolist()) == list(range(1000))
 
 
 def test_uniform_latents_span_minus_one_to_one() -> None:

@@ -7,18 +7,16 @@ would have drawn for those rows.
 What the networks see (latents, noise) is drawn on the device by Philox4x32-10, with the step as a
 part of the counter, so that `step` may also be a 0-dimensional int64 tensor on the device: a
 compiled function or a captured CUDA graph then draws other numbers at every step. The order of the
-data is computed on the host by numpy's Philox4x64-10.
+data is computed on the host: see `host_randomness`.
 """
 
 import hashlib
 from math import prod, tau
+from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ganscale.config import Latent
 from ganscale.philox import WORDS_PER_COUNTER, random_bits
 
 STREAM_VERSION = 2
@@ -28,35 +26,27 @@ numbers. Version 1 drew them on the host."""
 Step = int | Tensor
 
 
-def _hash(name: str, size: int) -> int:
+class LatentOptions(Protocol):
+    """What decides how latents are drawn."""
+
+    @property
+    def dim(self) -> int:
+        """Length of a latent."""
+
+    @property
+    def distribution(self) -> str:
+        """`normal` or `uniform`."""
+
+
+def hash_bytes(name: str, size: int) -> int:
     """Return `size` bytes that are the same on every machine and in every version of Python."""
     digest = hashlib.blake2b(name.encode(), digest_size=size).digest()
     return int.from_bytes(digest, "little")
 
 
-# -- on the host -------------------------------------------------------------------------------
-
-
-def philox(seed: int, purpose: str, step: int) -> np.random.Philox:
-    """Return the bit generator for one purpose at one step.
-
-    Draw from it with `random_raw`: numpy guarantees that this stream never changes, but gives no
-    such guarantee for the methods of `numpy.random.Generator`.
-    """
-    return np.random.Philox(key=_hash(f"{seed}/{purpose}/{step}", 16))
-
-
-def permutation(seed: int, purpose: str, step: int, n: int) -> NDArray[np.int64]:
-    """Return a random permutation of range(n), int64 of shape (n,)."""
-    return np.argsort(philox(seed, purpose, step).random_raw(n), kind="stable")
-
-
 def torch_seed(seed: int, purpose: str, step: int = 0) -> int:
     """Return a seed for `torch.manual_seed`, for code that draws with torch's own generators."""
-    return _hash(f"{seed}/{purpose}/{step}", 16) & (2**63 - 1)
-
-
-# -- on the device -----------------------------------------------------------------------------
+    return hash_bytes(f"{seed}/{purpose}/{step}", 16) & (2**63 - 1)
 
 
 def key_of(seed: int, purpose: str) -> int:
@@ -64,7 +54,7 @@ def key_of(seed: int, purpose: str) -> int:
 
     `torch.compile` cannot trace the hash: whoever compiles a draw says that this is constant.
     """
-    return _hash(f"{seed}/{purpose}", 8)
+    return hash_bytes(f"{seed}/{purpose}", 8)
 
 
 def _bits(
@@ -150,7 +140,7 @@ class Draws:
 
 
 def latents(
-    latent: Latent, seed: int, purpose: str, step: Step, rows: range, device: torch.device
+    latent: LatentOptions, seed: int, purpose: str, step: Step, rows: range, device: torch.device
 ) -> Tensor:
     """Return the latents of the given rows of a global batch: float32, (len(rows), dim)."""
     purpose = f"latent/{purpose}"

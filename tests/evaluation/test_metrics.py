@@ -19,7 +19,7 @@ from ganscale.evaluation.metrics.inception_score import exponential_information
 from ganscale.evaluation.metrics.kid import squared_mmd
 from ganscale.evaluation.metrics.neighbourhoods import NEIGHBOURS, neighbourhoods
 from ganscale.evaluation.metrics.sums import Sums
-from ganscale.randomness import permutation
+from ganscale.host_randomness import permutation
 
 WIDTH, CLASSES = 12, 4
 

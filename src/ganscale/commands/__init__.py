@@ -26,6 +26,7 @@ IN_ORDER = (
     "sample",
     "evaluate",
     "export",
+    "push",
     "report",
     "doctor",
 )

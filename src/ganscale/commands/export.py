@@ -4,13 +4,17 @@ import argparse
 
 from ganscale.commands.arguments import add_checkpoint, add_run, add_trust_code, path
 
+FORMATS = ("safetensors", "torch.export", "onnx", "pretrained")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the checkpoint, the format and the folder."""
     add_run(parser)
     add_checkpoint(parser)
     parser.add_argument(
-        "--format", choices=("safetensors", "torch.export", "onnx"), default="safetensors"
+        "--format",
+        choices=("safetensors", "torch.export", "onnx", "pretrained"),
+        default="safetensors",
     )
     parser.add_argument("--out", type=path, help="folder (default: exports/FORMAT in the run's)")
     add_trust_code(parser)

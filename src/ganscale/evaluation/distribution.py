@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ganscale.data.reading.mixture import Stratum
 from ganscale.data.reading.order import Indices
-from ganscale.randomness import philox
+from ganscale.host_randomness import philox
 
 
 class Distribution:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ganscale import randomness
 from ganscale.config import Latent
 from ganscale.errors import GanscaleError
+from ganscale.gan.sampling import to_uint8
 
 
 class NotFiniteError(GanscaleError):
@@ -22,11 +23,6 @@ class NotFiniteError(GanscaleError):
             "train.precision=fp32.",
             every_rank=True,
         )
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Convert images in [-1, 1] to uint8 pixels 0 … 255, rounded to nearest, in host memory."""
-    return ((images.float() + 1) * 127.5).round_().clamp_(0, 255).to("cpu", torch.uint8)
 
 
 def pixels(images: Tensor) -> NDArray[np.uint8]:

@@ -19,6 +19,7 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.scores import describe_scores, read_evaluations
 from ganscale.files import refuse_links, write_output
 from ganscale.runs import checkpoint
+from ganscale.runs.pretrained import About, write_pretrained
 from ganscale.runs.sampler import Sampler
 from ganscale.terminal import printable
 
@@ -134,10 +135,27 @@ def _write_onnx(sampler: Sampler, folder: Path) -> Path:
     return path
 
 
+def _write_pretrained(sampler: Sampler, folder: Path) -> Path:
+    return write_pretrained(sampler.generator.requires_grad_(False), about(sampler), folder)
+
+
+def about(sampler: Sampler) -> About:
+    """Return what a program has to know of a run's generator."""
+    experiment = sampler.experiment
+    return About(
+        experiment.name,
+        experiment.latent.dim,
+        experiment.latent.distribution,
+        experiment.image_shape,
+        sampler.classes,
+    )
+
+
 WRITERS: dict[str, Callable[[Sampler, Path], Path]] = {
     "safetensors": _write_safetensors,
     "torch.export": _write_torch_export,
     "onnx": _write_onnx,
+    "pretrained": _write_pretrained,
 }
 
 
@@ -156,6 +174,7 @@ def _card(sampler: Sampler, path: Path) -> str:
     noise = (
         "standard normal" if experiment.latent.distribution == "normal" else "uniform on [-1, 1]"
     )
+    usage = _USAGE.get(path.name, _USAGE.get(path.suffix, ""))
     return f"""---
 library_name: ganscale
 tags: [gan, unconditional-image-generation]
@@ -173,7 +192,7 @@ A {_plain(experiment.generator.network.architecture)} generator trained with gan
 images (N, {channels}, {height}, {width}) float32 in [-1, 1].
 
 ```python
-{_USAGE[path.suffix].format(file=path.name, dim=experiment.latent.dim, labels=_labels(sampler))}
+{usage.format(file=path.name, dim=experiment.latent.dim, labels=_labels(sampler))}
 ```
 
 ## Score
@@ -212,6 +231,11 @@ from ganscale.networks import first_generator
 generator = first_generator(load("experiment.yaml"))
 generator.load_state_dict(load_file("{file}"))
 images = generator.eval()(torch.randn(16, {dim}){labels})""",
+    "model.safetensors": """\
+from ganscale import Generator
+
+generator = Generator.from_pretrained(".")  # this folder, or its name on the hub
+images = generator.sample(16, seed=0)  # uint8 (16, C, H, W)""",
     ".pt2": """\
 import torch
 

@@ -17,6 +17,7 @@ from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import cycled_labels, generate, images_of, pixels
 from ganscale.files import refuse_special, write_output
+from ganscale.gan.sampling import slerp
 from ganscale.monitoring.pictures import grid, save_grid
 from ganscale.monitoring.progress import tracked
 from ganscale.networks import first_generator
@@ -139,14 +140,5 @@ class Sampler:
         if ends > 2:
             rows = torch.cat([rows, rows[:1]])
         fractions = torch.linspace(0, 1, INTERPOLATION_STEPS, device=self.device)
-        between: Between = (
-            torch.lerp if self.experiment.latent.distribution == "uniform" else _slerp
-        )
+        between: Between = torch.lerp if self.experiment.latent.distribution == "uniform" else slerp
         return [between(a, b, t) for a, b in itertools.pairwise(rows) for t in fractions]
-
-
-def _slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Interpolate along a sphere, near which normal latents lie, unlike a line (White 2016)."""
-    cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-0.9999, 0.9999)
-    angle = torch.arccos(cosine)[:, None]
-    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)

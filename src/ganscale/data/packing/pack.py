@@ -29,7 +29,7 @@ from ganscale.data.shards.index import index_path
 from ganscale.data.shards.manifest import MAX_SAMPLES, MAX_SIDE, Manifest, Shard, load_manifest
 from ganscale.errors import GanscaleError
 from ganscale.files import write_atomically
-from ganscale.randomness import permutation
+from ganscale.host_randomness import permutation
 from ganscale.terminal import printable
 
 PLAN = "packing.json"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganscale.errors import GanscaleError
-from ganscale.randomness import permutation
+from ganscale.host_randomness import permutation
 
 Indices = NDArray[np.int64]
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ganscale.evaluation.metrics.metric import METRICS, Comparison, Metric
-from ganscale.randomness import permutation
+from ganscale.host_randomness import permutation
 
 SUBSET = 1000  # images per estimate (Bińkowski et al. 2018)
 

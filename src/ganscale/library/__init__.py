@@ -1,0 +1,1 @@
+"""What a program imports: `from ganscale import Generator`, and so on."""

@@ -1,0 +1,92 @@
+"""A generator as files that any program can read: nothing in them is code.
+
+The folder holds `config.json`, what a program has to know of the generator; `model.safetensors`,
+its weights; and `graph.json`, its operations. Reading them needs torch and safetensors.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ganscale.errors import GanscaleError
+from ganscale.runs.graph import EXAMPLE_BATCH, Graph, trace
+
+CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "graph.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class About:
+    """What a program has to know of a generator."""
+
+    name: str
+    """Name of the run that trained it."""
+    dim: int
+    """Length of a latent."""
+    distribution: str
+    """Of latents: `normal`, or `uniform` on [-1, 1]."""
+    image_shape: tuple[int, int, int]
+    """Channels, height and width."""
+    classes: int | None = None
+    """Number of classes; None for an unconditional generator."""
+
+
+def write_pretrained(network: nn.Module, about: About, folder: Path) -> Path:
+    """Write a generator in evaluation mode into a folder; return the path of its weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(network, Graph):
+        graph, weights = network.written()
+    else:
+        graph, weights = trace(copy.deepcopy(network).cpu(), _example(about))
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / GRAPH).write_text(json.dumps(graph) + "\n")
+    config = {"format": FORMAT, "library_name": "ganscale", **asdict(about)}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    return folder / WEIGHTS
+
+
+def read_pretrained(folder: Path) -> tuple[Graph, About]:
+    """Return a generator that was written into a folder, and what it is.
+
+    Raises `GanscaleError` if the folder holds none, or one with an operation that is not known to
+    do nothing but compute.
+    """
+    about = _read_about(folder)
+    try:
+        graph = json.loads((folder / GRAPH).read_text())
+        return Graph(graph, load_file(folder / WEIGHTS)), about
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise GanscaleError(f"{folder} is not a saved generator: {error!r}") from None
+
+
+def _read_about(folder: Path) -> About:
+    try:
+        config: Mapping[str, Any] = json.loads((folder / CONFIG).read_text())
+        if config["format"] != FORMAT:
+            raise GanscaleError(
+                f"{folder / CONFIG} has format {config['format']}, which this version of ganscale "
+                f"does not read (it reads {FORMAT}); install a newer one"
+            )
+        known = {name: config[name] for name in About.__dataclass_fields__}
+        return About(**known | {"image_shape": tuple(known["image_shape"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise GanscaleError(
+            f"{folder} is not a saved generator: {CONFIG} is missing or damaged ({error!r})"
+        ) from None
+
+
+def _example(about: About) -> tuple[Tensor, ...]:
+    latents = torch.zeros(EXAMPLE_BATCH, about.dim)
+    if about.classes is None:
+        return (latents,)
+    return latents, torch.arange(EXAMPLE_BATCH) % about.classes

@@ -1,0 +1,136 @@
+"""A generator as a program uses it: from a run, from a folder, and without the trainer."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import ganscale
+from ganscale.config import Experiment
+from ganscale.errors import GanscaleError
+from ganscale.library.generator import Generator
+from ganscale.runs.sampler import Sampler
+from ganscale.training.trainer import train
+from tests.conftest import tiny
+
+DCGAN: dict[str, Any] = {"architecture": "dcgan", "width": 4}
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["mlp", "conditional dcgan"])
+def run(
+    request: pytest.FixtureRequest, digits: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("library")
+    values = tiny(digits, folder, "train.steps=2").model_dump(mode="json")
+    if request.param:
+        values["data"]["classes"] = 10
+        values["generator"]["network"] = values["discriminator"]["network"] = DCGAN
+    experiment = Experiment.model_validate(values)
+    train(experiment)
+    return experiment.folder
+
+
+def test_its_samples_are_those_of_the_command(run: Path) -> None:
+    generator = ganscale.Generator.from_run(run, "latest")
+    images = generator.sample(7, seed=3, batch_size=4)
+    wanted = Sampler(run, "latest", seed=3).images(7)
+    assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), wanted)
+
+
+def test_a_saved_one_makes_the_same_images(run: Path, tmp_path: Path) -> None:
+    generator = Generator.from_run(run, "latest")
+    again = Generator.from_pretrained(generator.save_pretrained(tmp_path))
+    assert again.about == generator.about
+    wanted, found = (g.sample(5, seed=1).int() for g in (generator, again))
+    assert (wanted - found).abs().max() <= 1
+    assert wanted.float().std() > 0
+    sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
+    assert set(sizes) == {"config.json", "model.safetensors", "graph.json"}
+
+
+def test_a_loaded_one_is_saved_again(run: Path, tmp_path: Path) -> None:
+    Generator.from_run(run, "latest").save_pretrained(tmp_path / "first")
+    first = Generator.from_pretrained(tmp_path / "first")
+    second = Generator.from_pretrained(first.save_pretrained(tmp_path / "second"))
+    assert torch.equal(first.sample(3), second.sample(3))
+
+
+def test_it_is_found_by_its_seed_alone(run: Path) -> None:
+    generator = Generator.from_run(run, "latest")
+    few, many = generator.sample(3, seed=5), generator.sample(6, seed=5)
+    assert torch.equal(few, many[:3])
+    assert not torch.equal(few, generator.sample(3, seed=6))
+
+
+def test_truncation_draws_latents_to_the_middle(run: Path) -> None:
+    generator = Generator.from_run(run, "latest")
+    wanted = generator.images(generator.latents(3) * 0.5, generator._labels(3, None))
+    assert torch.equal(generator.sample(3, truncation=0.5), wanted)
+    with pytest.raises(GanscaleError, match="truncation=0 must be above 0"):
+        generator.sample(1, truncation=0)
+
+
+def test_an_interpolation_begins_and_ends_at_its_seeds(run: Path) -> None:
+    generator = Generator.from_run(run, "latest")
+    path = generator.interpolate([1, 2, 3], steps=4)
+    assert len(path) == 9
+    label = 0 if generator.about.classes else None
+    for frame, seed in zip(path[::4], (1, 2, 3), strict=True):
+        end = generator.sample(1, seed=seed, label=label)[0]
+        assert (frame.int() - end.int()).abs().max() <= 1
+    assert not torch.equal(path[1], path[0])
+    with pytest.raises(GanscaleError, match="two seeds or more"):
+        generator.interpolate([1])
+
+
+def test_a_class_that_it_does_not_know_is_refused(run: Path) -> None:
+    generator = Generator.from_run(run, "latest")
+    with pytest.raises(GanscaleError, match="label=10: this generator knows"):
+        generator.sample(1, label=10)
+    if generator.about.classes:
+        assert generator.sample(2, label=3).shape == (2, 1, 28, 28)
+
+
+@pytest.mark.parametrize("damage", ["config.json", "model.safetensors", "graph.json"])
+def test_a_damaged_folder_is_refused_in_a_sentence(run: Path, tmp_path: Path, damage: str) -> None:
+    Generator.from_run(run, "latest").save_pretrained(tmp_path)
+    (tmp_path / damage).write_bytes(b"{}")
+    with pytest.raises(GanscaleError, match=rf"{tmp_path} is not a saved generator"):
+        Generator.from_pretrained(tmp_path)
+    (tmp_path / damage).unlink()
+    with pytest.raises(GanscaleError, match=rf"{tmp_path} is not a saved generator"):
+        Generator.from_pretrained(tmp_path)
+
+
+BARE = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+from ganscale import Generator
+print(Generator.from_pretrained({folder!r}, device="cpu").sample(2, seed=4).sum().item())
+"""
+
+
+def test_it_needs_torch_and_safetensors_alone(run: Path, tmp_path: Path) -> None:
+    generator = Generator.from_run(run, "latest")
+    folder = generator.save_pretrained(tmp_path)
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    names = project.read_text().split("dependencies = [")[1].split("]")[0].split('"')[1::2]
+    needed = {name.partition(">")[0] for name in names} - {"torch", "safetensors"}
+    imported = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+    refused = {imported.get(name, name) for name in needed}
+    assert {"pydantic", "accelerate", "numpy", "omegaconf"} <= refused
+    code = BARE.format(refused=refused, folder=str(folder))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    wanted = Generator.from_pretrained(folder, device="cpu").sample(2, seed=4).sum().item()
+    assert int(done.stdout) == wanted
