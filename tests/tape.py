@@ -23,7 +23,7 @@ class Operation(NamedTuple):
     results: list[Any]
 
     def is_done_by_the_host(self) -> bool:
-        """Whether it reads a number back, or makes a tensor of Python's numbers."""
+        """Return whether it reads a number back, or makes a tensor of Python's numbers."""
         name = self.call.overloadpacket
         return name in (torch.ops.aten._local_scalar_dense, torch.ops.aten.lift_fresh)
 

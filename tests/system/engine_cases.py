@@ -91,7 +91,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def is_played(experiment: Experiment, abilities: Collection[str]) -> bool:
-    """Whether the engine plays that case; the abilities are `penalties` and `compiled`."""
+    """Return whether the engine plays that case; the abilities are `penalties` and `compiled`."""
     train = experiment.train
     if train.compile:  # in the precision in which it is compared most closely
         return "compiled" in abilities and train.precision == "fp32"

@@ -11,11 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the checkpoint, the format and the folder."""
     add_run(parser)
     add_checkpoint(parser)
-    parser.add_argument(
-        "--format",
-        choices=("safetensors", "torch.export", "onnx", "pretrained"),
-        default="safetensors",
-    )
+    parser.add_argument("--format", choices=FORMATS, default="safetensors")
     parser.add_argument("--out", type=path, help="folder (default: exports/FORMAT in the run's)")
     add_trust_code(parser)
 

@@ -124,8 +124,8 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
-    def _check_compile(self) -> "Experiment":
-        """Refuse what would need the losses to be one piece."""
+    def _check_shared_fakes(self) -> "Experiment":
+        """Refuse shared fakes where the two losses are separate pieces."""
         if not self.objective.share_fakes:
             return self
         for key, what in (("compile", "compiles"), ("cuda_graph", "captures")):

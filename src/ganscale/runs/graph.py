@@ -19,7 +19,7 @@ EXAMPLE_BATCH = 2  # for tracing; the graph takes any number of rows
 ARITHMETIC: dict[str, Callable[..., Any]] = {
     name: getattr(operator, name) for name in ("add", "sub", "mul", "floordiv", "mod", "neg")
 }
-"""Of sizes, which are numbers."""
+"""Operations on sizes, which are numbers and not tensors."""
 CHECKS = "aten._assert"
 """Operations that compute nothing."""
 KINDS: dict[str, tuple[type, str]] = {

@@ -34,7 +34,7 @@ class About:
     dim: int
     """Length of a latent."""
     distribution: str
-    """Of latents: `normal`, or `uniform` on [-1, 1]."""
+    """Distribution of the latents: `normal`, or `uniform` on [-1, 1]."""
     image_shape: tuple[int, int, int]
     """Channels, height and width."""
     classes: int | None = None
