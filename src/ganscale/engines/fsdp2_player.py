@@ -50,7 +50,7 @@ class FSDP2Player(Player):
 
     def _trained_parameters(self) -> list[nn.Parameter]:
         """Return those of now: gathered weights are other objects than partitioned ones."""
-        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        return self._find_trained_parameters()
 
     @contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:

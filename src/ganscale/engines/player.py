@@ -53,7 +53,7 @@ class Player:
         self._plain_forward = self.module.forward  # before it is wrapped in autocast
         self.module.forward = in_lower_precision(self.module.forward, self.device, train.precision)
         self._prepare(make_adam(self.module, options.optimizer, self._adam), train)
-        self._trained = [p for p in self.module.parameters() if p.requires_grad]
+        self._trained = self._find_trained_parameters()
         if self._keeps_gradients:
             self._fill_gradients()
 
@@ -96,6 +96,9 @@ class Player:
     def _trained_parameters(self) -> list[nn.Parameter]:
         """Return all parameters but those that the network itself has frozen."""
         return self._trained
+
+    def _find_trained_parameters(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.module.parameters() if parameter.requires_grad]
 
     @contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
