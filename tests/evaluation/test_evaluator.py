@@ -14,10 +14,9 @@ from ganscale.evaluation.distribution import Distribution
 from ganscale.evaluation.evaluator import Evaluator
 from ganscale.evaluation.features.classifier import Classifier
 from ganscale.evaluation.features.network import Features
-from ganscale.evaluation.samples import generate, to_uint8
 from ganscale.monitoring import progress
 from tests.conftest import tiny
-from tests.evaluation.replay import HOST, Replay, all_images, make
+from tests.evaluation.replay import Replay, all_images, make
 from tests.evaluation.sets import digit_arrays, packed, part_of, uneven
 
 
@@ -282,20 +281,3 @@ def test_a_set_without_labels_needs_inception(tmp_path: Path) -> None:
         make(tiny(copy, tmp_path, missing), tmp_path)
     with pytest.raises(GanscaleError, match="no labels"):
         make(tiny(copy, tmp_path, "evaluation.features=classifier"), tmp_path)
-
-
-def test_pixels_are_rounded_to_the_nearest() -> None:
-    pixels = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_uint8(pixels / 127.5 - 1), pixels)
-    assert to_uint8(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]
-
-
-def test_a_sample_does_not_depend_on_its_batch(digits: Path, tmp_path: Path) -> None:
-    latent = tiny(digits, tmp_path).latent
-    network = nn.Sequential(nn.Linear(latent.dim, 4), nn.Tanh(), nn.Unflatten(1, (1, 2, 2)))
-
-    def samples(rows: range, batch: int) -> Tensor:
-        made = generate(network, latent, 1, "sample", rows, batch, HOST, lambda _: ())
-        return torch.cat(list(made))
-
-    assert torch.equal(samples(range(10), 10)[4:9], samples(range(4, 9), 2))

@@ -68,7 +68,8 @@ def test_it_is_found_by_its_seed_alone(run: Path) -> None:
 
 def test_truncation_draws_latents_to_the_middle(run: Path) -> None:
     generator = Generator.from_run(run, "latest")
-    wanted = generator.images(generator.latents(3) * 0.5, generator._labels(3, None))
+    labels = torch.arange(3) if generator.about.classes else None
+    wanted = generator.images(generator.latents(3) * 0.5, labels)
     assert torch.equal(generator.sample(3, truncation=0.5), wanted)
     with pytest.raises(GanscaleError, match="truncation=0 must be above 0"):
         generator.sample(1, truncation=0)
@@ -89,10 +90,18 @@ def test_an_interpolation_begins_and_ends_at_its_seeds(run: Path) -> None:
 
 def test_a_class_that_it_does_not_know_is_refused(run: Path) -> None:
     generator = Generator.from_run(run, "latest")
-    with pytest.raises(GanscaleError, match="label=10: this generator knows"):
+    with pytest.raises(GanscaleError, match="cannot generate class 10: this generator knows"):
         generator.sample(1, label=10)
     if generator.about.classes:
         assert generator.sample(2, label=3).shape == (2, 1, 28, 28)
+
+
+def test_a_diverged_one_is_refused(run: Path) -> None:
+    generator = Generator.from_run(run, "latest")
+    with torch.no_grad():
+        next(generator.network.parameters()).fill_(torch.nan)
+    with pytest.raises(GanscaleError, match="contain NaN or infinite values"):
+        generator.sample(1)
 
 
 @pytest.mark.parametrize("damage", ["config.json", "model.safetensors", "graph.json"])

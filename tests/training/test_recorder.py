@@ -57,7 +57,7 @@ def test_a_class_can_be_asked_for(digits: Path, tmp_path: Path) -> None:
     assert torch.equal(threes.labels(range(4))[0], torch.tensor([3, 3, 3, 3]))
     each = Sampler(experiment.folder, "latest")
     assert torch.equal(each.labels(range(8, 12))[0], torch.tensor([8, 9, 0, 1]))
-    with pytest.raises(GanscaleError, match="class 10; its generator knows classes 0 … 9"):
+    with pytest.raises(GanscaleError, match="class 10: this generator knows classes 0 … 9"):
         Sampler(experiment.folder, "latest", label=10)
 
 

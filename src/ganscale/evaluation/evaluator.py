@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.readers import Reader
@@ -16,8 +17,9 @@ from ganscale.evaluation.features.network import FeatureNetwork, Features, measu
 from ganscale.evaluation.metrics.metric import METRICS, Comparison, Metric
 from ganscale.evaluation.metrics.sums import Sums
 from ganscale.evaluation.real_set import COMPARED, RealSet
-from ganscale.evaluation.samples import NotFiniteError, drawn_labels, generate
+from ganscale.evaluation.samples import drawn_labels
 from ganscale.evaluation.scores import Scores
+from ganscale.gan.sampling import NotFiniteError, generate
 from ganscale.monitoring.progress import tracked
 from ganscale.registry import short_name
 
@@ -96,16 +98,7 @@ class Evaluator:
         )
         sums, compared = Sums.zero(nothing), [nothing.features]
         problem: NotFiniteError | None = None
-        generated = generate(
-            generator,
-            experiment.latent,
-            experiment.seed,
-            "evaluation",
-            rows,
-            options.batch_size,
-            self._device,
-            self._labels,
-        )
+        generated = generate(generator, self._latents, self._labels, rows, options.batch_size)
         try:
             for images in tracked(generated, len(rows), "scoring generated images", len):
                 measured = measure(self.network, images, self._device)
@@ -118,6 +111,10 @@ class Evaluator:
             raise problem or NotFiniteError()
         sums.add_up_over_ranks()
         return sums.on_host(), gather_rows(torch.cat(compared)).cpu()
+
+    def _latents(self, rows: range) -> Tensor:
+        latent, seed = self._experiment.latent, self._experiment.seed
+        return randomness.latents(latent, seed, "evaluation", 0, rows, self._device)
 
     def _labels(self, rows: range) -> tuple[Tensor, ...]:
         """Return the classes of some samples, with the frequencies that training has."""

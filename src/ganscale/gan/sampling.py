@@ -1,8 +1,29 @@
-"""From latents to pictures: ways between two latents, and images as bytes."""
+"""From latents to pictures: batches of samples, ways between two latents, and images as bytes.
+
+A program that only samples a saved generator imports this file: it needs torch and nothing else.
+"""
+
+from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
+
+from ganscale.errors import GanscaleError
+
+Interpolation = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class NotFiniteError(GanscaleError):
+    """The error that a generator's images contain NaN or infinite values."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the generator's images contain NaN or infinite values: it has diverged. Use an older "
+            "checkpoint, or resume from one with a lower learning rate, a penalty, or "
+            "train.precision=fp32.",
+            every_rank=True,
+        )
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
@@ -15,6 +36,69 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
 
 
+def interpolation(distribution: str) -> Interpolation:
+    """Return the way between latents of this distribution: a line if `uniform`, else `slerp`."""
+    return torch.lerp if distribution == "uniform" else slerp
+
+
+def refuse_unknown_class(label: int | None, classes: int | None) -> None:
+    """Raise `GanscaleError` if a generator of so many classes, or of none, has no such class."""
+    if label is not None and not (classes and 0 <= label < classes):
+        known = f"classes 0 … {classes - 1}" if classes else "no classes"
+        raise GanscaleError(f"cannot generate class {label}: this generator knows {known}")
+
+
+def sample_labels(rows: range, classes: int | None, label: int | None = None) -> tuple[Tensor, ...]:
+    """Return the classes of samples as arguments of a generator: (len(rows),) int64.
+
+    Sample i has class i mod `classes`, or `label` if there is one. Returns no arguments for an
+    unconditional generator.
+    """
+    if classes is None:
+        return ()
+    if label is not None:
+        return (torch.full((len(rows),), label),)
+    return (torch.arange(rows.start, rows.stop) % classes,)
+
+
 def to_uint8(images: Tensor) -> Tensor:
     """Convert images in [-1, 1] to uint8 pixels 0 … 255, rounded to nearest, in host memory."""
     return ((images.float() + 1) * 127.5).round_().clamp_(0, 255).to("cpu", torch.uint8)
+
+
+def run_generator(generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
+    """Return the images (N, C, H, W) of latents (N, dim), on the latents' device.
+
+    `labels` holds the classes (N,) of a conditional generator, and nothing for another.
+    """
+    images: Tensor = generator(latents, *(label.to(latents.device) for label in labels))
+    return images
+
+
+@torch.no_grad()
+def images_of(generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
+    """Return uint8 images (N, C, H, W) in host memory: see `run_generator`.
+
+    Raises `NotFiniteError` if a pixel is NaN or infinite, because a NaN would look black in uint8.
+    """
+    images = run_generator(generator, latents, labels)
+    if not torch.isfinite(images).all():
+        raise NotFiniteError
+    return to_uint8(images)
+
+
+def generate(
+    generator: nn.Module,
+    latents: Callable[[range], Tensor],
+    labels: Callable[[range], tuple[Tensor, ...]],
+    rows: range,
+    batch_size: int,
+) -> Iterator[Tensor]:
+    """Yield the samples with numbers `rows`, in uint8 batches (N, C, H, W) in host memory.
+
+    `latents(rows)` returns the latents of some rows, on the generator's device, and `labels(rows)`
+    their classes, or no arguments. Raises `NotFiniteError` as `images_of` does.
+    """
+    for start in range(rows.start, rows.stop, batch_size):
+        part = range(start, min(start + batch_size, rows.stop))
+        yield images_of(generator, latents(part), labels(part))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ganscale import randomness
 from ganscale.errors import GanscaleError
-from ganscale.gan.sampling import slerp, to_uint8
+from ganscale.gan.sampling import generate, interpolation, refuse_unknown_class, sample_labels
 from ganscale.runs.pretrained import (
     CONFIG,
     GRAPH,
@@ -130,8 +130,10 @@ class Generator:
         """
         if not 0 < truncation <= 1:
             raise GanscaleError(f"truncation={truncation} must be above 0 and at most 1")
+        refuse_unknown_class(label, self.about.classes)
         latents = self.latents(number, seed) * truncation
-        return self.images(latents, self._labels(number, label), batch_size)
+        labels = sample_labels(range(number), self.about.classes, label)
+        return self.images(latents, *labels, batch_size=batch_size)
 
     def interpolate(
         self, seeds: Sequence[int], *, steps: int = 12, label: int | None = None
@@ -144,42 +146,33 @@ class Generator:
         """
         if len(seeds) < 2 or steps < 1:
             raise GanscaleError("an interpolation needs two seeds or more, and steps above 0")
+        refuse_unknown_class(label, self.about.classes)
         ends = torch.cat([self.latents(1, seed) for seed in seeds])
-        between = torch.lerp if self.about.distribution == "uniform" else slerp
+        between = interpolation(self.about.distribution)
         fractions = torch.arange(steps, device=self.device) / steps
         path = [between(a, b, t) for a, b in itertools.pairwise(ends.split(1)) for t in fractions]
         latents = torch.cat([*path, ends[-1:]])
-        if self.about.classes is not None and label is None:
-            label = 0
-        return self.images(latents, self._labels(len(latents), label))
+        labels = sample_labels(range(len(latents)), self.about.classes, label or 0)
+        return self.images(latents, *labels)
 
-    @torch.no_grad()
     def images(
-        self, latents: Tensor, labels: Tensor | None = None, batch_size: int = 250
+        self, latents: Tensor, labels: Tensor | None = None, *, batch_size: int = 250
     ) -> Tensor:
         """Return the images of latents (N, dim), and of labels (N,) int64 if it is conditional.
 
-        uint8 (N, C, H, W), 0 … 255, in host memory.
+        uint8 (N, C, H, W), 0 … 255, in host memory. Raises `GanscaleError` if a pixel is NaN or
+        infinite.
         """
-        return torch.cat(list(self._batches(latents, labels, batch_size)))
+        latents = latents.to(self.device)
 
-    def _batches(self, latents: Tensor, labels: Tensor | None, batch_size: int) -> Iterator[Tensor]:
-        for part in latents.to(self.device).split(batch_size):
-            conditions: tuple[Tensor, ...] = ()
-            if labels is not None:
-                conditions = (labels[: len(part)].to(self.device),)
-                labels = labels[len(part) :]
-            images: Tensor = self.network(part, *conditions)
-            yield to_uint8(images)
+        def labels_of(rows: range) -> tuple[Tensor, ...]:
+            return () if labels is None else (labels[rows.start : rows.stop],)
 
-    def _labels(self, number: int, label: int | None) -> Tensor | None:
-        classes = self.about.classes
-        if label is not None and not (classes and 0 <= label < classes):
-            known = f"classes 0 … {classes - 1}" if classes else "no classes"
-            raise GanscaleError(f"label={label}: this generator knows {known}")
-        if classes is None:
-            return None
-        return torch.arange(number) % classes if label is None else torch.full((number,), label)
+        rows = range(len(latents))
+        batches = generate(
+            self.network, lambda part: latents[part.start : part.stop], labels_of, rows, batch_size
+        )
+        return torch.cat(list(batches))
 
 
 def _best_device() -> torch.device:

@@ -3,7 +3,7 @@
 import io
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,15 @@ from torch import Tensor
 from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.samples import cycled_labels, generate, images_of, pixels
+from ganscale.evaluation.samples import pixels
 from ganscale.files import refuse_special, write_output
-from ganscale.gan.sampling import slerp
+from ganscale.gan.sampling import (
+    generate,
+    images_of,
+    interpolation,
+    refuse_unknown_class,
+    sample_labels,
+)
 from ganscale.monitoring.pictures import grid, save_grid
 from ganscale.monitoring.progress import tracked
 from ganscale.networks import first_generator
@@ -30,8 +36,6 @@ INTERPOLATION_PATHS = 6
 GIF_FRAME_MS = 80
 
 log = logging.getLogger("ganscale")
-
-Between = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Sampler:
@@ -57,11 +61,7 @@ class Sampler:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.seed = seed
         self.classes = self.experiment.data.classes
-        if label is not None and not (self.classes and 0 <= label < self.classes):
-            known = f"classes 0 … {self.classes - 1}" if self.classes else "no classes"
-            raise GanscaleError(
-                f"{run}: cannot generate class {label}; its generator knows {known}"
-            )
+        refuse_unknown_class(label, self.classes)
         self._label = label
         if not trust_code:
             refuse_foreign_code(self.folder.path, self.experiment)
@@ -73,22 +73,16 @@ class Sampler:
 
     def batches(self, number: int, batch_size: int = 500) -> Iterator[Tensor]:
         """Yield samples 0 … `number` - 1 of the seed, in uint8 batches (N, C, H, W)."""
-        return generate(
-            self.generator,
-            self.experiment.latent,
-            self.seed,
-            "sample",
-            range(number),
-            batch_size,
-            self.device,
-            self.labels,
-        )
+        return generate(self.generator, self.latents, self.labels, range(number), batch_size)
+
+    def latents(self, rows: range) -> Tensor:
+        """Return the latents (len(rows), dim) of these samples."""
+        latent = self.experiment.latent
+        return randomness.latents(latent, self.seed, "sample", 0, rows, self.device)
 
     def labels(self, rows: range) -> tuple[Tensor, ...]:
         """Return the classes of these samples; no arguments for an unconditional generator."""
-        if self._label is not None:
-            return (torch.full((len(rows),), self._label),)
-        return cycled_labels(self.classes, rows)
+        return sample_labels(rows, self.classes, self._label)
 
     def images(self, number: int) -> NDArray[np.uint8]:
         """Return the first samples, uint8 (N, H, W, C), showing the progress meanwhile."""
@@ -140,5 +134,5 @@ class Sampler:
         if ends > 2:
             rows = torch.cat([rows, rows[:1]])
         fractions = torch.linspace(0, 1, INTERPOLATION_STEPS, device=self.device)
-        between: Between = torch.lerp if self.experiment.latent.distribution == "uniform" else slerp
+        between = interpolation(self.experiment.latent.distribution)
         return [between(a, b, t) for a, b in itertools.pairwise(rows) for t in fractions]

@@ -8,8 +8,9 @@ from torch import nn
 from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.evaluation.evaluator import Evaluator
-from ganscale.evaluation.samples import cycled_labels, images_of, pixels
+from ganscale.evaluation.samples import pixels
 from ganscale.evaluation.scores import Scores, forget_after
+from ganscale.gan.sampling import run_generator, sample_labels, to_uint8
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.health import Health
 from ganscale.monitoring.pictures import save_grid
@@ -60,9 +61,10 @@ class Recorder:
         latents = randomness.latents(
             experiment.latent, experiment.seed, "pictures", 0, rows, device
         )
-        images = images_of(network, latents, cycled_labels(classes, rows))
+        with torch.no_grad():  # NaN is drawn too: the loop says what to do about it
+            images = run_generator(network, latents, sample_labels(rows, classes))
         path = self._folder.sample_grid(step)
-        save_grid(pixels(images), path, columns=classes)  # one column for each class
+        save_grid(pixels(to_uint8(images)), path, columns=classes)  # one column for each class
         self._trackers.picture(step, "samples", path)
 
     def finish(self, step: int, evaluator: Evaluator | None) -> None:
