@@ -134,13 +134,27 @@ class Reference:
                 self.probability = self.number(self.experiment.augment.probability, step)
             batches = real_batches(self.experiment, step * n, n)
             for i, batch in enumerate(batches):
-                self.update("discriminator", step, step * n + i, batch, self.discriminator_loss)
-            self.update("generator", step, step, batches[-1], self.generator_loss)
+                shown = self.mirrored(batch, step * n + i)
+                self.update("discriminator", step, step * n + i, shown, self.discriminator_loss)
+            self.update("generator", step, step, shown, self.generator_loss)
             self.move_average(step)
             self.steer_augmentation(step + 1)
         self.stand_still()
         norms = {name: sum(values) / len(values) for name, values in self.norms.items()}
         return Played(self.generator, self.discriminator, self.average, norms, self.probability)
+
+    def mirrored(self, batch: Batch, number: int) -> Batch:
+        """Global batch `number`, with the images whose draw is below ½ turned around."""
+        if not self.experiment.data.flip:
+            return batch
+        rows = range(len(batch.images))
+        unit = randomness.uniform(self.experiment.seed, "flip", number, rows, (), HOST)
+        pairs = zip(batch.images, unit.tolist(), strict=True)
+        shown = [
+            torch.from_numpy(image.numpy()[:, :, ::-1].copy()) if u < 0.5 else image
+            for image, u in pairs
+        ]
+        return Batch(torch.stack(shown), batch.labels)
 
     def update(
         self, name: str, step: int, number: int, batch: Batch, loss: Callable[..., Tensor]

@@ -70,6 +70,7 @@ def test_four_processes_score_and_steer_as_one_does(
             tmp_path,
             f"name=on{processes}",
             "data.classes=10",
+            "data.flip=true",
             "augment.policy=[flip,color]",
             "augment.adaptive={every: 2, images: 200}",
             f"balance={{held_out: {digits}, every: 3, images: 100, band: [0.45, 0.55]}}",

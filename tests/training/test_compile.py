@@ -36,6 +36,7 @@ GAMES: dict[str, tuple[int, dict[str, Any], dict[str, Any], tuple[str, ...]]] = 
         TEXTBOOK,
         TEXTBOOK,
         (
+            "data.flip=true",
             "augment.policy=[color, translation, cutout]",
             "augment.probability={from: 0, to: 1, until: 4 steps}",
             "augment.noise_std={from: 0.5, to: 0, until: 3 steps}",

@@ -27,6 +27,13 @@ GAMES = {
         "train.accumulation=2",
         "augment.policy=[translation]",
     ),
+    "mirrored": (
+        "data.flip=true",
+        "objective.loss=relativistic",  # the generator's loss has real images, too
+        "discriminator.optimizer.eps=1.0e-6",  # no bias of the logit has a gradient but rounding
+        "discriminator.steps=2",
+        "train.accumulation=2",
+    ),
     "clipped": ("generator.clip_norm=0.01", "discriminator.clip_norm=0.01"),
     "WGAN-GP accumulated": (
         "objective.loss=wasserstein",

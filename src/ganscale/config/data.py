@@ -35,6 +35,9 @@ class Data(Section):
     """Number of colour channels: 1 for greyscale, 3 for RGB."""
     classes: Annotated[int, Field(ge=2)] | None = None
     """Number of classes that both networks are conditioned on; empty for an unconditional GAN."""
+    flip: bool = False
+    """Mirror each training image from left to right with probability ½, each time it is drawn.
+    Labels are kept, and the scores compare with the images as they are."""
     reader: Annotated[str, NameOf("ganscale.data.reading.readers:READERS", besides=("auto",))] = (
         "auto"
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from ganscale import randomness
 from ganscale.config import Experiment, PenaltyOptions
 from ganscale.gan import game
+from ganscale.gan.augment import flip
 from ganscale.gan.game import Measured, Samples
 from ganscale.gan.losses import build_loss
 from ganscale.gan.objective import Objective, SharedPenalty, WeightedPenalty
@@ -60,7 +61,7 @@ class Losses:
             self._fakes.generate if keep and self._fakes is not None else model.generator.module,
             model.discriminator,
             self._augment(numbers, rows),
-            self._samples("discriminator", numbers, rows, images, labels),
+            self._samples("discriminator", numbers, numbers.update, rows, images, labels),
             randomness.Draws(self._experiment.seed, numbers.update, rows, images.device),
         )
 
@@ -69,12 +70,13 @@ class Losses:
     ) -> tuple[Tensor, Measured]:
         """Return the generator's loss on these rows of the global batch, and what it measured."""
         model = self._model
+        batch = (numbers.update + 1) * self._experiment.discriminator.steps - 1
         return game.generator_loss(
             Objective(self.loss),
             model.generator if self._fakes is None else self._fakes.take,
             model.discriminator.module,
             self._augment(numbers, rows),
-            self._samples("generator", numbers, rows, images, labels),
+            self._samples("generator", numbers, batch, rows, images, labels),
         )
 
     def _due(
@@ -97,12 +99,20 @@ class Losses:
         self,
         player: str,
         numbers: Numbers,
+        batch: int | Tensor,
         rows: range,
         images: Tensor,
         labels: tuple[Tensor, ...],
     ) -> Samples:
+        """Return latents and scaled images; `batch` is the number of the batch of real images."""
         latent, seed, update = self._experiment.latent, self._experiment.seed, numbers.update
         latents = randomness.latents(latent, seed, player, update, rows, images.device)
         real = (images / REAL_SCALE).sub_(1)
+        if self._experiment.data.flip:
+            # By the batch, so that both players see an image mirrored or not.
+            real = flip(
+                real,
+                lambda shape: randomness.uniform(seed, "flip", batch, rows, shape, real.device),
+            )
         layout = self._model.discriminator.memory_format
         return Samples(latents, real.contiguous(memory_format=layout), labels)
