@@ -17,7 +17,8 @@ export GANSCALE_ENGINE=$1
 shift
 gpus=$(nvidia-smi -L 2>/dev/null | wc -l || true)
 processes=${PROCESSES:-$((gpus > 0 ? gpus : 1))}
-PATH="$PWD/.venv/bin:$PATH"
+# shellcheck source=launch/path.sh
+. launch/path.sh
 exec accelerate launch --config_file "launch/accelerate/$([ "$gpus" -gt 0 ] && echo ddp || echo cpu_ddp).yaml" \
     --num_machines "$MACHINES" --machine_rank "$MACHINE_RANK" --num_processes "$((MACHINES * processes))" \
     --main_process_ip "$MAIN_ADDRESS" --main_process_port "${MAIN_PORT:-29500}" -m ganscale train "$@"

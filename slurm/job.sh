@@ -1,4 +1,5 @@
-# Functions that the batch scripts share. They source this file from the clone's folder.
+# Functions that the batch scripts share. They source this file from the project's folder: a clone, or
+# what `ganscale init` has laid out.
 # shellcheck shell=bash
 
 GANSCALE_ENGINE=${GANSCALE_ENGINE:-ddp}
@@ -14,11 +15,11 @@ trap 'stopped=1' USR1
 
 say() { echo "$(date +%H:%M:%S) slurm: $*"; }
 
-# Activates the clone's .venv, if there is one, and applies the site's own settings.
+# Puts the environment of ganscale on PATH and applies the site's own settings.
 enter_environment() {
-    if [ -z "$GANSCALE_PREFIX" ] && [ -f .venv/bin/activate ]; then
-        # shellcheck disable=SC1091
-        . .venv/bin/activate
+    if [ -z "$GANSCALE_PREFIX" ]; then
+        # shellcheck source=launch/path.sh
+        . launch/path.sh
     fi
     if [ -f slurm/site.sh ]; then
         # shellcheck disable=SC1091

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = (
     (
-        *("custom_code", "errors", "files", "validation", "registry", "terminal"),
+        *("custom_code", "errors", "files", "validation", "registry", "terminal", "shipped"),
         *("system_errors", "philox", "randomness", "host_randomness"),
     ),
     ("config",),

@@ -156,4 +156,6 @@ def test_what_cannot_be_submitted_says_why(
     experiment = str(ROOT / "configs" / "mnist_mlp.yaml")
     monkeypatch.chdir(tmp_path)
     assert main(["submit", experiment]) == 1
-    assert "run this in the clone's folder" in capsys.readouterr().err
+    assert (
+        "run this in a clone, or in a folder that `ganscale init FOLDER`" in capsys.readouterr().err
+    )

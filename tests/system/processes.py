@@ -81,18 +81,21 @@ def on_machines(kind: str, file: Path, *machines: dict[str, str]) -> list[subpro
     ]
 
 
-def run(line: list[str], folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run to the end; the output is shown where a test fails."""
+def run(
+    line: list[str], folder: Path, *, typed: str | None = None, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """Run to the end, with `typed` as its input; the output is shown where a test fails."""
     process = subprocess.Popen(
         line,
         cwd=folder,
         env=environment(**more),
+        stdin=subprocess.PIPE if typed else None,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
-        stdout, stderr = process.communicate(timeout=LONGEST_S)
+        stdout, stderr = process.communicate(typed, timeout=LONGEST_S)
     except subprocess.TimeoutExpired:
         kill_all(process)
         print(*process.communicate(), sep="\n")

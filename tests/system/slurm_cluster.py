@@ -163,10 +163,10 @@ class Cluster:
             if int(re.findall(r"\d+", left.name.removesuffix(".log"))[0]) in self._jobs:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
 
-    def run(self, *line: str, **more: str) -> str:
-        """Run a command of Slurm in the clone; its output."""
+    def run(self, *line: str, folder: Path = ROOT, **more: str) -> str:
+        """Run a command of Slurm in the clone or another folder; its output."""
         done = subprocess.run(
-            line, env={**self.environment, **more}, cwd=ROOT, capture_output=True, text=True
+            line, env={**self.environment, **more}, cwd=folder, capture_output=True, text=True
         )
         return done.stdout + done.stderr
 

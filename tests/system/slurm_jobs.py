@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ganscale.cli import main
 from ganscale.config import Experiment
 from ganscale.config.load import load
 from ganscale.runs.run_folder import RunFolder
@@ -37,6 +38,8 @@ ENGINES = {"ddp": "DDP", "fsdp2": "FSDP2", "zero2": "DeepSpeed ZeRO-2"}
 RARELY = ("checkpoint.every=1000000", "monitoring.log_every=50")
 # What slows a step down is tested where runs are resumed, not here.
 PLAIN = ("balance=null", "augment.adaptive=null", "augment.policy=[]")
+# No environment is active where a job is handed over.
+PLAIN_PATH = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"}
 WARM = (sys.executable, "-IS", str(ROOT / "tests" / "system" / "warm_process.py"))
 
 
@@ -82,10 +85,14 @@ def submit(
     return said.strip()
 
 
-def hand_over(cluster: Cluster, *arguments: str) -> str:
-    """Let `ganscale submit` submit a job, whose ranks start as a user's do; return its number."""
+def hand_over(cluster: Cluster, project: Path, *arguments: str) -> str:
+    """Let `ganscale submit` submit a job from a project; return its number.
+
+    Its ranks start as a user's do, with the scripts that `ganscale init` has laid out.
+    """
+    assert main(["init", str(project)]) == 0
     line = (sys.executable, "-m", "ganscale", "submit", arguments[0], *NODES, *arguments[1:])
-    said = cluster.run(*line, OMP_NUM_THREADS="1")
+    said = cluster.run(*line, folder=project, OMP_NUM_THREADS="1", **PLAIN_PATH)
     assert "world size 4: 2 nodes × 2 GPUs; 2 of 8 images each" in said
     job = said.partition("\njob ")[2].partition("\n")[0]
     assert job.isdigit(), said
@@ -95,8 +102,9 @@ def hand_over(cluster: Cluster, *arguments: str) -> str:
     return job
 
 
-def log_of(job: str) -> str:
-    return "\n".join(path.read_text() for path in sorted(ROOT.glob(f"slurm-test-*-{job}*.log")))
+def log_of(job: str, folder: Path = ROOT) -> str:
+    logs = sorted(folder.glob(f"slurm-test-*-{job}*.log"))
+    return "\n".join(path.read_text() for path in logs)
 
 
 def wait_for(text: str, job: str, times: int) -> None:
@@ -144,20 +152,21 @@ def uninterrupted_runs(cluster: Cluster, digits: Path, folder: Path) -> Callable
                 "zero2": remote,
             }[engine]
             experiment, arguments = run_of(digits, folder, f"test-{engine}", *reader)
+            place = folder / "project" if engine == "ddp" else ROOT
             if engine == "ddp":
-                job = hand_over(cluster, *arguments)
+                job = hand_over(cluster, place, *arguments)
             else:
                 job = submit(cluster, "train.sbatch", *arguments, engine=engine)
-            assert cluster.wait(job, LONG_S) == "COMPLETED", log_of(job)
+            assert cluster.wait(job, LONG_S) == "COMPLETED", log_of(job, place)
             requests = server.requests
-        log = log_of(job)
+        log = log_of(job, place)
         assert f"{ENGINES[engine]}, 4 processes on cpu" in log
         shared = "resident reader: 1,797 images take 1 MiB decoded, in host memory, shared by 2"
         assert ("indexed reader: 1,797 images" if engine == "fsdp2" else shared) in log
         assert log.count(f"step {STEPS:,} of {STEPS:,}") == 1
         assert "MASTER_PORT=" in log
         for node in (1, 2):
-            assert len(list(ROOT.glob(f"slurm-test-*-{job}/n{node}.log"))) == 1
+            assert len(list(place.glob(f"slurm-test-*-{job}/n{node}.log"))) == 1
             assert not list(cluster.sees(node, Path("/dev/shm")).glob("ganscale-*"))
         if engine != "ddp":  # a shard comes to each node once
             tars = {path: n for path, n in requests.items() if path.endswith(".tar")}

@@ -22,6 +22,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.state import AcceleratorState
 from PIL import Image
 
+from ganscale import __version__
 from ganscale.cli import EPILOG, _parser, main
 from ganscale.config.load import load
 from tests.system.processes import ROOT, environment
@@ -39,6 +40,7 @@ FREE_PORT = ["--main_process_port=0"]
 """What is typed after `accelerate launch`: other tests may train at the same time."""
 
 SAYS = {
+    "init": "my_gan: a project of",
     "pack photos.zip": "12 images of 64×64",
     "pack digits": "1,797 images of 28×28",
     "train": "checkpoints/step-00000004",
@@ -69,6 +71,8 @@ IN_PROSE = [words.split() for words in re.findall(r"`(ganscale [^`]+)`", README)
 
 def checked_only(words: list[str]) -> str | None:
     """Why a line of README is parsed and not run; None where it is run."""
+    if words[0] == "pip":
+        return "the wheel has a test of its own"
     if words[0] in ("source", "./launch/quickstart.sh", "./launch/test.sh"):
         return "CI itself, and the quickstart has a test of its own"
     if "--download" in words or any("://" in word for word in words):
@@ -148,6 +152,8 @@ def test_a_command_that_cannot_run_here_is_sound(clone: Path, words: list[str]) 
     if words[0].startswith("./"):
         subprocess.run(["bash", "-n", ROOT / words[0]], check=True)
         subprocess.run(["test", "-x", ROOT / words[0]], check=True)
+    elif words[0] == "pip":
+        assert words[1] == "wheel" or words[2] == f"./ganscale-{__version__}-py3-none-any.whl"
     elif words[0] == "source":
         assert words == ["source", ".venv/bin/activate"]  # where launch/environment.sh installs
         assert "-m venv .venv" in (ROOT / "launch" / "environment.sh").read_text()

@@ -72,6 +72,7 @@ def read_only(disk: Path, trained: Path) -> Iterator[Path]:
 
 
 WRITING = {
+    "init": "init {disk}/project",
     "pack": "pack digits {disk}/set --size 28 --processes 1",
     "index": "index {digits} --out {disk}/indexed",
     "sheet": "inspect {digits} --sheet {disk}/sheet.png",

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 NOT_COMMANDS = {"arguments"}
 IN_ORDER = (
+    "init",
     "pack",
     "index",
     "inspect",

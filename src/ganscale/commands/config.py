@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from ganscale.commands.arguments import add_overrides, path
+from ganscale.shipped import shipped
 from ganscale.terminal import print_text
 
-CONFIGS = Path("configs")  # of the clone, in whose folder commands are typed
+CONFIGS = Path("configs")  # of the clone or the project in whose folder commands are typed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,8 @@ def run(options: argparse.Namespace) -> None:
     if file is not None and "=" in str(file):  # overrides alone, over the defaults
         file, overrides = None, [str(file), *overrides]
     if options.explain is not None:
-        print_text(explain(options.explain, CONFIGS))
+        configs = CONFIGS if CONFIGS.is_dir() else shipped(str(CONFIGS))
+        print_text(explain(options.explain, configs))
         return
     if options.reference:
         print_text(reference())

@@ -49,7 +49,10 @@ def run(options: argparse.Namespace) -> None:
 
     experiment = load(options.experiment, options.overrides)
     if not SCRIPT.is_file():
-        raise GanscaleError(f"{Path.cwd()} has no {SCRIPT}; run this in the clone's folder")
+        raise GanscaleError(
+            f"{Path.cwd()} has no {SCRIPT}; run this in a clone, or in a folder that "
+            "`ganscale init FOLDER` has laid out"
+        )
     _refuse_doomed_job(options, experiment)
     line = command(options, experiment)
     print(f"# GANSCALE_ENGINE={options.engine} {shlex.join(line)}")

@@ -17,6 +17,7 @@ from ganscale.config.mistakes import explain, flatten, key_of, shown
 from ganscale.config.schedulable import schedules_in
 from ganscale.config.schedules import Schedule
 from ganscale.errors import GanscaleError
+from ganscale.shipped import find_experiment
 
 BASE = "base"
 MAX_DEPTH = 32
@@ -209,7 +210,8 @@ def one_message(source: str, kind: str = "experiment file") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise GanscaleError(f"{error.filename}: no such {kind}") from None
+        path = Path(error.filename)
+        raise GanscaleError(f"{path}: no such {kind}{_where_it_ships(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise GanscaleError(f"{source}: cannot be read ({error})") from None
     except RecursionError:
@@ -218,6 +220,17 @@ def one_message(source: str, kind: str = "experiment file") -> Iterator[None]:
         problem = "not valid YAML" if isinstance(error, YAMLError) else "cannot be used"
         reason = shown(" ".join(str(error).split()) or type(error).__name__, str)
         raise GanscaleError(f"{source}: {problem}: {reason}") from None
+
+
+def _where_it_ships(path: Path) -> str:
+    """Return where the shipped file of this name is, as the end of a message."""
+    found = find_experiment(path)
+    if found is None:
+        return ""
+    return (
+        f"; one of that name ships with ganscale: {found}. "
+        "`ganscale init FOLDER` lays out a project that has all of them in its configs/"
+    )
 
 
 def to_yaml(experiment: Experiment) -> str:

@@ -134,7 +134,7 @@ def _make_for_deepspeed(
     except ImportError as error:
         raise GanscaleError(
             f"the launcher asks for DeepSpeed, and {error.name} is not installed: "
-            "in the clone, pip install -e '.[deepspeed]'",
+            "pip install 'ganscale[deepspeed]'",
             every_rank=True,
         ) from None
     from accelerate.utils import DeepSpeedPlugin

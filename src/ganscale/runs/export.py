@@ -115,9 +115,7 @@ def _write_onnx(sampler: Sampler, folder: Path) -> Path:
     try:
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError:
-        raise GanscaleError(
-            "ONNX export needs onnxscript: in the clone, pip install -e '.[onnx]'"
-        ) from None
+        raise GanscaleError("ONNX export needs onnxscript: pip install 'ganscale[onnx]'") from None
     path = folder / "generator.onnx"
     inputs = _inputs(sampler)
     names = ["latents", "labels"][: len(inputs)]

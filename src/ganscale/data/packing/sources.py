@@ -184,6 +184,5 @@ def _dataset_source(path: Path, split: str) -> DatasetSource:
         return DatasetSource(path, split)
     except ImportError:
         raise GanscaleError(
-            f"{path}: reading it needs the package datasets: "
-            "in the clone, pip install -e '.[datasets]'"
+            f"{path}: reading it needs the package datasets: pip install 'ganscale[datasets]'"
         ) from None

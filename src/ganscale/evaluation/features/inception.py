@@ -96,7 +96,7 @@ def _torch_fidelity() -> ModuleType:
         from torch_fidelity import feature_extractor_inceptionv3 as fidelity
     except ImportError:
         raise GanscaleError(
-            "Inception features need torch-fidelity: in the clone, pip install -e '.[inception]'",
+            "Inception features need torch-fidelity: pip install 'ganscale[inception]'",
             every_rank=True,
         ) from None
     module: ModuleType = fidelity
