@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+import yaml
+
 TOKEN = "hf_of_the_test"
 
 
@@ -18,6 +20,11 @@ class Hub:
 
     def __init__(self) -> None:
         self.models: dict[str, dict[str, bytes]] = {}
+        self.private: set[str] = set()
+        self.answers: dict[str, int] = {}
+        """The status with which requests are refused whose path contains the key."""
+        self.asked: list[str] = []
+        """The paths of all requests."""
         self.address = ""
 
     def commit(self, name: str) -> str:
@@ -36,7 +43,7 @@ def serving() -> Iterator[Hub]:
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Answering", (_Handler,), {"hub": hub}))
     hub.address = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
         yield hub
@@ -53,17 +60,34 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *arguments: Any) -> None:
         pass
 
+    def _refuses(self) -> bool:
+        """Answer as the test wishes; says the token back, as a careless server might."""
+        self.hub.asked.append(self.path)
+        for part, status in self.hub.answers.items():
+            if part in self.path:
+                self._answer({"error": f"no, {self.headers.get('Authorization')}"}, status)
+                return True
+        return False
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self._refuses():
+            return
         if self.headers.get("Authorization") != f"Bearer {TOKEN}":
             self._answer({"error": "Invalid username or password."}, 401)
         elif self.path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked['organization']}/{asked['name']}"
-            self.hub.models.setdefault(name, {})
+            if name in self.hub.models:
+                url = f"{self.hub.address}/{name}"
+                self._answer({"error": "You already created this model repo", "url": url}, 409)
+                return
+            self.hub.models[name] = {}
+            if asked.get("private") or asked.get("visibility") == "private":
+                self.hub.private.add(name)
             self._answer({"url": f"{self.hub.address}/{name}"})
         elif self.path == "/api/validate-yaml":
-            self._answer({"warnings": [], "errors": []})
+            self._validate(json.loads(body)["content"])
         elif match := re.fullmatch(r"/api/models/(.+)/preupload/main", self.path):
             files = json.loads(body)["files"]
             kinds = {"uploadMode": "regular", "shouldIgnore": False}
@@ -73,7 +97,16 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer({"error": f"no {self.path}"}, 404)
 
+    def _validate(self, card: str) -> None:
+        """Check the licence, as one of the things that the hub checks of a card."""
+        license = yaml.safe_load(card.split("---\n")[1]).get("license", "mit")
+        known = license in ("mit", "cc-by-4.0", "other")
+        errors = [] if known else [{"message": '"license" must be one of [mit, cc-by-4.0, other]'}]
+        self._answer({"warnings": [], "errors": errors}, 200 if known else 400)
+
     def do_GET(self) -> None:
+        if self._refuses():
+            return
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/revision/[^/?]+)?.*", self.path):
             files = self.hub.models.get(match[1])
             if files is None:
@@ -84,7 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return
             siblings = [{"rfilename": path} for path in files]
             sha = self.hub.commit(match[1])
-            self._answer({"id": match[1], "sha": sha, "siblings": siblings, "tags": []})
+            about = {"id": match[1], "private": match[1] in self.hub.private, "tags": []}
+            self._answer({**about, "sha": sha, "siblings": siblings})
         else:
             self._send_file(body=True)
 
@@ -122,4 +156,5 @@ class _Handler(BaseHTTPRequestHandler):
         if error:
             self.send_header("X-Error-Code", error)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 import ganscale
 from ganscale.config import Experiment
@@ -49,7 +50,12 @@ def test_a_saved_one_makes_the_same_images(run: Path, tmp_path: Path) -> None:
     assert (wanted - found).abs().max() <= 1
     assert wanted.float().std() > 0
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert set(sizes) == {"config.json", "model.safetensors", "graph.json"}
+    assert set(sizes) == {"config.json", "model.safetensors", "graph.json", "README.md"}
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert (data.library_name, data.pipeline_tag) == ("ganscale", "unconditional-image-generation")
+    (tmp_path / "README.md").write_text("my own words")
+    generator.save_pretrained(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "my own words"
 
 
 def test_a_loaded_one_is_saved_again(run: Path, tmp_path: Path) -> None:

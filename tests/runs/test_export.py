@@ -71,12 +71,12 @@ def test_an_exported_generator_is_the_original(run: Path, tmp_path: Path, kind: 
         original = sampler.generator.cpu()(*inputs)
         assert torch.allclose(FORMATS[kind](path, inputs), original, atol=1e-5)
     card = (tmp_path / "out" / "README.md").read_text()
-    for said in (path.name, "latents (N, 100)", "not evaluated", "2 steps", "samples.png"):
+    for said in (path.name, "latents (N, 100)", "not evaluated", "| Steps | 2 |", "samples.png"):
         assert said in card
     assert ("labels" in card) == (sampler.classes is not None)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", [*FORMATS, "pretrained"])
 def test_the_cards_own_lines_run(
     run: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 `argparse` turns the error that a type raises into one message.
 """
 
+import re
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def path(text: str) -> Path:
     return Path(location(text))
 
 
+def license_name(text: str) -> str:
+    """Read a licence as the Hugging Face Hub abbreviates it, in small letters."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,39}", text.lower()):
+        raise ArgumentTypeError(
+            f"must be an identifier such as mit, cc-by-4.0 or other, not {_shown(text)}"
+        )
+    return text.lower()
+
+
 def _shown(text: str) -> str:
     return repr(text) if len(text) <= 40 else f"{text[:40]!r}… ({len(text):,} characters)"
 
@@ -50,6 +60,15 @@ def add_run(parser: ArgumentParser) -> None:
 def add_checkpoint(parser: ArgumentParser) -> None:
     """Declare which checkpoint of the run is meant."""
     parser.add_argument("--checkpoint", default="latest", help="latest, best, or a step's name")
+
+
+def add_license(parser: ArgumentParser) -> None:
+    """Declare the licence of the weights, which only their owner can choose."""
+    parser.add_argument(
+        "--license",
+        type=license_name,
+        help="of the weights, such as mit or cc-by-4.0, for the model card (default: none stated)",
+    )
 
 
 def add_trust_code(parser: ArgumentParser) -> None:

@@ -2,7 +2,13 @@
 
 import argparse
 
-from ganscale.commands.arguments import add_checkpoint, add_run, add_trust_code, path
+from ganscale.commands.arguments import (
+    add_checkpoint,
+    add_license,
+    add_run,
+    add_trust_code,
+    path,
+)
 
 FORMATS = ("safetensors", "torch.export", "onnx", "pretrained")
 
@@ -13,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_checkpoint(parser)
     parser.add_argument("--format", choices=FORMATS, default="safetensors")
     parser.add_argument("--out", type=path, help="folder (default: exports/FORMAT in the run's)")
+    add_license(parser)
     add_trust_code(parser)
 
 
@@ -22,5 +29,5 @@ def run(options: argparse.Namespace) -> None:
     from ganscale.runs.export import export
 
     set_up_logging(rank=0)
-    format, out = options.format, options.out
-    print(export(options.run, options.checkpoint, format, out, options.trust_code))
+    format, out, license = options.format, options.out, options.license
+    print(export(options.run, options.checkpoint, format, out, options.trust_code, license))

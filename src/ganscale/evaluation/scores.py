@@ -55,9 +55,7 @@ class Scores:
 
 def describe_scores(scores: Mapping[str, Any]) -> str:
     """Describe scores, or an evaluation read back, in one sentence; older ones lack some scores."""
-    values = scores["values"]
-    known = _lower_is_better(scores)
-    shown = [f"{title_of(name)} {values[name]:.4g}" for name in known if name in values]
+    shown = [f"{title_of(name)} {value:.4g}" for name, value in deciding_values(scores).items()]
     count = f"{scores['samples']:,}"
     perfect = scores.get("perfect_fid")
     floor = f"; {count} perfect samples would get FID {perfect:.3g}" if perfect is not None else ""
@@ -65,6 +63,12 @@ def describe_scores(scores: Mapping[str, Any]) -> str:
         f"{', '.join(shown)} ({scores['features']}; {count} generated against "
         f"{scores['real_samples']:,} real images of {scores['real_set']}{floor})"
     )
+
+
+def deciding_values(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return those values of an evaluation that can say which generator is the better one."""
+    values = scores["values"]
+    return {name: values[name] for name in _lower_is_better(scores) if name in values}
 
 
 def title_of(name: str) -> str:
@@ -144,14 +148,14 @@ def _select_wanted(evaluations: list[Evaluated], wanted: Evaluation) -> list[Eva
         names = ["classifier", "inception"]
     for name in names:
         found = [
-            e for e in evaluations if e.get("samples") == wanted.samples and _features(e) == name
+            e for e in evaluations if e.get("samples") == wanted.samples and features_of(e) == name
         ]
         if found:
             return found
     return evaluations
 
 
-def _features(evaluation: Evaluated) -> str:
+def features_of(evaluation: Evaluated) -> str:
     """Return the name of the feature network; in older lines only its description begins so."""
     recorded = evaluation.get("features_name")
     if isinstance(recorded, str) and recorded:

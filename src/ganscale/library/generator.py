@@ -19,6 +19,7 @@ from ganscale import randomness
 from ganscale.errors import GanscaleError
 from ganscale.gan.sampling import generate, interpolation, refuse_unknown_class, sample_labels
 from ganscale.runs.pretrained import (
+    CARD,
     CONFIG,
     GRAPH,
     WEIGHTS,
@@ -89,8 +90,8 @@ class Generator:
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the generator into a folder for `from_pretrained`, and return the folder.
 
-        It holds `config.json`, the weights as `model.safetensors`, and the network's operations as
-        `graph.json`.
+        It holds `config.json`, the weights as `model.safetensors`, the network's operations as
+        `graph.json`, and a short model card, unless there is one.
         """
         write_pretrained(self.network, self.about, Path(folder))
         return Path(folder)
@@ -98,13 +99,15 @@ class Generator:
     def push_to_hub(self, name: str, *, private: bool = False, token: str | None = None) -> str:
         """Upload the generator to the Hugging Face Hub as `user/name`; return its address.
 
-        Without `token` it is what `hf auth login` or HF_TOKEN says. For a model card with scores
-        and samples, use `ganscale push RUN user/name`.
+        Without `token` it is what `hf auth login` or HF_TOKEN says. A model card that is there
+        already is left as it is. For one with scores and samples, use `ganscale push RUN
+        user/name`.
         """
         from ganscale.library.hub import upload
 
         with tempfile.TemporaryDirectory() as folder:
-            return upload(self.save_pretrained(folder), name, private=private, token=token)
+            saved = self.save_pretrained(folder)
+            return upload(saved, name, private=private, token=token, keep=(CARD,))
 
     # -- what it makes -------------------------------------------------------------------------
 

@@ -1,10 +1,8 @@
 """`ganscale export`: write a generator for use without ganscale, with a model card."""
 
-import html
 import io
 import json
 import logging
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ganscale import __version__
 from ganscale.config.load import to_yaml
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.scores import describe_scores, read_evaluations
 from ganscale.files import refuse_links, write_output
-from ganscale.runs import checkpoint
-from ganscale.runs.pretrained import About, write_pretrained
+from ganscale.runs.card import model_card
+from ganscale.runs.pretrained import CARD, About, write_pretrained
 from ganscale.runs.sampler import Sampler
-from ganscale.terminal import printable
 
 SAMPLES = 64
 EXAMPLE_BATCH = 2  # for tracing; the exported generator accepts any batch size
@@ -43,11 +38,20 @@ class ExportedGenerator(nn.Module):
         return images
 
 
-def export(run: Path, name: str, kind: str, out: Path | None, trust_code: bool = False) -> Path:
+def export(
+    run: Path,
+    name: str,
+    kind: str,
+    out: Path | None,
+    trust_code: bool = False,
+    license: str | None = None,
+    published_as: str = ".",
+) -> Path:
     """Write a checkpoint's EMA generator and a model card into `out`; return the model's path.
 
-    Without `out`, they go into the run's own folder for exports of this kind. Raises
-    `GanscaleError` if the folder is not empty.
+    Without `out`, they go into the run's own folder for exports of this kind. The card states the
+    weights' `license`, and says that `published_as` loads them. Raises `GanscaleError` if the
+    folder is not empty.
     """
     sampler = Sampler(run, name, trust_code=trust_code)
     folder = out or sampler.folder.exports / kind
@@ -60,7 +64,8 @@ def export(run: Path, name: str, kind: str, out: Path | None, trust_code: bool =
         path = WRITERS[kind](sampler, folder)
         (folder / "experiment.yaml").write_text(to_yaml(sampler.experiment))
         sampler.save_grid(SAMPLES, folder / "samples.png")
-        (folder / "README.md").write_text(_card(sampler, path), encoding="utf-8")
+        card = model_card(sampler, about(sampler), path, license, published_as)
+        (folder / CARD).write_text(card, encoding="utf-8")
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -154,97 +159,4 @@ WRITERS: dict[str, Callable[[Sampler, Path], Path]] = {
     "torch.export": _write_torch_export,
     "onnx": _write_onnx,
     "pretrained": _write_pretrained,
-}
-
-
-def _card(sampler: Sampler, path: Path) -> str:
-    """Return the model card in Markdown: what the model is, its use, its scores and its data."""
-    experiment = sampler.experiment
-    state = checkpoint.read_state(sampler.checkpoint)
-    evaluations = [
-        line for line in read_evaluations(sampler.folder.evaluations) if line["step"] == state.step
-    ]
-    score = (
-        describe_scores(evaluations[-1]) if evaluations else "This checkpoint was not evaluated."
-    )
-    channels, height, width = experiment.image_shape
-    condition = f" and labels (N,) int64, 0 … {sampler.classes - 1}" if sampler.classes else ""
-    noise = (
-        "standard normal" if experiment.latent.distribution == "normal" else "uniform on [-1, 1]"
-    )
-    usage = _USAGE.get(path.name, _USAGE.get(path.suffix, ""))
-    return f"""---
-library_name: ganscale
-tags: [gan, unconditional-image-generation]
----
-# {experiment.name}
-
-A {_plain(experiment.generator.network.architecture)} generator trained with ganscale {__version__}:
-{state.step:,} steps, {state.images:,} images seen; the moving average of its weights.
-
-![uncurated samples](samples.png)
-
-## Use
-
-`{path.name}` takes latents (N, {experiment.latent.dim}) float32, {noise}{condition}, and returns
-images (N, {channels}, {height}, {width}) float32 in [-1, 1].
-
-```python
-{usage.format(file=path.name, dim=experiment.latent.dim, labels=_labels(sampler))}
-```
-
-## Score
-
-{_plain(score)}
-
-## Data
-
-{_plain(experiment.data.path)} (fingerprint {_plain(state.data_fingerprint)}),
-{height}×{width} pixels, {channels} channel{"s" if channels > 1 else ""}. The licence of that
-dataset determines what the images may be used for.
-
-## Experiment
-
-`experiment.yaml` holds the whole experiment: `ganscale train experiment.yaml` trains it again.
-"""
-
-
-def _plain(text: str) -> str:
-    """Escape a text for Markdown, because a path or a score may contain HTML or a link."""
-    shown = html.escape(" ".join(printable(text).split()), quote=False)
-    return re.sub(r"([\\`*_\[\]~|])", r"\\\1", shown)
-
-
-def _labels(sampler: Sampler) -> str:
-    return ", torch.arange(16) % " + str(sampler.classes) if sampler.classes else ""
-
-
-_USAGE = {
-    ".safetensors": """\
-import torch
-from safetensors.torch import load_file
-from ganscale.config.load import load
-from ganscale.networks import first_generator
-
-generator = first_generator(load("experiment.yaml"))
-generator.load_state_dict(load_file("{file}"))
-images = generator.eval()(torch.randn(16, {dim}){labels})""",
-    "model.safetensors": """\
-from ganscale import Generator
-
-generator = Generator.from_pretrained(".")  # this folder, or its name on the hub
-images = generator.sample(16, seed=0)  # uint8 (16, C, H, W)""",
-    ".pt2": """\
-import torch
-
-generator = torch.export.load("{file}").module()
-images = generator(torch.randn(16, {dim}){labels})""",
-    ".onnx": """\
-import onnxruntime
-import torch
-
-session = onnxruntime.InferenceSession("{file}")
-inputs = [torch.randn(16, {dim}){labels}]
-names = [i.name for i in session.get_inputs()]
-(images,) = session.run(None, dict(zip(names, (i.numpy() for i in inputs))))""",
 }

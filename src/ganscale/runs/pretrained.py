@@ -22,6 +22,9 @@ from ganscale.errors import GanscaleError
 from ganscale.runs.graph import EXAMPLE_BATCH, Graph, trace
 
 CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "graph.json"
+CARD = "README.md"
+LIBRARY, PIPELINE_TAG, TAGS = "ganscale", "unconditional-image-generation", ("gan",)
+"""What the Hugging Face Hub finds a generator by."""
 FORMAT = 1
 
 
@@ -42,7 +45,10 @@ class About:
 
 
 def write_pretrained(network: nn.Module, about: About, folder: Path) -> Path:
-    """Write a generator in evaluation mode into a folder; return the path of its weights."""
+    """Write a generator in evaluation mode into a folder; return the path of its weights.
+
+    A model card is written too, unless the folder has one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(network, Graph):
         graph, weights = network.written()
@@ -50,8 +56,10 @@ def write_pretrained(network: nn.Module, about: About, folder: Path) -> Path:
         graph, weights = trace(copy.deepcopy(network).cpu(), _example(about))
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     (folder / GRAPH).write_text(json.dumps(graph) + "\n")
-    config = {"format": FORMAT, "library_name": "ganscale", **asdict(about)}
+    config = {"format": FORMAT, "library_name": LIBRARY, **asdict(about)}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    if not (folder / CARD).exists():  # someone may have written a better one
+        (folder / CARD).write_text(_brief_card(about), encoding="utf-8")
     return folder / WEIGHTS
 
 
@@ -83,6 +91,39 @@ def _read_about(folder: Path) -> About:
         raise GanscaleError(
             f"{folder} is not a saved generator: {CONFIG} is missing or damaged ({error!r})"
         ) from None
+
+
+def describe_call(about: About) -> str:
+    """Say what a generator's network takes and returns, to follow its name in a sentence."""
+    channels, height, width = about.image_shape
+    labels = f" and labels (N,) int64, 0 … {about.classes - 1}" if about.classes else ""
+    noise = "standard normal" if about.distribution == "normal" else "uniform on [-1, 1]"
+    return (
+        f"takes latents (N, {about.dim}) float32, {noise}{labels}, and returns\n"
+        f"images (N, {channels}, {height}, {width}) float32 in [-1, 1]."
+    )
+
+
+def _brief_card(about: About) -> str:
+    """Return a model card with what is known without the run: nothing of its training or scores."""
+    _, height, width = about.image_shape
+    return f"""\
+---
+library_name: {LIBRARY}
+pipeline_tag: {PIPELINE_TAG}
+tags: [{", ".join(TAGS)}]
+---
+# {" ".join(about.name.split())}
+
+A generator of {height}×{width} images, trained with ganscale. Its network {describe_call(about)}
+
+```python
+from ganscale import Generator
+
+generator = Generator.from_pretrained(".")  # this folder, or its name on the hub
+images = generator.sample(16, seed=0)  # uint8 (16, C, H, W)
+```
+"""
 
 
 def _example(about: About) -> tuple[Tensor, ...]:
