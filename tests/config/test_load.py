@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ganscale.config.load import differences, json_schema, load, to_yaml
+from ganscale.config.load import differences, json_schema, load, load_recorded, to_yaml
 from ganscale.errors import GanscaleError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -203,8 +203,41 @@ def test_a_path_that_no_file_can_have() -> None:
 
 
 def test_resolution_is_checked_against_the_architecture() -> None:
-    with pytest.raises(GanscaleError, match=r"data.resolution=30.*28, 32, 64, 128, 256"):
-        load(None, ["data.resolution=30", "generator.network.architecture=dcgan"])
+    for size, near in (("30", "24x24 or 28x28 or 32x32"), ("[60,90]", "48x80 or 56x88 or 64x96")):
+        with pytest.raises(GanscaleError, match=rf"data.resolution=.*doubling.*--size {near}$"):
+            load(None, [f"data.resolution={size}", "generator.network.architecture=dcgan"])
+    with pytest.raises(GanscaleError, match=r"--size 8x900$"):
+        load(None, ["data.resolution=3x900", "discriminator.network.architecture=resnet"])
+    r3gan = "generator.network={architecture: r3gan, widths: [16, 16, 16], group: 8}"
+    assert load(None, ["data.resolution=[16,28]", r3gan]).image_shape == (1, 16, 28)
+    with pytest.raises(GanscaleError, match=r"16 to 28 pixels; give 5 widths"):
+        load(None, ["data.resolution=64x96", r3gan])
+
+
+def test_a_resolution_is_one_side_or_two_in_any_form(tmp_path: Path) -> None:
+    for override, kept in (
+        ("data.resolution=64", 64),
+        ("data.resolution=[64, 64]", 64),
+        ("data.resolution='64x64'", 64),
+        ("data.resolution=[64, 96]", (64, 96)),
+        ("data.resolution=64x96", (64, 96)),
+    ):
+        experiment = load(None, [override])
+        assert experiment.data.resolution == kept
+        # The run folder's file gives the same experiment again, as an editor would write it.
+        path = tmp_path / "experiment.yaml"
+        path.write_text(to_yaml(experiment))
+        assert load_recorded(path.read_bytes(), path) == load(path) == experiment
+    assert "resolution: 64\n" in to_yaml(load(None, ["data.resolution=64x64"]))
+    for wrong in ("0", "-3", "[1,2,3]", "64x", "x64", "64.5", "true", "99999999", "null"):
+        with pytest.raises(GanscaleError, match=r"data\.resolution=.*or two for height and width"):
+            load(None, [f"data.resolution={wrong}"])
+
+
+def test_an_augmentation_is_refused_for_images_that_it_is_not_for() -> None:
+    with pytest.raises(GanscaleError, match=r"rotate90 is for square images.*resolution=64x96"):
+        load(None, ["data.resolution=64x96", "augment.policy=[flip,rotate90]"])
+    load(None, ["data.resolution=64x64", "data.channels=3", "augment.policy=[color,rotate90]"])
 
 
 def test_batch_norm_is_refused_under_a_penalty_for_each_image() -> None:

@@ -69,6 +69,26 @@ def test_cutout_greys_a_square_of_half_the_side() -> None:
     assert cut.sum() == 16 * 16 - 8 * 8
 
 
+def test_each_side_of_an_image_that_is_not_square_counts() -> None:
+    image = torch.rand(1, 2, 16, 32)
+    moved = TRANSFORMS.get("translation")(image, always(0.999, 0.999))  # an eighth on either side
+    assert torch.equal(moved[:, :, :14, :28], image[:, :, 2:, 4:])
+    assert not moved[:, :, 14:].any()
+    assert not moved[:, :, :, 28:].any()
+    shifted = TRANSFORMS.get("shift")(image, always(0.0, 0.0))
+    assert torch.equal(shifted[:, :, 2:, 4:], image[:, :, :14, :28])
+    assert torch.equal(shifted[:, :, 2:, :4], image[:, :, :14, 1:5].flip(3))
+    cut = TRANSFORMS.get("cutout")(torch.ones(1, 1, 16, 32), always(0.5, 0.25))
+    assert not cut[:, :, 4:12, :16].any()
+    assert cut.sum() == 16 * 32 - 8 * 16
+    # A turn is one of pixels: the square in the middle turns as it does alone.
+    turn = always(0.75)
+    turned = TRANSFORMS.get("rotate")(image, turn)
+    alone = TRANSFORMS.get("rotate")(image[:, :, :, 8:24], turn)
+    assert torch.allclose(turned[:, :, :, 8:24], alone, atol=1e-5)
+    assert torch.allclose(alone, torch.rot90(image[:, :, :, 8:24], 1, (2, 3)), atol=1e-5)
+
+
 def test_flip_and_quarter_turns() -> None:
     image = picture()
     assert torch.equal(TRANSFORMS.get("flip")(image, always(0.2)), image.flip(3))

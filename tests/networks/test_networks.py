@@ -1,4 +1,5 @@
 import copy
+import re
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -15,7 +16,12 @@ from ganscale.networks import build_discriminator, build_generator
 from ganscale.networks.attention import SelfAttention
 from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
 from ganscale.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from ganscale.networks.layers import has_batch_norm, has_sync_batch_norm
+from ganscale.networks.layers import (
+    about_size,
+    doublings_to,
+    has_batch_norm,
+    has_sync_batch_norm,
+)
 from ganscale.networks.mlp import MLPDiscriminator, MLPGenerator
 from ganscale.networks.r3gan import R3GANDiscriminator, R3GANGenerator
 from ganscale.networks.resnet import ResNetDiscriminator, ResNetGenerator
@@ -98,10 +104,65 @@ def test_a_feature_of_the_dcgan_sees_the_whole_image(
     assert sensitivity[0, 0].any(0).sum() >= 0.7 * resolution
 
 
-@pytest.mark.parametrize("resolution", [30, 48, 7, 4])
-def test_dcgan_refuses_other_resolutions(resolution: int) -> None:
-    with pytest.raises(ValueError, match="power of two"):
-        DCGANGenerator(16, (1, resolution, resolution), 4)
+@pytest.mark.parametrize("size", [(30, 30), (7, 7), (4, 4), (32, 36), (36, 32), (6, 64)])
+@pytest.mark.parametrize("make", [DCGANGenerator, ResNetGenerator])
+def test_other_sizes_are_refused(make: Callable[..., nn.Module], size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match="doubling"):
+        make(16, (1, *size), 4)
+    with pytest.raises(ValueError, match="5 widths do not make"):
+        R3GANGenerator(16, (1, *size), (8,) * 5)
+
+
+def test_doubling_gives_the_sizes_that_it_gives() -> None:
+    """By hand: all maps with a smaller side of 4 to 7, doubled once or more."""
+    made = {
+        (h << k, w << k): k
+        for h in range(4, 33)
+        for w in range(4, 33)
+        for k in range(1, 4)
+        if min(h, w) < 8
+    }
+    for height in range(1, 33):
+        for width in range(1, 33):
+            assert doublings_to(height, width) == made.get((height, width))
+            offered = re.findall("([0-9]+)x([0-9]+)", about_size(height, width))
+            assert offered
+            assert all(doublings_to(int(h), int(w)) for h, w in offered)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("size", "widths", "start"),
+    [((16, 24), (16, 8, 8), (4, 6)), ((56, 40), (16, 8, 8, 8), (7, 5)), ((8, 20), (8, 8), (4, 10))],
+)
+def test_every_convolutional_pair_has_images_that_are_not_square(
+    size: tuple[int, int], widths: tuple[int, ...], start: tuple[int, int], channels: int
+) -> None:
+    shape = (channels, *size)
+    r3gan = {"widths": widths, "blocks": 1, "group": 4}
+    pairs = {
+        "dcgan": (DCGANGenerator(6, shape, 4), DCGANDiscriminator(shape, 4, classes=3)),
+        "resnet": (ResNetGenerator(6, shape, 8), ResNetDiscriminator(shape, 8)),
+        "r3gan": (R3GANGenerator(6, shape, **r3gan), R3GANDiscriminator(shape, **r3gan)),
+        "mlp": (MLPGenerator(6, shape, (8,)), MLPDiscriminator(shape, (8,))),
+    }
+    for name, (generator, discriminator) in pairs.items():
+        images = generator(torch.randn(2, 6))
+        assert images.shape == (2, *shape), name
+        labels = (torch.tensor([0, 2]),) if name == "dcgan" else ()
+        assert discriminator(images, *labels).shape == (2,)
+    assert pairs["resnet"][0].start == start
+    assert pairs["r3gan"][0].basis.shape[1:] == start
+    assert pairs["r3gan"][1].basis.weight.shape[2:] == start
+    # Both sides count: turning the image around its diagonal, and the kernels too, changes nothing.
+    turned = (channels, *size[::-1])
+    torch.manual_seed(3)
+    upright = DCGANGenerator(6, shape, 4).eval()
+    lying = DCGANGenerator(6, turned, 4).eval()
+    for ours, theirs in zip(lying.parameters(), upright.parameters(), strict=True):
+        ours.data = theirs.data.transpose(-1, -2) if theirs.dim() == 4 else theirs.data
+    latents = torch.randn(2, 6)
+    assert torch.allclose(lying(latents), upright(latents).transpose(-1, -2), atol=1e-6)
 
 
 def test_dcgan_starts_as_its_paper_says() -> None:

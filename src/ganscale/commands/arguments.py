@@ -20,6 +20,16 @@ def positive(text: str) -> int:
     return _whole(text, 1)
 
 
+def resolution(text: str) -> int | tuple[int, int]:
+    """Read a side of a square, or HEIGHTxWIDTH, in pixels."""
+    from ganscale.config.resolution import read_resolution
+
+    try:
+        return read_resolution(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{error}, not {_shown(text)}") from None
+
+
 def _whole(text: str, least: int) -> int:
     digits = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
     if not digits or int(text) < least:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganscale.commands.arguments import location, path, positive
+from ganscale.commands.arguments import location, path, positive, resolution
 from ganscale.commands.inspect import write_sheet
 from ganscale.data.packing.named_sources import SOURCES
 from ganscale.errors import GanscaleError
@@ -24,8 +24,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(SOURCES.built_in())}, a path, or my_file.py:my_source",
     )
     parser.add_argument("folder", type=path, help="where the shards go")
-    parser.add_argument("--size", type=positive, help="height and width in pixels")
-    parser.add_argument("--crop", choices=("center", "none"), default="center", help="to a square")
+    parser.add_argument(
+        "--size",
+        type=resolution,
+        metavar="SIDE|HEIGHTxWIDTH",
+        help="in pixels, such as 64 or 64x96; resized with a Lanczos filter",
+    )
+    parser.add_argument(
+        "--crop",
+        choices=("center", "none"),
+        default="center",
+        help="to that aspect ratio: cut the centre out, or keep all and pad with black",
+    )
     parser.add_argument("--labels", type=path, help="CSV or JSON: file name to class")
     parser.add_argument("--channels", type=positive, choices=(1, 3), help="1 grey, 3 RGB")
     parser.add_argument("--format", choices=("png", "jpg", "webp"), default="png")

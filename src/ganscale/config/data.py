@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from ganscale.config.registered import NameOf, registry_at
+from ganscale.config.resolution import Resolution
 from ganscale.config.section import NonNegativeInt, PositiveFloat, PositiveInt, Section
 from ganscale.registry import is_custom
 
@@ -29,8 +30,8 @@ class Data(Section):
     """Datasets to mix by weight; they replace `path`."""
     balance_classes: bool = False
     """Draw every class equally often, regardless of how many samples it has."""
-    resolution: PositiveInt = 28
-    """Height and width of an image in pixels."""
+    resolution: Resolution = 28
+    """Side of a square image in pixels, or height and width: `[64, 96]`, or `64x96`."""
     channels: Literal[1, 3] = 1
     """Number of colour channels: 1 for greyscale, 3 for RGB."""
     classes: Annotated[int, Field(ge=2)] | None = None
@@ -73,6 +74,12 @@ class Data(Section):
     """Maximum number of pixels of an image; larger images are refused before they are decoded."""
     allow_pipe: bool = False
     """Allow shard addresses that start with `pipe:`, which run the rest as a command."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of an image in pixels."""
+        side = self.resolution
+        return side if isinstance(side, tuple) else (side, side)
 
     @property
     def is_streamed(self) -> bool:

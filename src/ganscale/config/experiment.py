@@ -10,6 +10,7 @@ from ganscale.config.objective import EMA, Augment, Balance, Objective
 from ganscale.config.old_forms import refuse_old_forms
 from ganscale.config.players import DiscriminatorPlayer, Generator, Latent
 from ganscale.config.registered import registry_at
+from ganscale.config.resolution import write_resolution
 from ganscale.config.running import Checkpoint, Evaluation, Monitoring, Train
 from ganscale.config.schedulable import refuse_backward_pieces, schedules_in
 from ganscale.config.schedules import Pace
@@ -70,7 +71,7 @@ class Experiment(Section):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape of an image: channels, height and width."""
-        return (self.data.channels, self.data.resolution, self.data.resolution)
+        return (self.data.channels, *self.data.size)
 
     @property
     def pace(self) -> Pace:
@@ -92,11 +93,25 @@ class Experiment(Section):
     def _check_resolution(self) -> "Experiment":
         for player in ("generator", "discriminator"):
             network = getattr(self, player).network
-            problem = network.about_resolution(self.data.resolution)
+            problem = network.about_resolution(*self.data.size)
             if problem is not None:
+                size = write_resolution(*self.data.size)
                 raise ValueError(
-                    f"data.resolution={self.data.resolution}: {player}.network.architecture="
+                    f"data.resolution={size}: {player}.network.architecture="
                     f"{network.architecture} {problem}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check_augmentation(self) -> "Experiment":
+        transforms = registry_at("ganscale.gan.augment:TRANSFORMS")
+        for name in self.augment.policy:
+            about = None if is_custom(name) else transforms.get(name).__dict__.get("about_shape")
+            if about is not None and (wanted := about(*self.image_shape)) is not None:
+                channels, *size = self.image_shape
+                raise ValueError(
+                    f"augment.policy: {name} is for {wanted}; data.channels={channels} and "
+                    f"data.resolution={write_resolution(*size)} are other images"
                 )
         return self
 

@@ -19,8 +19,8 @@ class NetworkOptions(Section):
         """Return the keyword arguments that are the network's own."""
         return self.model_dump(exclude={"architecture"})
 
-    def about_resolution(self, resolution: int) -> str | None:
-        """Return why the network does not support images of this side in pixels, or None."""
+    def about_resolution(self, height: int, width: int) -> str | None:
+        """Return why the network does not support images of this size in pixels, or None."""
         return None
 
 

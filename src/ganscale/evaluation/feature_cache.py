@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ganscale.config import Data
+from ganscale.config.resolution import write_resolution
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.shards.storage import is_remote
 from ganscale.errors import GanscaleError
@@ -33,7 +34,7 @@ class Cache:
         self._set = {
             "set": fingerprint,
             "labels": images.label_checksum,
-            "resolution": str(data.resolution),
+            "resolution": write_resolution(*data.size),
             "version": VERSION,
         }
         beside = Path(data.path)

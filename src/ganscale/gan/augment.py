@@ -21,8 +21,10 @@ from ganscale.registry import Registry
 Uniform = Callable[[tuple[int, ...]], Tensor]
 Transform = Callable[[Tensor, Uniform], Tensor]
 
-SHIFT = 1 / 8  # largest shift in either direction, as a fraction of the side
-CUTOUT = 1 / 2  # side of the square, as a fraction of the side of the image
+SHIFT = 1 / 8  # largest shift along either side, as a fraction of that side
+CUTOUT = 1 / 2  # sides of the rectangle, as a fraction of those of the image
+
+COLOURS = "grey or RGB images, since other channels are no colours"
 
 TRANSFORMS = Registry[Transform](
     "transformation",
@@ -30,6 +32,21 @@ TRANSFORMS = Registry[Transform](
     wanted="a function of images and random",
     accepts=callable,
 )
+
+
+def only_for(
+    wanted: str, fits: Callable[[int, int, int], bool]
+) -> Callable[[Transform], Transform]:
+    """Mark a transformation of images with some (channels, height, width) only.
+
+    An experiment with other images is refused, with a message that says what is `wanted`.
+    """
+
+    def mark(transform: Transform) -> Transform:
+        transform.__dict__["about_shape"] = lambda *shape: None if fits(*shape) else wanted
+        return transform
+
+    return mark
 
 
 def augment(
@@ -47,6 +64,7 @@ def augment(
 
 
 @TRANSFORMS.register("color")
+@only_for(f"{COLOURS}; use brightness and contrast", lambda channels, *_: channels in (1, 3))
 def color(images: Tensor, random: Uniform) -> Tensor:
     """Change brightness by up to ±½, saturation by a factor of 0 to 2, contrast by ½ to 1½."""
     brightness, saturation, contrast = random((3, 1, 1, 1)).unbind(1)
@@ -60,25 +78,23 @@ def color(images: Tensor, random: Uniform) -> Tensor:
 @TRANSFORMS.register("translation")
 def translation(images: Tensor, random: Uniform) -> Tensor:
     """Move by up to an eighth of the side, and fill the uncovered area with grey."""
-    side = images.shape[-1]
-    most = int(side * SHIFT + 0.5)
-    dy, dx = _integers(random((2, 1)), -most, most).unbind(1)
-    along = torch.arange(side, device=images.device)
-    rows, columns = along + dy, along + dx
-    inside = ((rows >= 0) & (rows < side))[:, None, :, None]
-    inside = inside & ((columns >= 0) & (columns < side))[:, None, None, :]
-    moved = _take(images, rows.clamp(0, side - 1), columns.clamp(0, side - 1))
+    height, width = images.shape[2:]
+    rows, columns = _shifted(images, random, rounding=0.5)
+    inside = ((rows >= 0) & (rows < height))[:, None, :, None]
+    inside = inside & ((columns >= 0) & (columns < width))[:, None, None, :]
+    moved = _take(images, rows.clamp(0, height - 1), columns.clamp(0, width - 1))
     return torch.where(inside, moved, 0.0)
 
 
 @TRANSFORMS.register("cutout")
 def cutout(images: Tensor, random: Uniform) -> Tensor:
-    """Grey out a square of half the image's side at a random position."""
-    side = images.shape[-1]
-    half = side * CUTOUT / 2
-    y, x = (random((2, 1)) * side).unbind(1)
-    along = torch.arange(side, device=images.device) + 0.5
-    rows, columns = (along - y).abs() < half, (along - x).abs() < half
+    """Grey out a rectangle of half the image's height and width at a random position."""
+    height, width = images.shape[2:]
+    y, x = random((2, 1)).unbind(1)
+    down = torch.arange(height, device=images.device) + 0.5
+    across = torch.arange(width, device=images.device) + 0.5
+    rows = (down - y * height).abs() < height * CUTOUT / 2
+    columns = (across - x * width).abs() < width * CUTOUT / 2
     return torch.where((rows[:, :, None] & columns[:, None, :])[:, None], 0.0, images)
 
 
@@ -92,8 +108,9 @@ def flip(images: Tensor, random: Uniform) -> Tensor:
 
 
 @TRANSFORMS.register("rotate90")
+@only_for("square images, since a quarter turn exchanges the sides", lambda _, h, w: h == w)
 def rotate90(images: Tensor, random: Uniform) -> Tensor:
-    """Rotate by 0, 90, 180 or 270 degrees."""
+    """Rotate by 0, 90, 180 or 270 degrees; only for square images."""
     turns = _integers(random((1, 1, 1)), 0, 3)
     turned = images
     for k in (1, 2, 3):
@@ -104,11 +121,9 @@ def rotate90(images: Tensor, random: Uniform) -> Tensor:
 @TRANSFORMS.register("shift")
 def shift(images: Tensor, random: Uniform) -> Tensor:
     """Move by up to an eighth of the side, and fill the uncovered area with a reflection."""
-    side = images.shape[-1]
-    most = int(side * SHIFT)
-    dy, dx = _integers(random((2, 1)), -most, most).unbind(1)
-    along = torch.arange(side, device=images.device)
-    return _take(images, _reflected(along + dy, side), _reflected(along + dx, side))
+    height, width = images.shape[2:]
+    rows, columns = _shifted(images, random)
+    return _take(images, _reflected(rows, height), _reflected(columns, width))
 
 
 @TRANSFORMS.register("scale")
@@ -142,6 +157,7 @@ def contrast(images: Tensor, random: Uniform) -> Tensor:
 
 
 @TRANSFORMS.register("hue_saturation")
+@only_for(f"{COLOURS}; use brightness and contrast", lambda channels, *_: channels in (1, 3))
 def hue_saturation(images: Tensor, random: Uniform) -> Tensor:
     """Rotate hue by a random angle, and multiply saturation by 2^s, where s is standard normal.
 
@@ -160,6 +176,15 @@ def hue_saturation(images: Tensor, random: Uniform) -> Tensor:
 
 
 # -- shared ------------------------------------------------------------------------------------
+
+
+def _shifted(images: Tensor, random: Uniform, rounding: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Return the row (N, H) and the column (N, W) that each of an image's is moved to."""
+    height, width = images.shape[2:]
+    y, x = random((2, 1)).unbind(1)
+    down, across = int(height * SHIFT + rounding), int(width * SHIFT + rounding)
+    rows = torch.arange(height, device=images.device) + _integers(y, -down, down)
+    return rows, torch.arange(width, device=images.device) + _integers(x, -across, across)
 
 
 def _integers(unit: Tensor, low: int, high: int) -> Tensor:
@@ -188,7 +213,11 @@ def _take(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def _transformed(images: Tensor, matrices: Tensor) -> Tensor:
     """Transform each image about its centre by a 2×2 matrix, with reflection at the edges."""
-    theta = F.pad(matrices, (0, 1))
+    # Where `affine_grid` measures, each side has a length of 2, whatever its number of pixels.
+    height, width = images.shape[2:]
+    aspect = torch.ones(2, 2, device=images.device)
+    aspect[0, 1], aspect[1, 0] = height / width, width / height
+    theta = F.pad(matrices * aspect, (0, 1))
     where = F.affine_grid(theta, list(images.shape), align_corners=False)
     return F.grid_sample(
         images.float(), where.float(), padding_mode="reflection", align_corners=False

@@ -24,7 +24,7 @@ def grid(images: Pixels, columns: int | None = None) -> Image.Image:
     Small images are enlarged by an integer factor, so that every pixel stays a square.
     """
     number, height, width, channels = images.shape
-    columns = columns or ceil(number**0.5)
+    columns = columns or max(1, min(number, ceil((number * height / width) ** 0.5)))
     rows = -(-number // columns)
     cells = np.full(
         (rows * columns, height + BORDER, width + BORDER, channels), BORDER_GREY, np.uint8

@@ -1,6 +1,7 @@
 """DCGAN: all-convolutional generator and discriminator (Radford, Metz, Chintala 2015)."""
 
 import itertools
+from math import prod
 from typing import Literal
 
 from torch import Tensor, nn
@@ -15,19 +16,22 @@ from ganscale.networks.conditioning import (
 )
 from ganscale.networks.layers import (
     LEAKY_SLOPE,
+    SMALLEST,
     Discriminator,
     PyramidOptions,
-    base_side,
     initialise_dcgan,
     keep_variance,
     normalise_spectrally,
+    smallest_map,
 )
 from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
-SMALLEST = 4  # side of the generator's first feature map, pixels
 # The fewest feature maps of a discriminator, at any resolution: with fewer, no feature sees a whole
 # image of 28 or 32 pixels, and only parts of it are judged.
 FEWEST_MAPS = 4
+
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 class DCGANGeneratorOptions(PyramidOptions):
@@ -48,22 +52,23 @@ class DCGANDiscriminatorOptions(PyramidOptions):
     """Normalisation between layers; use `none` with gradient penalties."""
 
 
-def _pyramid(resolution: int, width: int, fewest: int = 1) -> list[tuple[int, int]]:
-    """Return side and channels of `fewest` or more maps, from half of the image to 4 pixels.
+def _pyramid(size: Size, width: int, fewest: int = 1) -> list[tuple[Size, int]]:
+    """Return size and channels of `fewest` or more maps, from half of the image to 4 to 6 pixels.
 
-    Channels double as the side halves, up to 8 times `width`, so that 64 pixels at width 64 give
+    Channels double as the sides halve, up to 8 times `width`, so that 64 pixels at width 64 give
     the sizes that the PyTorch tutorial uses. For 28 pixels the sides are 14, 7 and 4.
     """
-    base_side(resolution)  # refuses other sizes
-    sides = [resolution // 2]
-    while sides[-1] > SMALLEST or len(sides) < fewest:
-        sides.append((sides[-1] + 1) // 2)
-    return [(side, width * min(2**i, 8)) for i, side in enumerate(sides)]
+    smallest_map(*size)  # refuses other sizes
+    sizes = [(size[0] // 2, size[1] // 2)]
+    while len(sizes) < fewest or (min(sizes[-1]) + 1) // 2 >= SMALLEST:
+        height, width_ = sizes[-1]
+        sizes.append(((height + 1) // 2, (width_ + 1) // 2))
+    return [(size, width * min(2**i, 8)) for i, size in enumerate(sizes)]
 
 
-def _kernel(small: int, large: int) -> int:
+def _kernel(small: Size, large: Size) -> Size:
     """Return the kernel of a convolution of stride 2, padding 1: 4, or 3 between sides 4 and 7."""
-    return 4 - (2 * small - large)
+    return 4 - (2 * small[0] - large[0]), 4 - (2 * small[1] - large[1])
 
 
 @GENERATORS.register("dcgan", DCGANGeneratorOptions)
@@ -80,12 +85,12 @@ class DCGANGenerator(nn.Module):
         classes: int | None = None,
     ):
         super().__init__()
-        channels, resolution, _ = image_shape
-        maps = _pyramid(resolution, width)[::-1]
-        (side, first), (_, last) = maps[0], maps[-1]
+        channels, *size = image_shape
+        maps = _pyramid((size[0], size[1]), width)[::-1]
+        (start, first), (_, last) = maps[0], maps[-1]
         self.embedding = ClassEmbedding(latent_dim, classes if norm == "none" else None)
 
-        def block(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:
+        def block(inputs: int, outputs: int, kernel: Size, stride: int, padding: int) -> nn.Module:
             # BatchNorm has a bias of its own.
             return Conditioned(
                 nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding, bias=norm == "none"),
@@ -94,12 +99,12 @@ class DCGANGenerator(nn.Module):
             )
 
         layers = [
-            block(self.embedding.width, first, side, 1, 0),
-            *attend_at(side, attention, first),
+            block(self.embedding.width, first, start, 1, 0),
+            *attend_at(min(start), attention, first),
         ]
         for (small, inputs), (large, outputs) in itertools.pairwise(maps):
             layers.append(block(inputs, outputs, _kernel(small, large), 2, 1))
-            layers += attend_at(large, attention, outputs)
+            layers += attend_at(min(large), attention, outputs)
         pixels = nn.ConvTranspose2d(last, channels, 4, 2, 1, bias=False)
         self.layers = Conditioned(*layers, pixels, nn.Tanh())
         initialise_dcgan(self)
@@ -124,11 +129,11 @@ class DCGANDiscriminator(Discriminator):
         classes: int | None = None,
     ):
         super().__init__()
-        channels, resolution, _ = image_shape
-        maps = _pyramid(resolution, width, FEWEST_MAPS)
-        (side, first), (base, last) = maps[0], maps[-1]
+        channels, *size = image_shape
+        maps = _pyramid((size[0], size[1]), width, FEWEST_MAPS)
+        (half, first), (base, last) = maps[0], maps[-1]
 
-        def block(inputs: int, outputs: int, kernel: int) -> nn.Module:
+        def block(inputs: int, outputs: int, kernel: Size) -> nn.Module:
             return nn.Sequential(
                 nn.Conv2d(inputs, outputs, kernel, 2, 1, bias=norm != "batch"),
                 nn.BatchNorm2d(outputs) if norm == "batch" else nn.Identity(),
@@ -138,15 +143,15 @@ class DCGANDiscriminator(Discriminator):
         layers: list[nn.Module] = [
             nn.Conv2d(channels, first, 4, 2, 1, bias=False),  # the paper: no norm here
             nn.LeakyReLU(LEAKY_SLOPE, inplace=True),
-            *attend_at(side, attention, first),
+            *attend_at(min(half), attention, first),
         ]
         for (large, inputs), (small, outputs) in itertools.pairwise(maps):
             layers.append(block(inputs, outputs, _kernel(small, large)))
-            layers += attend_at(small, attention, outputs)
+            layers += attend_at(min(small), attention, outputs)
         self.layers = nn.Sequential(*layers)
         self.logit = nn.Conv2d(last, 1, base, 1, 0, bias=False)
         # It sees all positions of the last map, as the logit does, and not their average.
-        self.projection = ClassProjection(last * base**2, classes)
+        self.projection = ClassProjection(last * prod(base), classes)
         initialise_dcgan(self)
         if norm == "none":
             keep_variance(self)

@@ -55,7 +55,7 @@ class GroupedConv2d(nn.Conv2d):
         self,
         inputs: int,
         outputs: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         groups: int,
         padding: int = 0,
         bias: bool = True,

@@ -7,23 +7,19 @@ from ganscale.config.section import PositiveInt
 from ganscale.networks.conditioning import ClassBatchNorm
 
 LEAKY_SLOPE = 0.2  # DCGAN, section 3
-RESOLUTIONS = (28, 32, 64, 128, 256)  # of images, for networks that halve or double feature maps
+SMALLEST = 4  # smaller side of the smallest feature map, pixels; at most twice that, less one
 
 
 class PyramidOptions(NetworkOptions):
     """The options of networks that halve or double their feature maps."""
 
     attention: PositiveInt | None = None
-    """Side, in pixels, of the feature map that has self-attention; empty for no self-attention."""
+    """Smaller side, in pixels, of the feature map that has self-attention; empty for no
+    self-attention."""
 
-    def about_resolution(self, resolution: int) -> str | None:
-        """Return why the network cannot have square images of so many pixels a side, or None."""
-        if resolution in RESOLUTIONS:
-            return None
-        return (
-            f"is defined at {', '.join(map(str, RESOLUTIONS))} pixels; "
-            "pack the set at one of these (ganscale pack --size)"
-        )
+    def about_resolution(self, height: int, width: int) -> str | None:
+        """Return why the network cannot have images of this size in pixels, or None."""
+        return None if doublings_to(height, width) else about_size(height, width)
 
 
 def activation(name: str) -> nn.Module:
@@ -68,13 +64,43 @@ def initialise_residual(network: nn.Module) -> None:
             nn.init.ones_(module.gain.weight)
 
 
-def base_side(resolution: int) -> tuple[int, int]:
-    """Return the smallest map's side, 7 for 28 pixels and else 4, and the doublings from it."""
-    base = 7 if resolution % 7 == 0 else 4
-    doublings = (resolution // base).bit_length() - 1
-    if doublings < 1 or resolution != base << doublings:
-        raise ValueError(f"resolution {resolution} is neither 4 nor 7 times a power of two")
-    return base, doublings
+def doublings_to(height: int, width: int) -> int | None:
+    """Return how often a map with a smaller side of 4 to 7 is doubled to give this size in pixels.
+
+    Returns None if no such map is doubled, once or more, to this size.
+    """
+    doublings = (min(height, width) // SMALLEST).bit_length() - 1
+    if doublings < 1 or height % (1 << doublings) or width % (1 << doublings):
+        return None
+    return doublings
+
+
+def smallest_map(height: int, width: int) -> tuple[int, int, int]:
+    """Return height and width of the map that doubling makes an image of, and the doublings.
+
+    Raises `ValueError` for a size that doubling does not give.
+    """
+    doublings = doublings_to(height, width)
+    if doublings is None:
+        raise ValueError(f"an image of {height}×{width} pixels {about_size(height, width)}")
+    return height >> doublings, width >> doublings, doublings
+
+
+def about_size(height: int, width: int) -> str:
+    """Say what sizes a network that doubles or halves its maps has, with some near this one."""
+    height, width = max(height, 2 * SMALLEST), max(width, 2 * SMALLEST)
+    step = 1 << ((min(height, width) // SMALLEST).bit_length() - 1)
+    near: set[tuple[int, int]] = set()
+    for unit in (step, 2 * step):
+        down, up = height // unit * unit, -(-height // unit) * unit
+        left, right = width // unit * unit, -(-width // unit) * unit
+        near |= {(down, left), (up, right)}
+    sizes = " or ".join(f"{h}x{w}" for h, w in sorted(near) if doublings_to(h, w))
+    return (
+        f"needs a size that is made by doubling a map whose smaller side has {SMALLEST} to "
+        f"{2 * SMALLEST - 1} pixels; pack the set at such a size: near this one, "
+        f"ganscale pack --size {sizes}"
+    )
 
 
 def normalise_spectrally(network: nn.Module) -> None:

@@ -17,11 +17,16 @@ from ganscale.config import NetworkOptions
 from ganscale.config.section import PositiveInt
 from ganscale.networks.conditioning import ClassEmbedding
 from ganscale.networks.grouped_convolution import GroupedConv2d, grouped_conv2d
-from ganscale.networks.layers import LEAKY_SLOPE, Discriminator
+from ganscale.networks.layers import (
+    LEAKY_SLOPE,
+    SMALLEST,
+    Discriminator,
+    about_size,
+    doublings_to,
+)
 from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
 EXPANSION = 2  # channels inside a block, as a multiple of those outside
-BASE = 4  # side of the smallest feature map, pixels
 # [1, 2, 1] widened by [1, 1]: the authors' resampling filter, along either axis.
 FILTER = (1 / 8, 3 / 8, 3 / 8, 1 / 8)
 
@@ -30,7 +35,8 @@ class R3GANOptions(NetworkOptions):
     """R3GAN's network, the same on both sides: modern residual blocks, no normalisation."""
 
     widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (768, 768, 768, 768)
-    """Channels of each stage: one number for each side 4, 8, … up to the resolution."""
+    """Channels of each stage: one number for each size, from the smallest map, whose smaller side
+    is 4 to 7 pixels, to the image: 4, 8, 16 and 32 for 32 pixels."""
     blocks: PositiveInt = 2
     """Number of residual blocks in each stage."""
     group: PositiveInt = 16
@@ -46,16 +52,36 @@ class R3GANOptions(NetworkOptions):
                 )
         return self
 
-    def about_resolution(self, resolution: int) -> str | None:
-        """Return why the network does not support images of this side in pixels, or None."""
-        made = BASE << (len(self.widths) - 1)
-        if made == resolution:
+    def about_resolution(self, height: int, width: int) -> str | None:
+        """Return why the network does not support images of this size in pixels, or None."""
+        if _smallest_map((height, width), len(self.widths)) is not None:
             return None
-        stages = (resolution // BASE).bit_length()
+        if (doublings := doublings_to(height, width)) is None:
+            return about_size(height, width)
+        made = SMALLEST << (len(self.widths) - 1)
         return (
-            f"with {len(self.widths)} widths makes images of {made} pixels; give {stages} widths, "
-            "or pack at that size"
+            f"with {len(self.widths)} widths makes images with a smaller side of {made} to "
+            f"{made // SMALLEST * (2 * SMALLEST - 1)} pixels; give {doublings + 1} widths, or pack "
+            "at such a size"
         )
+
+
+def _smallest_map(size: tuple[int, int], stages: int) -> tuple[int, int] | None:
+    """Return height and width of the first of so many stages, or None if its size is impossible."""
+    step = 1 << (stages - 1)
+    height, width = size[0] // step, size[1] // step
+    fits = (height * step, width * step) == size and SMALLEST <= min(height, width) < 2 * SMALLEST
+    return (height, width) if fits else None
+
+
+def _base(image_shape: tuple[int, int, int], widths: Sequence[int]) -> tuple[int, int]:
+    """Return height and width of the smallest feature map; raise `ValueError` if there is none."""
+    base = _smallest_map(image_shape[1:], len(widths))
+    if base is None:
+        raise ValueError(
+            f"{len(widths)} widths do not make images of {image_shape[1]}×{image_shape[2]} pixels"
+        )
+    return base
 
 
 def _initialised(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
@@ -175,7 +201,7 @@ class R3GANGenerator(nn.Module):
             nn.init.normal_(
                 self.embedding.table.weight, 0.0, self.embedding.table.num_embeddings**-0.5
             )
-        self.basis = nn.Parameter(torch.randn(widths[0], BASE, BASE))
+        self.basis = nn.Parameter(torch.randn(widths[0], *_base(image_shape, widths)))
         self.modulation = _initialised(nn.Linear(self.embedding.width, widths[0], bias=False))
         layers = _stage(widths[0], blocks, group, depth)
         for inputs, outputs in itertools.pairwise(widths):
@@ -217,7 +243,8 @@ class R3GANDiscriminator(Discriminator):
             ]
         last = falling[-1]
         self.layers = nn.Sequential(*layers)
-        self.basis = _initialised(GroupedConv2d(last, last, BASE, groups=last, bias=False))
+        base = _base(image_shape, widths)
+        self.basis = _initialised(GroupedConv2d(last, last, base, groups=last, bias=False))
         self.logit = _initialised(nn.Linear(last, last if classes else 1, bias=False))
         self.table = nn.Embedding(classes, last) if classes else None
         if self.table is not None:

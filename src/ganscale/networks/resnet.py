@@ -24,9 +24,9 @@ from ganscale.networks.conditioning import (
 from ganscale.networks.layers import (
     Discriminator,
     PyramidOptions,
-    base_side,
     initialise_residual,
     normalise_spectrally,
+    smallest_map,
 )
 from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
@@ -42,7 +42,8 @@ class ResNetGeneratorOptions(PyramidOptions):
     """The residual generator of SNGAN and WGAN-GP: BatchNorm, ReLU, nearest neighbours."""
 
     width: PositiveInt = 256
-    """Channels of the blocks up to 32 pixels; halved with each doubling of the side beyond that."""
+    """Channels of the blocks up to 32 pixels on the smaller side; halved with each doubling beyond
+    that."""
     norm: Literal["batch", "none"] = "batch"
     """Normalisation before each convolution."""
 
@@ -51,7 +52,8 @@ class ResNetDiscriminatorOptions(PyramidOptions):
     """The residual discriminator of SNGAN and WGAN-GP: ReLU, average pooling, no BatchNorm."""
 
     width: PositiveInt = 128
-    """Channels of the blocks for sides up to 32 pixels; halved with each doubling beyond that."""
+    """Channels of the blocks up to 32 pixels on the smaller side; halved with each doubling beyond
+    that."""
     norm: Literal["none", "spectral"] = "spectral"
     """Normalisation of the weights: `spectral` keeps the largest singular value of each at 1; use
     `none` with gradient penalties."""
@@ -114,11 +116,12 @@ class ResNetGenerator(nn.Module):
         classes: int | None = None,
     ):
         super().__init__()
-        channels, resolution, _ = image_shape
-        self.side, doublings = base_side(resolution)
+        height, across, doublings = smallest_map(*image_shape[1:])
+        self.start = (height, across)
         self.embedding = ClassEmbedding(latent_dim, classes if norm == "none" else None)
-        self.first = nn.Linear(self.embedding.width, width * self.side**2)
-        side, inputs, blocks = self.side, width, attend_at(self.side, attention, width)
+        self.first = nn.Linear(self.embedding.width, width * height * across)
+        side, inputs = min(self.start), width
+        blocks = attend_at(side, attention, width)
         for _ in range(doublings):
             side *= 2
             outputs = max(NARROWEST, width * WIDEST_SIDE // max(side, WIDEST_SIDE))
@@ -131,7 +134,7 @@ class ResNetGenerator(nn.Module):
             *blocks,
             norm_layer(norm, inputs, classes),
             nn.ReLU(),
-            nn.Conv2d(inputs, channels, 3, padding=1),
+            nn.Conv2d(inputs, image_shape[0], 3, padding=1),
             nn.Tanh(),
         )
         initialise_residual(self)
@@ -139,7 +142,7 @@ class ResNetGenerator(nn.Module):
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Generate one image for each latent."""
         features = self.first(self.embedding(latents, labels))
-        features = features.unflatten(1, (-1, self.side, self.side))
+        features = features.unflatten(1, (-1, *self.start))
         images: Tensor = self.blocks(features, labels)
         return images
 
@@ -157,7 +160,8 @@ class ResNetDiscriminator(Discriminator):
         classes: int | None = None,
     ):
         super().__init__()
-        inputs, side, _ = image_shape
+        smallest_map(*image_shape[1:])  # refuses other sizes
+        inputs, side = image_shape[0], min(image_shape[1:])
         blocks: list[nn.Module] = []
         while side > 8:
             outputs = max(NARROWEST, width * WIDEST_SIDE // max(side, WIDEST_SIDE))
@@ -165,7 +169,8 @@ class ResNetDiscriminator(Discriminator):
             side //= 2
             blocks += attend_at(side, attention, outputs)
             inputs = outputs
-        blocks += [DownBlock(inputs, width, down=False), DownBlock(width, width, down=False)]
+        first = not blocks
+        blocks += [DownBlock(inputs, width, False, first), DownBlock(width, width, down=False)]
         self.blocks = nn.Sequential(*blocks)
         self.sums = norm == "spectral"
         self.logit = nn.Linear(width, 1)

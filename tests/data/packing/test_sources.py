@@ -88,6 +88,25 @@ def test_cropping_and_padding(tmp_path: Path) -> None:
         assert pixels.read(np.array([0])).images.float().mean().item() == pytest.approx(mean, abs=8)
 
 
+def test_the_centre_is_cut_to_an_aspect_that_is_not_square(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    wide = np.zeros((16, 48), np.uint8)
+    wide[:, 12:36] = 200  # the middle, at 2 to 3
+    wide[:, 22:26] = 100
+    Image.fromarray(wide).save(images / "wide.png")
+    for crop, kept in (("center", 1.0), ("none", 0.5)):
+        packing = Packing(size=(8, 12), crop=crop)
+        manifest, _ = pack(open_source(str(images)), tmp_path / crop, packing, 1, quiet)
+        assert manifest is not None
+        assert (manifest.height, manifest.width) == (8, 12)
+        pixels = ImageSet(data(tmp_path / crop, resolution="8x12")).reader().read(np.array([0]))
+        assert pixels.images.shape == (1, 1, 8, 12)
+        assert (pixels.images[0, 0, 4] > 50).float().mean().item() == pytest.approx(kept, abs=0.05)
+    with pytest.raises(GanscaleError, match=r"holds 8×12 images.*--size 16, or train with data"):
+        ImageSet(data(tmp_path / "center", resolution=16))
+
+
 def test_an_image_is_turned_as_exif_says(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()

@@ -142,7 +142,10 @@ def _image_shape(source: Source, packing: Packing) -> tuple[Literal[1, 3], int, 
             if packing.on_error == "raise":
                 raise
             continue
-        height, width = packing.size or first.height, packing.size or first.width
+        height, width = first.height, first.width
+        if packing.size is not None:
+            given = packing.size
+            height, width = given if isinstance(given, tuple) else (given, given)
         if max(height, width) > MAX_SIDE:
             raise GanscaleError(
                 f"{source.description}: images of {width}×{height} pixels; no side may exceed "

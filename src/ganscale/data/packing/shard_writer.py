@@ -32,10 +32,11 @@ from ganscale.files import read_regular_file, sha256_of_file
 class Packing:
     """The options of packing, which together with the source determine every byte."""
 
-    size: int | None = None
-    """Height and width in pixels; if None, every image must have the size of the first."""
+    size: int | tuple[int, int] | None = None
+    """Side in pixels, or height and width; if None, every image must have the size of the first."""
     crop: str = "center"
-    """`center` takes the central square; `none` keeps the whole image, padded with black."""
+    """`center` cuts the centre to the aspect ratio; `none` keeps the whole image and pads it with
+    black."""
     channels: Literal[1, 3] | None = None
     """1 or 3; if None, the channels of the first image."""
     format: str = "png"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ganscale.config import Data, WeightedSet
+from ganscale.config.resolution import write_resolution
 from ganscale.data.reading.mixture import MixedOrder, Stratum, class_orders, mixing_shares
 from ganscale.data.reading.order import Indices, Order, PartitionedOrder, ShuffledOrder
 from ganscale.data.reading.readers import ConcatReader, IndexedReader, Reader
@@ -23,7 +24,7 @@ class ImageSet:
     def __init__(self, data: Data):
         self._data = data
         self._weighted: Sequence[WeightedSet] = data.mixture or [WeightedSet(path=data.path)]
-        self.image_shape = (data.channels, data.resolution, data.resolution)
+        self.image_shape = (data.channels, *data.size)
         self._readers: list[IndexedReader] = []
         for part in self._weighted:
             storage = open_storage(part.path, data)
@@ -175,19 +176,19 @@ class ImageSet:
 def _misfit(path: str, manifest: Manifest, data: Data) -> str:
     """Return a message on how dataset and experiment differ, and both ways to make them agree."""
     pack, override = [], []
-    if (manifest.height, manifest.width) != (data.resolution, data.resolution):
-        pack.append(f"--size {data.resolution}")
-        if manifest.height == manifest.width:
-            override.append(f"data.resolution={manifest.height}")
+    wanted = write_resolution(*data.size)
+    if manifest.height is not None and manifest.width is not None:
+        packed = write_resolution(manifest.height, manifest.width)
+        if packed != wanted:
+            pack.append(f"--size {wanted}")
+            override.append(f"data.resolution={packed}")
     if manifest.channels != data.channels:
         pack.append(f"--channels {data.channels}")
         override.append(f"data.channels={manifest.channels}")
-    remedy = f"pack it again with {' '.join(pack)}"
-    if override:
-        remedy += f", or train with {' '.join(override)}"
+    remedy = f"pack it again with {' '.join(pack)}, or train with {' '.join(override)}"
     channels = f"{manifest.channels} channel{'s' if manifest.channels > 1 else ''}"
     return (
         f"{path} holds {manifest.height}×{manifest.width} images with {channels}, but the "
-        f"experiment says data.resolution={data.resolution}, data.channels={data.channels}: "
+        f"experiment says data.resolution={wanted}, data.channels={data.channels}: "
         f"{remedy}"
     )

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from math import prod
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def batches(dataset: BatchDataset, first: int, last: int, data: Data) -> Iterato
     """Return this rank's part of batches `first` … `last` - 1."""
     if dataset.reader.in_memory or not data.workers:
         return (_pin(dataset[k]) for k in range(first, last))
-    if data.channels * data.resolution**2 >= THREADED_BYTES:
+    if data.channels * prod(data.size) >= THREADED_BYTES:
         return _decode_with_threads(dataset, first, last, data.workers)
     return _decode_with_processes(dataset, first, last, data)
 
@@ -100,7 +101,7 @@ def _decode_with_processes(
     Sending a tensor to another process costs the same for one kilobyte as for a thousand.
     """
     size = len(dataset.rows)
-    pixels = size * data.channels * data.resolution**2
+    pixels = size * data.channels * prod(data.size)
     chunk = max(1, WORKER_CHUNK_BYTES // pixels)
     loader = DataLoader(
         GuardedDataset(dataset),

@@ -49,18 +49,19 @@ class Classifier(nn.Module, FeatureNetwork):
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int):
         super().__init__()
-        channels, side, _ = image_shape
+        channels, height, across = image_shape
         layers: list[nn.Module] = []
         width = 32
-        while side > 4:
+        while max(height, across) > 4:
             layers += [
                 nn.Conv2d(channels, width, 3, 2, 1, bias=False),
                 nn.BatchNorm2d(width),
                 nn.ReLU(inplace=True),
             ]
-            channels, width, side = width, min(2 * width, 256), -(-side // 2)
+            channels, width = width, min(2 * width, 256)
+            height, across = -(-height // 2), -(-across // 2)
         self.body = nn.Sequential(
-            *layers, nn.Flatten(), nn.Linear(channels * side * side, WIDTH), nn.ReLU()
+            *layers, nn.Flatten(), nn.Linear(channels * height * across, WIDTH), nn.ReLU()
         )
         self.head = nn.Linear(WIDTH, classes)
         self.register_buffer("accuracy", torch.zeros(()))
