@@ -165,6 +165,39 @@ def test_every_convolutional_pair_has_images_that_are_not_square(
     assert torch.allclose(lying(latents), upright(latents).transpose(-1, -2), atol=1e-6)
 
 
+LARGE = (3, 1024, 1024)
+
+
+def test_every_convolutional_pair_plays_at_1024_pixels() -> None:
+    """Of one or two channels, so that a forward takes part of a second."""
+    r3gan = {"widths": (2,) * 9, "blocks": 1, "group": 2}
+    pairs = {
+        "dcgan": (DCGANGenerator(4, LARGE, 1), DCGANDiscriminator(LARGE, 1, "none")),
+        "resnet": (ResNetGenerator(4, LARGE, 8), ResNetDiscriminator(LARGE, 8)),
+        "r3gan": (R3GANGenerator(4, LARGE, **r3gan), R3GANDiscriminator(LARGE, **r3gan)),
+    }
+    for name, (generator, discriminator) in pairs.items():
+        with torch.no_grad():
+            images = generator(torch.randn(2, 4))
+            assert images.shape == (2, *LARGE), name
+            assert discriminator(images).shape == (2,), name
+
+
+def test_the_default_widths_do_not_explode_at_1024_pixels() -> None:
+    """Each doubling beyond 64 pixels adds a DCGAN a layer of 8·64 channels, and no wider one."""
+    with torch.device("meta"):
+        assert DCGANGenerator(100, LARGE)(torch.zeros(2, 100)).shape == (2, *LARGE)
+        for network in (DCGANGenerator, DCGANDiscriminator):
+            sizes = [
+                parameters(network(*(100,) * (network is DCGANGenerator), (3, side, side)))
+                for side in (64, 1024)
+            ]
+            assert sizes[1] - sizes[0] == 4 * (512 * 512 * 16 + 2 * 512)
+        residual = ResNetGenerator(128, LARGE)
+    widths = [m.out_channels for k, m in residual.named_modules() if k.endswith("conv1")]
+    assert widths == [256, 256, 256, 128, 64, 32, 16, 8]
+
+
 def test_dcgan_starts_as_its_paper_says() -> None:
     network = DCGANGenerator(100, (3, 64, 64), 64)
     for module in network.modules():
