@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganscale.commands.arguments import location, path, positive
+from ganscale.errors import GanscaleError
 from ganscale.terminal import printable
 
 if TYPE_CHECKING:
@@ -26,9 +27,16 @@ def run(options: argparse.Namespace) -> int:
     """Print the summary; with --verify check everything, and return 1 if something is wrong."""
     from ganscale.config import Data
     from ganscale.data.inspection import summary, verify
+    from ganscale.data.packing.copies import is_source
     from ganscale.data.shards.storage import open_storage
 
-    manifest = open_storage(options.set, Data(path=options.set)).manifest()
+    data = Data(path=options.set)
+    if is_source(options.set, data):
+        raise GanscaleError(
+            f"{options.set}: not packed; `ganscale configure {options.set}` describes the images, "
+            "and a training packs them"
+        )
+    manifest = open_storage(options.set, data).manifest()
     print("\n".join(summary(options.set, manifest)))
     if options.sheet is not None:
         print(f"contact sheet: {write_sheet(options.set, manifest, options.sheet)}")

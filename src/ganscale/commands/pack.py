@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
     from rich.progress import Progress
 
     from ganscale.data.inspection import summary
-    from ganscale.data.packing.pack import pack
+    from ganscale.data.packing.pack import WORKSPACE, pack
     from ganscale.data.packing.shard_writer import Packing
     from ganscale.data.packing.sources import open_source
 
@@ -71,6 +72,7 @@ def run(options: argparse.Namespace) -> None:
         options.split,
         options.download,
         options.labels,
+        folder / WORKSPACE,
     )
     packing = Packing(
         size=options.size,
@@ -95,6 +97,7 @@ def run(options: argparse.Namespace) -> None:
     if manifest is None:
         print("\n".join([f"part {options.part} of {folder} is packed", *_met(packed)]))
         return
+    shutil.rmtree(folder / WORKSPACE, ignore_errors=True)
     print("\n".join([*summary(str(folder), manifest), *_met(packed)]))
     print(f"contact sheet: {write_sheet(str(folder), manifest, folder)}")
 

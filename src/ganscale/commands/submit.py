@@ -159,8 +159,11 @@ def _check_set(data: "Data") -> None:
             file=sys.stderr,
         )
         return
+    from ganscale.data.packing.copies import is_source
     from ganscale.data.reading.image_set import ImageSet  # imports torch
 
+    if any(is_source(path, data) for path in paths):
+        return  # the job packs it
     images = ImageSet(data)
     if data.partitions > 1:
         images.order(0)

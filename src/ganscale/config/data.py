@@ -24,7 +24,9 @@ class Data(Section):
 
     path: str = "data/mnist"
     """Folder or URL (http, https, s3, …) of a packed dataset: manifest.json, shards and their
-    indexes. The streaming reader also accepts the shards themselves: `https://…/{0000..0999}.tar`.
+    indexes. A folder, zip, tar or parquet file of images, or the address of such a file, is packed
+    into `cache` at this resolution when a run first needs it, and again if it changes. The
+    streaming reader also accepts the shards themselves: `https://…/{0000..0999}.tar`.
     """
     mixture: tuple[WeightedSet, ...] = ()
     """Datasets to mix by weight; they replace `path`."""
@@ -60,12 +62,14 @@ class Data(Section):
     so a node needs only its own parts; choose the largest number of nodes that you plan to use. It
     must divide the batch size."""
     cache: str = "~/.cache/ganscale"
-    """Folder for remote shards on each node; `none` reads without a cache (`streaming` only)."""
+    """Folder for remote shards and for packed copies on each node; `none` reads remote shards
+    without a cache (`streaming` only)."""
     cache_gib: PositiveFloat = 100.0
-    """Maximum size of the cache in GiB; the least recently used shards are removed first."""
+    """Maximum size of the cache in GiB; the least recently used shards are removed first. Packed
+    copies do not count, and are never removed."""
     on_error: Literal["raise", "skip"] = "raise"
     """What happens if a sample cannot be decoded or has no class: `raise` stops and names it, and
-    `skip` uses the next sample instead."""
+    `skip` uses the next sample instead. When images are packed, `skip` leaves it out."""
     verify: Literal["sample", "open"] = "sample"
     """How to detect damage that a decoder may not notice, for example in a JPEG. `sample` verifies
     the checksum of each sample when it is read; `open` also verifies the SHA-256 of a whole shard

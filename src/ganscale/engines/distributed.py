@@ -7,6 +7,7 @@ Without a process group each does what it would do for a single process.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Thread
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -17,6 +18,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from ganscale.engines.launcher import Launcher
 from ganscale.errors import GanscaleError
+
+WORD_EVERY_S = 1.0  # while some ranks work and others wait for them
 
 T = TypeVar("T")
 Tensors = dict[str, Tensor]
@@ -243,3 +246,33 @@ class Ranks:
                 where = "" if alike else f"rank {rank_}: "
                 raise GanscaleError(f"{where}{message}", every_rank=True)
         return [result for result, _ in outcomes]
+
+    def agree_in_time(self, action: Callable[[], T]) -> list[T]:
+        """Do as `agree`, for an action that may take longer than a collective may wait.
+
+        The action runs in a thread while this one exchanges a word with the other ranks.
+        """
+        if self.world_size == 1:
+            return self.agree(action)
+        results: list[T] = []
+        failures: list[BaseException] = []
+
+        def act() -> None:
+            try:
+                results.append(action())
+            except BaseException as error:
+                failures.append(error)
+
+        thread = Thread(target=act, daemon=True)
+        thread.start()
+        while True:
+            thread.join(WORD_EVERY_S)
+            if not any(self.gather(thread.is_alive())):
+                break
+
+        def outcome() -> T:
+            if failures:
+                raise failures[0]
+            return results[0]
+
+        return self.agree(outcome)

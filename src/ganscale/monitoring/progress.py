@@ -4,7 +4,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from ganscale.terminal import printable
@@ -117,6 +117,33 @@ def tracked(
             if time.monotonic() - logged >= LOG_EVERY_S:
                 logged = time.monotonic()
                 log.info("%s: %s of %s", phase, f"{done:,}", f"{total:,}")
+
+
+@contextmanager
+def counted(phase: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows how much of a phase is done: `show(done, total)`.
+
+    It shows what `tracked` does, for work that is counted elsewhere.
+    """
+    with ExitStack() as stack:
+        bars: Bars | None = None
+        if log.isEnabledFor(logging.INFO) and sys.stderr.isatty():
+            from ganscale.monitoring.bars import on_terminal
+
+            bars = stack.enter_context(on_terminal())
+            task = bars.add_task(phase, total=None)
+            stack.callback(bars.remove_task, task)
+        logged = time.monotonic()
+
+        def show(done: int, total: int) -> None:
+            nonlocal logged
+            if bars is not None:
+                bars.update(task, completed=done, total=total)
+            elif time.monotonic() - logged >= LOG_EVERY_S:
+                logged = time.monotonic()
+                log.info("%s: %s of %s", phase, f"{done:,}", f"{total:,}")
+
+        yield show
 
 
 class PhaseTimer:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from ganscale.config import Data, Experiment
 from ganscale.config.mistakes import explain
+from ganscale.data.packing.copies import Copies, is_source
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.resident import open_reader
 from ganscale.engines.distributed import Ranks
@@ -84,12 +85,32 @@ def _with_evaluation(experiment: Experiment, changes: dict[str, object]) -> Expe
         raise GanscaleError(explain(error.errors()[0], values)) from None
 
 
+def _packed_path(data: Data, sampler: Sampler) -> str:
+    """Return `data.path`, or the packed copy of the images that the checkpoint was trained on.
+
+    A stranger's run could name any folder of this machine, so nothing is packed here.
+    """
+    source = is_source(data.path, data)
+    if data.mixture or not (source or not Path(data.path).exists()):
+        return data.path
+    copies = Copies(data)
+    copy = copies.find_fingerprint(checkpoint.read_state(sampler.checkpoint).data_fingerprint)
+    if source and copy is None:
+        raise GanscaleError(
+            f"{data.path}: the copy that {sampler.folder.path} was trained on is not in "
+            f"{copies.folder}; ganscale train {sampler.folder.path / 'experiment.yaml'} packs it "
+            "again"
+        )
+    return data.path if copy is None else str(copy)
+
+
 def _open_evaluator(experiment: Experiment, sampler: Sampler) -> Evaluator:
     # A stranger's run must not choose which folder of this machine is filled, or how far.
     defaults = Data()
     data = experiment.data.model_copy(
         update={"cache": defaults.cache, "cache_gib": defaults.cache_gib}
     )
+    data = data.model_copy(update={"path": _packed_path(experiment.data, sampler)})
     images = ImageSet(data)
     reader, _ = open_reader(data, images, Ranks(), sampler.device)
     run = sampler.folder.path

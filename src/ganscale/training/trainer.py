@@ -3,6 +3,8 @@
 import logging
 
 from ganscale.config import Experiment
+from ganscale.data.own_data import pack_own_data
+from ganscale.data.packing.copies import Copies
 from ganscale.data.reading.batch_source import BatchSource
 from ganscale.engines.allocator import keep_freed_memory
 from ganscale.engines.arithmetic import Arithmetic, set_up_arithmetic
@@ -10,7 +12,7 @@ from ganscale.engines.distributed import Ranks, broadcast_object, is_lost_contac
 from ganscale.engines.launcher import Launcher
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluator import Evaluator
-from ganscale.monitoring.progress import set_up_logging
+from ganscale.monitoring.progress import counted, set_up_logging
 from ganscale.randomness import STREAM_VERSION
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
@@ -81,15 +83,16 @@ class Trainer:
             self.model.device, self.ranks.world_size, engine, experiment.train
         )
         rows = self.ranks.rows(experiment.train.batch_size, experiment.train.accumulation)
-        held_out = HeldOut.of(experiment, self.model, self.ranks)
 
         # Data
-        self.batch_source = BatchSource(experiment, self.ranks, rows, self.model.device)
+        packed = pack_own_data(experiment, self.ranks, counted)
+        held_out = HeldOut.of(packed, self.model, self.ranks)
+        self.batch_source = BatchSource(packed, self.ranks, rows, self.model.device)
         log.info("%s", self.batch_source.description)
         shares = self.batch_source.class_shares()
         if shares is not None:
             self.model.class_shares = shares
-        self.evaluator = self._make_evaluator()
+        self.evaluator = self._make_evaluator(packed)
 
         self.gan_step = GANStep(experiment, self.model, rows)
         self.loop = Loop(
@@ -104,11 +107,11 @@ class Trainer:
             self.arithmetic,
         )
 
-    def _make_evaluator(self) -> Evaluator | None:
-        if self.experiment.evaluation.every is None:
+    def _make_evaluator(self, experiment: Experiment) -> Evaluator | None:
+        if experiment.evaluation.every is None:
             return None
         return Evaluator(
-            self.experiment,
+            experiment,
             *self.batch_source.whole_set(),
             self.model.device,
             self.ranks,
@@ -144,7 +147,7 @@ class Trainer:
             if state.data_fingerprint != self.batch_source.fingerprint:
                 raise GanscaleError(
                     f"{path} was trained on other data than {self.experiment.data.path} holds now; "
-                    "put the old dataset back or give the run another name",
+                    f"{self._way_back(state.data_fingerprint)}",
                     every_rank=True,
                 )
             if state.random_stream != STREAM_VERSION:
@@ -163,6 +166,13 @@ class Trainer:
         if self.ranks.is_main:
             step = self.loop.step
             self.loop.recorder = Recorder(self.experiment, self.folder, step, wandb_id)
+
+    def _way_back(self, fingerprint: str) -> str:
+        """Return what a user can do whose run began with other data."""
+        copy = Copies(self.experiment.data).find_fingerprint(fingerprint)
+        if copy is None:
+            return "put the old dataset back or give the run another name"
+        return f"data.path={copy} goes on with its images; otherwise give the run another name"
 
     def finish(self) -> None:
         """Write the report and close the trackers."""

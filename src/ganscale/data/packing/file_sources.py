@@ -21,6 +21,10 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".
 MAX_IMAGE_BYTES = 1 << 30  # of a file, also when it is decompressed from an archive
 
 
+class UnusableImageError(GanscaleError):
+    """One image of a source cannot be used; the others may be."""
+
+
 class FileSource:
     """Image files in a folder, zip or tar.
 
@@ -122,12 +126,12 @@ Reader = Callable[[str], bytes]
 
 
 def load_image(read: Callable[[], bytes], where: str) -> Image.Image:
-    """Read and decode an image; raise `GanscaleError` naming it if that fails."""
+    """Read and decode an image; raise `UnusableImageError` naming it if that fails."""
     try:
         return open_image(read())
     except Exception as error:  # a damaged archive can raise any exception
         reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        raise GanscaleError(f"{where} is not a readable image ({reason})") from None
+        raise UnusableImageError(f"{where} is not a readable image ({reason})") from None
 
 
 def natural(name: str) -> tuple[int, str]:

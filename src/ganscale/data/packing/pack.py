@@ -17,6 +17,7 @@ from filelock import FileLock
 from PIL import Image
 
 from ganscale.data.images import count_channels, turn_upright
+from ganscale.data.packing.file_sources import UnusableImageError
 from ganscale.data.packing.process_pool import process_pool
 from ganscale.data.packing.shard_writer import (
     Packing,
@@ -33,6 +34,7 @@ from ganscale.host_randomness import permutation
 from ganscale.terminal import printable
 
 PLAN = "packing.json"
+WORKSPACE = ".source"  # in the folder being packed: what a source keeps while it is read
 Progress = Callable[[int, int], None]
 
 
@@ -116,7 +118,7 @@ def _find_packed(folder: Path, plan: dict[str, object]) -> Manifest | None:
     lock = folder / ".lock"
     with FileLock(lock):  # several parts may start at once
         if not path.is_file():
-            if any(inside != lock for inside in folder.iterdir()):
+            if {inside.name for inside in folder.iterdir()} - {lock.name, WORKSPACE}:
                 raise GanscaleError(
                     f"{folder}: not empty, and not packed by ganscale; choose another folder"
                 )
@@ -159,7 +161,9 @@ def _read_upright(source: Source, i: int) -> Image.Image:
     try:
         return turn_upright(source.image(i))
     except ValueError as error:
-        raise GanscaleError(f"{source.description}: image {i} cannot be used ({error})") from None
+        raise UnusableImageError(
+            f"{source.description}: image {i} cannot be used ({error})"
+        ) from None
 
 
 def _write_shards(

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import webdataset as wds
 from PIL import Image
 
 from ganscale.data.images import convert, describe_conversion, resize
+from ganscale.data.packing.file_sources import UnusableImageError
 from ganscale.data.packing.sources import Source
 from ganscale.data.reading import png
 from ganscale.data.shards.index import (
@@ -102,6 +102,8 @@ def _write_tar(
     packing: Packing,
 ) -> PackingSummary:
     """Write the samples of `order` into a tar."""
+    import webdataset as wds  # a dataset that is packed already does without
+
     summary = PackingSummary()
     with wds.TarWriter(str(path), mtime=0, user="ganscale", group="ganscale") as writer:
         for i in order.tolist():
@@ -135,7 +137,9 @@ def _fit(
     try:
         image = convert(image, channels)
     except ValueError as error:
-        raise GanscaleError(f"{source.description}: image {i} cannot be used ({error})") from None
+        raise UnusableImageError(
+            f"{source.description}: image {i} cannot be used ({error})"
+        ) from None
     if packing.size is not None:
         image = resize(image, (height, width), packing.crop == "center")
     if image.size != (width, height):

@@ -8,12 +8,14 @@ the source and open its files themselves.
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image
 
+from ganscale.config import Data
 from ganscale.data.packing.file_sources import (
     ShardSource,
     folder_source,
@@ -24,6 +26,8 @@ from ganscale.data.packing.file_sources import (
     zip_source,
 )
 from ganscale.data.packing.named_sources import SOURCES, Request
+from ganscale.data.packing.remote_sources import download_archive, is_archive
+from ganscale.data.shards.storage import is_remote
 from ganscale.errors import GanscaleError
 from ganscale.registry import is_custom
 
@@ -152,8 +156,16 @@ def open_source(
     split: str = "train",
     download: bool = False,
     labels: Path | None = None,
+    workspace: Path | None = None,
+    limit_bytes: int | None = None,
 ) -> Source:
-    """Open the source that a user names: a known dataset, or a path to one of the kinds above."""
+    """Open the source that a user names: a known dataset, or a path to one of the kinds above.
+
+    `workspace` is a folder for what a source has to keep on disk until it is packed, such as a
+    downloaded archive of at most `limit_bytes`.
+    """
+    if is_archive(name) and is_remote(name):
+        return _downloaded(name, split, labels, workspace, limit_bytes)
     path = Path(name)
     if name in SOURCES.names() or (is_custom(name) and not path.exists()):
         return SOURCES.get(name)(Request(split, data_root, download))
@@ -177,6 +189,23 @@ def open_source(
             "folder, zip or tar of images, of WebDataset shards, parquet files or a saved dataset"
         )
     return zip_source(path, labels) if zipfile.is_zipfile(path) else tar_source(path, labels)
+
+
+def _downloaded(
+    address: str,
+    split: str,
+    labels: Path | None,
+    workspace: Path | None,
+    limit_bytes: int | None,
+) -> Source:
+    """Download an archive and open it under the name that it has at its address."""
+    if workspace is None:
+        raise GanscaleError(f"{address}: an archive at an address can only be packed")
+    limit = int(Data().cache_gib * 2**30) if limit_bytes is None else limit_bytes
+    archive = download_archive(address, workspace, limit)
+    source = open_source(str(archive), None, split, False, labels, workspace)
+    source.description = PurePosixPath(urlsplit(address).path).name
+    return source
 
 
 def _dataset_source(path: Path, split: str) -> DatasetSource:

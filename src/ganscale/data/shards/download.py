@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPMessage
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from ganscale.data.shards.extras import open_filesystem
 from ganscale.errors import GanscaleError
 
 STALL_S = 30.0  # a connection that sends nothing for this long is abandoned
@@ -117,21 +118,20 @@ class _HttpRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
+def open_http(request: urllib.request.Request, stall_s: float) -> Any:
+    """Send a request over http or https and return the open response, after any redirects."""
+    return urllib.request.build_opener(_HttpRedirects).open(request, timeout=stall_s)
+
+
 @contextmanager
 def _open_url(url: str, stall_s: float) -> Iterator[tuple[IO[bytes], int | None]]:
     """Open a remote file; yield the open file and its size in bytes if the server tells it."""
     if url.startswith(("http://", "https://")):
-        opener = urllib.request.build_opener(_HttpRedirects)
-        with opener.open(url, timeout=stall_s) as response:
+        with open_http(urllib.request.Request(url), stall_s) as response:
             length = response.headers.get("Content-Length") or ""
             known = length.isascii() and length.isdecimal() and len(length) < 19
             yield response, int(length) if known else None
         return
-    import fsspec  # seldom needed
-
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise GanscaleError(f"{url}: {error}") from None
+    filesystem, path = open_filesystem(url)
     with filesystem.open(path, "rb") as file:
         yield file, filesystem.size(path)

@@ -120,10 +120,15 @@ def expand_braces(pattern: str) -> list[str]:
     return names
 
 
-def open_cache(data: Data) -> ShardCache:
-    """Return this node's cache; the default cache if the config says to bypass it."""
+def cache_folder(data: Data) -> Path:
+    """Return the folder of this node's cache; the default one if the config says to bypass it."""
     folder = Data().cache if data.cache == "none" else data.cache
-    return ShardCache(Path(folder), int(data.cache_gib * 2**30))
+    return Path(folder).expanduser()
+
+
+def open_cache(data: Data) -> ShardCache:
+    """Return this node's cache of remote files."""
+    return ShardCache(cache_folder(data), int(data.cache_gib * 2**30))
 
 
 def open_storage(location: str, data: Data) -> Storage:

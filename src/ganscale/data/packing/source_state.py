@@ -1,0 +1,59 @@
+"""What tells, without decoding an image, whether a source has changed since it was packed."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ganscale.data.packing.file_sources import IMAGE_SUFFIXES
+from ganscale.data.packing.remote_sources import remote_state
+from ganscale.data.shards.storage import expand_braces, is_remote
+
+OTHER_SUFFIXES = frozenset({".arrow", ".parquet", ".tar"})
+
+
+def source_state(location: str) -> str:
+    """Return a text that changes whenever the images of a source may have changed.
+
+    For files it is a checksum of their names, sizes and modification times; for a folder, of all
+    images and tables below it. For an address it is what its server says of the file. Raises
+    `OSError` if a file or folder cannot be read, and `GanscaleError` if a server does not answer.
+    """
+    if is_remote(location):
+        return remote_state(location)
+    digest = hashlib.sha256()
+    for name, about in sorted(_files(location)):
+        line = f"{name}\0{about[0]}\0{about[1]}\n"
+        digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _files(location: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the name, size in bytes and modification time in ns of each file of a source."""
+    if Path(location).is_dir():
+        yield from _files_below(location, "")
+        return
+    for path in [location] if Path(location).exists() else expand_braces(location):
+        about = os.stat(path)  # noqa: PTH116 - the location may be no path that Path keeps as it is
+        yield path, (about.st_size, about.st_mtime_ns)
+
+
+def _files_below(folder: str, prefix: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield what `_files` does, with names relative to the folder; hidden files are left out.
+
+    One system call for each file: a million files take a few seconds on a local disk.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(entry.path, f"{prefix}{entry.name}/")
+            elif _counts(entry.name) and entry.is_file():
+                about = entry.stat()
+                yield prefix + entry.name, (about.st_size, about.st_mtime_ns)
+
+
+def _counts(name: str) -> bool:
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - a million Paths take seconds
+    return suffix in IMAGE_SUFFIXES or suffix in OTHER_SUFFIXES
