@@ -236,7 +236,7 @@ WRONG = {
     "unknown key": (["train", "{file}", "train.stepz=4"], "did you mean train.steps"),
     "wrong type": (["train", "{file}", "train.steps=many"], "train.steps='many'"),
     "no file": (["train", "nowhere.yaml"], "nowhere.yaml: no such experiment file"),
-    "no set": (["train", "{file}", "data.path=empty"], "ganscale pack"),
+    "no set": (["train", "{file}", "data.path=empty"], "no image files"),
     "not divisible": (["train", "{file}", "train.accumulation=3"], "train.accumulation=3"),
     "BatchNorm here": (["train", "{file}", "train.sync_batch_norm=true"], "needs GPUs"),
     "no source": (["pack", "nowhere", "out"], "no such source"),

@@ -160,10 +160,14 @@ def _check_set(data: "Data") -> None:
         )
         return
     from ganscale.data.packing.copies import is_source
+    from ganscale.data.packing.source_state import refuse_empty
     from ganscale.data.reading.image_set import ImageSet  # imports torch
 
-    if any(is_source(path, data) for path in paths):
-        return  # the job packs it
+    sources = [path for path in paths if is_source(path, data)]
+    for source in sources:
+        refuse_empty(source)
+    if sources:
+        return  # the job packs them
     images = ImageSet(data)
     if data.partitions > 1:
         images.order(0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from ganscale.data.packing.file_sources import IMAGE_SUFFIXES
 from ganscale.data.packing.remote_sources import remote_state
 from ganscale.data.shards.storage import expand_braces, is_remote
+from ganscale.errors import GanscaleError
 
 OTHER_SUFFIXES = frozenset({".arrow", ".parquet", ".tar"})
 
@@ -26,6 +27,12 @@ def source_state(location: str) -> str:
         line = f"{name}\0{about[0]}\0{about[1]}\n"
         digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
+
+
+def refuse_empty(location: str) -> None:
+    """Raise `GanscaleError` for a source on this machine without a file that could be packed."""
+    if not any(True for _ in _files(location)):
+        raise GanscaleError(f"{location}: neither a packed dataset nor a folder with image files")
 
 
 def _files(location: str) -> Iterator[tuple[str, tuple[int, int]]]:
