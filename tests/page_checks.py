@@ -41,6 +41,8 @@ STANDS_FOR = {
 EXPERIMENT = ("train", "submit", "config", "plan", "profile")
 """The commands whose arguments are an experiment and overrides."""
 OF_SBATCH = {"array", "nodes", "gpus-per-node", "cpus-per-gpu", "cpus-per-task", "exclude"}
+OTHERS = ("pip", "uv", "git", "cd", "hf", "ip", "taskset", "mkdocs", "mike")
+"""Programs of others, whose arguments are not checked."""
 VARIABLE = re.compile(r"([A-Z_]+)=(.*)")
 OPTION = re.compile(r"--([a-z][\w-]*)")
 
@@ -236,7 +238,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "cp": check_copy,
     "source": check_source,
     ".": check_source,
-    **dict.fromkeys(("pip", "uv", "git", "cd", "hf", "ip", "taskset"), needs_no_check),
+    **dict.fromkeys(OTHERS, needs_no_check),
     **{path.name: check_launch_script(path.name) for path in (ROOT / "launch").glob("*.sh")},
 }
 

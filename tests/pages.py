@@ -1,5 +1,6 @@
 """What the documentation's pages hold: blocks of code, and code within their text."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -59,6 +60,29 @@ def pieces(page: str) -> list[Code]:
         for child in token.children or ()
         if child.type == "code_inline"
     ]
+
+
+@cache
+def links(page: str) -> list[Code]:
+    """Return what the links and images of a page lead to."""
+    return [
+        Code(page, token.map[0] + 1 if token.map else 0, "", str(target))
+        for token in _tokens(page)
+        for child in token.children or ()
+        if (target := child.attrs.get("href") or child.attrs.get("src"))
+    ]
+
+
+@cache
+def anchors(page: str) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub forms them."""
+    titles = [
+        after.children or ()
+        for token, after in itertools.pairwise(_tokens(page))
+        if token.type == "heading_open"
+    ]
+    texts = ("".join(child.content for child in title) for title in titles)
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts}
 
 
 @cache

@@ -24,7 +24,7 @@ from ganscale.config.load import load
 from ganscale.errors import GanscaleError
 from tests.page_checks import CHECKS, OPTION, STANDS_FOR, check, check_mention, option_exists
 from tests.page_code import check_code
-from tests.pages import PAGES, ROOT, Code, blocks, pieces
+from tests.pages import PAGES, ROOT, Code, anchors, blocks, links, pieces
 
 RUN_ELSEWHERE = "docs/extending.md"
 SHOWN = {
@@ -123,6 +123,22 @@ def test_a_pages_blocks_can_be_typed(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_mentions_exists(page: str) -> None:
     assert not (found := mistakes(pieces(page), check_piece)), "\n".join(found)
+
+
+def check_link(code: Code) -> None:
+    """A link leads to a file of the repository, and to a heading where it says which."""
+    path, _, anchor = code.text.partition("#")
+    if "://" not in code.text:
+        target = (ROOT / code.page).parent / path if path else ROOT / code.page
+        assert target.exists(), "no such file"
+        if anchor:
+            assert anchor in anchors(target.resolve().relative_to(ROOT).as_posix()), "no heading"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_pages_links_lead_somewhere(page: str) -> None:
+    """Where the repository itself is read; tests/test_site.py checks those of the site."""
+    assert not (found := mistakes(links(page), check_link)), "\n".join(found)
 
 
 @pytest.mark.parametrize("page", PAGES)
