@@ -142,7 +142,7 @@ def test_label_smoothing_needs_a_target_and_r3gan_a_stage_for_each_doubling() ->
         ("seed=0x" + "f" * 5000, "less than 2 to the power of 63"),
         ("train.timeout=.inf", "finite number"),
         ("seed=${seed}", "Recursive interpolation"),
-        ("train.init_from=x", "train.init_from: unknown key; known here: train.accumulation"),
+        ("train.zoom_out=x", "train.zoom_out: unknown key; known here: train.accumulation"),
         ("lr=1", "did you mean generator.optimizer.lr or discriminator.optimizer.lr?"),
         (
             "generator.network.norm=batch",

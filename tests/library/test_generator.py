@@ -11,11 +11,15 @@ import torch
 from huggingface_hub import ModelCard
 
 import ganscale
-from ganscale.config import Experiment
+from ganscale.config import Experiment, InitFrom
 from ganscale.errors import GanscaleError
 from ganscale.library.generator import Generator
+from ganscale.runs import checkpoint
+from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.sampler import Sampler
+from ganscale.runs.source import read_source
 from ganscale.training.trainer import train
+from ganscale.training.warm_start import take
 from tests.conftest import tiny
 
 DCGAN: dict[str, Any] = {"architecture": "dcgan", "width": 4}
@@ -56,6 +60,19 @@ def test_a_saved_one_makes_the_same_images(run: Path, tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("my own words")
     generator.save_pretrained(tmp_path)
     assert (tmp_path / "README.md").read_text() == "my own words"
+
+
+def test_a_run_may_start_from_a_saved_one(run: Path, tmp_path: Path) -> None:
+    folder = Generator.from_run(run, "latest").save_pretrained(tmp_path)
+    experiment = RunFolder(run).experiment().model_copy(update={"seed": 9})
+    source = read_source(InitFrom(source=str(folder)))
+    first = take(experiment, source).weights
+    trained = checkpoint.read_weights(run / "checkpoints" / "step-00000002", "ema")
+    for part in ("ema", "generator"):
+        for name, tensor in first[part].items():
+            counts = name.endswith("num_batches_tracked")  # no operation of the graph reads it
+            assert counts or torch.equal(tensor, trained[name]), name
+    assert source.classes == experiment.data.classes
 
 
 def test_a_loaded_one_is_saved_again(run: Path, tmp_path: Path) -> None:

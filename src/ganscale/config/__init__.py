@@ -13,6 +13,7 @@ from ganscale.config.players import Adam, DiscriminatorPlayer, Generator, Latent
 from ganscale.config.running import Evaluation, Train
 from ganscale.config.schedules import Number, Pace, Schedule
 from ganscale.config.section import Section
+from ganscale.config.start import InitFrom
 
 __all__ = [
     "EMA",
@@ -25,6 +26,7 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "Generator",
+    "InitFrom",
     "Latent",
     "NetworkOptions",
     "Number",

@@ -15,6 +15,7 @@ from ganscale.config.running import Checkpoint, Evaluation, Monitoring, Train
 from ganscale.config.schedulable import refuse_backward_pieces, schedules_in
 from ganscale.config.schedules import Pace
 from ganscale.config.section import NonNegativeInt, Section
+from ganscale.config.start import InitFrom
 from ganscale.registry import is_custom
 
 
@@ -50,6 +51,7 @@ class Experiment(Section):
     """Folder that contains the run folders."""
     seed: NonNegativeInt = 0
     """Seed from which every random draw is derived."""
+    init_from: InitFrom | None = None
     data: Data = Data()
     latent: Latent = Latent()
     generator: Generator = Field(default_factory=Generator)

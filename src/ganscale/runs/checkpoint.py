@@ -60,6 +60,8 @@ class State(BaseModel):
     random_stream: int | None = None
     """The version of the numbers drawn on the device; None before versions were recorded."""
     wandb_id: str | None = None
+    class_names: tuple[str, ...] = ()
+    """The classes of a conditional run, in the order of their numbers, where they have names."""
     metrics: dict[str, float] = {}
 
 

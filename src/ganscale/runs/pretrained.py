@@ -77,6 +77,16 @@ def read_pretrained(folder: Path) -> tuple[Graph, About]:
         raise GanscaleError(f"{folder} is not a saved generator: {error!r}") from None
 
 
+def read_pretrained_weights(folder: Path) -> tuple[dict[str, Tensor], About]:
+    """Return the weights of a saved generator, without its operations, and what it is."""
+    about = _read_about(folder)
+    try:
+        weights: dict[str, Tensor] = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise GanscaleError(f"{folder} is not a saved generator: {error!r}") from None
+    return weights, about
+
+
 def _read_about(folder: Path) -> About:
     try:
         config: Mapping[str, Any] = json.loads((folder / CONFIG).read_text())

@@ -1,10 +1,12 @@
 """The folder of a run: which experiment it belongs to, and which process trains in it."""
 
+import json
 import logging
 import os
 import re
 import socket
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -41,6 +43,7 @@ class RunFolder:
         self.exports = self.path / "exports"
         self.report = self.path / "report.html"
         self._experiment = self.path / "experiment.yaml"
+        self._first_weights = self.path / "init_from.json"
         self._holder = self.path / ".holder"
         self._lock = FileLock(self.path / ".lock", timeout=0)
 
@@ -62,6 +65,18 @@ class RunFolder:
     def read(self, path: Path) -> bytes:
         """Return the content of a file of the run, which no link on the way may lead elsewhere."""
         return read_inside(self.path, *path.relative_to(self.path).parts)
+
+    def first_weights(self) -> dict[str, Any] | None:
+        """Return what the run started from and what it took of that; None if from its seed."""
+        try:
+            noted = json.loads(self.read(self._first_weights))
+        except (OSError, ValueError):
+            return None
+        return noted if isinstance(noted, dict) else None
+
+    def note_first_weights(self, content: str) -> None:
+        """Write what the run starts from, as `first_weights` reads it."""
+        write_atomically(self._first_weights, content.encode())
 
     def sample_grid(self, step: int) -> Path:
         """Return the file of the grid of samples of a step."""

@@ -168,7 +168,7 @@ class Loop:
         if self._is_due(experiment.monitoring.pictures_every, self.step):
             self._draw_picture()
         if save or metrics or self._is_due(experiment.checkpoint.every, self.step):
-            self._save(metrics)
+            self.save(metrics)
 
     def _rebalance(self, held_out: HeldOut) -> None:
         """Let the learning rates follow how the discriminator does on held-out images."""
@@ -184,7 +184,7 @@ class Loop:
         if self.recorder is not None:
             self.recorder.picture(self.step, network, self._model.device)
 
-    def _save(self, metrics: dict[str, float]) -> None:
+    def save(self, metrics: dict[str, float]) -> None:
         """Write a checkpoint of this step: all ranks contribute their part, rank 0 writes."""
         weights, training = self._model.weights(), self._model.training_state()
         self._divergence.refuse_weights(self.step, weights)
@@ -197,6 +197,7 @@ class Loop:
             arithmetic=self._arithmetic,
             random_stream=randomness.STREAM_VERSION,
             wandb_id=self.recorder.wandb_id if self.recorder else None,
+            class_names=self._batch_source.class_names,
             metrics=metrics,
         )
         path = checkpoint.write(self._folder.checkpoints, state, weights, training)

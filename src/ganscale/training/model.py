@@ -82,12 +82,17 @@ class GANModel:
             "rates": self.rates.state(),
         }
 
+    def load_weights(self, weights: dict[str, dict[str, Tensor]]) -> None:
+        """Load the weights of both players and of the average; every rank must call this."""
+        self.generator.load_weights(weights["generator"])
+        self.discriminator.load_weights(weights["discriminator"])
+        self.average.network.load_state_dict(weights["ema"])
+
     def restore(self, path: Path) -> None:
         """Restore the weights and training state of a checkpoint."""
         training = checkpoint.read_training(path)
-        for part, player in (("generator", self.generator), ("discriminator", self.discriminator)):
-            player.load_weights(checkpoint.read_weights(path, part))
-            player.load_training_state(training[part])
-        self.average.network.load_state_dict(checkpoint.read_weights(path, "ema"))
+        self.load_weights({part: checkpoint.read_weights(path, part) for part in checkpoint.PARTS})
+        self.generator.load_training_state(training["generator"])
+        self.discriminator.load_training_state(training["discriminator"])
         self.augmentation.load_state(training["augmentation"])
         self.rates.load_state(training["rates"])

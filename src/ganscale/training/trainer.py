@@ -22,6 +22,7 @@ from ganscale.training.model import GANModel
 from ganscale.training.preemption import StopRequest
 from ganscale.training.recorder import Recorder
 from ganscale.training.update import GANStep
+from ganscale.training.warm_start import start_from_elsewhere
 
 log = logging.getLogger("ganscale")
 
@@ -163,9 +164,15 @@ class Trainer:
             self.loop.start_at(state.step)
             wandb_id = state.wandb_id
             log.info("resuming from %s", path)
+        elif self.experiment.init_from is not None:
+            names = self.batch_source.class_names
+            start_from_elsewhere(self.experiment, self.model, self.folder, names)
         if self.ranks.is_main:
             step = self.loop.step
             self.loop.recorder = Recorder(self.experiment, self.folder, step, wandb_id)
+        if newest is None and self.experiment.init_from is not None:
+            # From here on the run needs its source no more, which may change or disappear.
+            self.loop.save({})
 
     def _way_back(self, fingerprint: str) -> str:
         """Return what a user can do whose run began with other data."""

@@ -56,6 +56,13 @@ class BatchSource:
         assert self._stream is not None
         return self._stream.batches(len(self._rows), self._experiment.seed, self._ranks.rank, first)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes that a conditional run knows; empty if they are unknown."""
+        if self._experiment.data.classes is None or self._dataset is None:
+            return ()
+        return self._images.classes
+
     def class_shares(self) -> Tensor | None:
         """Return the share of each class in the batches, (classes,), float64.
 
