@@ -13,6 +13,7 @@ from typing import Protocol, cast
 NOT_COMMANDS = {"arguments"}
 IN_ORDER = (
     "init",
+    "configure",
     "pack",
     "index",
     "inspect",

@@ -106,7 +106,7 @@ def change_number(photos: Path) -> None:
 def test_a_changed_folder_has_another_copy(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, change: object
 ) -> None:
-    copies = Copies(own(tmp_path, photos))
+    copies = Copies(own(tmp_path, photos, resolution=[8, 12]))
     before = copies.make(str(photos), unseen)
     (photos / "notes.txt").write_text("no image")
     assert copies.find(str(photos)) == before
@@ -120,8 +120,11 @@ def test_a_changed_folder_has_another_copy(
 
 
 def test_another_shape_has_another_copy(photos: Path, tmp_path: Path) -> None:
-    shapes = [own(tmp_path, photos), own(tmp_path, photos, channels=1)]
-    assert len({Copies(data).make(str(photos), unseen) for data in shapes}) == 2
+    changes: list[dict[str, object]] = [{}, {"channels": 1}, {"resolution": [8, 12]}]
+    shapes = [own(tmp_path, photos, **change) for change in changes]
+    made = [Copies(data).make(str(photos), unseen) for data in shapes]
+    assert len(set(made)) == 3
+    assert load_manifest(made[2]).width == 12
 
 
 class Interrupted(BaseException):

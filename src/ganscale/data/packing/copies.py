@@ -120,12 +120,14 @@ class Copies:
     def _origin(self, source: str) -> dict[str, Any]:
         """Return everything that decides the bytes of a source's copy."""
         location = source if is_remote(source) else str(Path(source).resolve())
-        return {
+        origin = {
             "format": FORMAT,
             "source": location,
             "state": source_state(source),
             **asdict(self._packing),
         }
+        plain: dict[str, Any] = json.loads(json.dumps(origin))  # as it is read from a file
+        return plain
 
     def _place(self, origin: dict[str, Any]) -> Path:
         text = json.dumps(origin, sort_keys=True)

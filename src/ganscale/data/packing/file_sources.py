@@ -1,10 +1,13 @@
 """Sources of image files: a folder, a zip, a tar, or the shards of another WebDataset."""
 
+import io
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from threading import Lock
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -61,11 +64,15 @@ class FileSource:
         return len(self._names)
 
     def __getstate__(self) -> dict[str, object]:
-        return {k: v for k, v in self.__dict__.items() if k != "_reader"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_reader", "_lock")}
 
     @cached_property
     def _reader(self) -> "Reader":
         return self._open_reader(self.path)
+
+    @cached_property
+    def _lock(self) -> Lock:
+        return Lock()
 
     def label(self, i: int) -> int:
         """Return the index into `classes`, or -1 if there are no classes."""
@@ -75,6 +82,17 @@ class FileSource:
         """Return the decoded image."""
         name = self._names[i]
         return load_image(lambda: self._reader(name), f"{self.path}: '{name}'")
+
+    def name(self, i: int) -> str:
+        """Return the path of a file below the source."""
+        return self._names[i]
+
+    def open_file(self, i: int) -> BinaryIO:
+        """Return a file for reading: of a folder, without reading it; threads may share this."""
+        if self.path.is_dir():
+            return open_regular_file(self.path / self._names[i])
+        with self._lock:
+            return io.BytesIO(self._reader(self._names[i]))
 
 
 class ShardSource:
