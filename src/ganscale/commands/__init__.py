@@ -26,6 +26,7 @@ IN_ORDER = (
     "plan",
     "profile",
     "sample",
+    "project",
     "evaluate",
     "export",
     "push",

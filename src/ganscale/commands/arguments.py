@@ -72,6 +72,16 @@ def add_checkpoint(parser: ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="latest", help="latest, best, or a step's name")
 
 
+def add_weights(parser: ArgumentParser) -> None:
+    """Declare which of the generator's weights are meant."""
+    parser.add_argument("--weights", choices=("ema", "generator"), default="ema")
+
+
+def add_class(parser: ArgumentParser) -> None:
+    """Declare the class that a conditional generator makes."""
+    parser.add_argument("--class", type=natural, dest="label", help="only this one, counted from 0")
+
+
 def add_license(parser: ArgumentParser) -> None:
     """Declare the licence of the weights, which only their owner can choose."""
     parser.add_argument(

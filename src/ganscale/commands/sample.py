@@ -4,8 +4,10 @@ import argparse
 
 from ganscale.commands.arguments import (
     add_checkpoint,
+    add_class,
     add_run,
     add_trust_code,
+    add_weights,
     natural,
     path,
     positive,
@@ -24,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the weights, the noise and the files."""
     add_run(parser)
     add_checkpoint(parser)
-    parser.add_argument("--weights", choices=("ema", "generator"), default="ema")
+    add_weights(parser)
+    add_class(parser)
     parser.add_argument("--seed", type=natural, default=0)
-    parser.add_argument("--class", type=natural, dest="label", help="only this one, counted from 0")
     parser.add_argument("--num", type=positive, help=NUM_HELP)
     parser.add_argument("--out", type=path, help="FILE.npz: uint8, N×H×W×C")
     parser.add_argument("--grid", type=path, help="FILE.png: one picture of many")

@@ -41,6 +41,7 @@ class RunFolder:
         self.gallery_walk = gallery / "interpolation.gif"
         self.gallery_neighbours = gallery / "neighbours.png"
         self.exports = self.path / "exports"
+        self.projections = self.path / "projections"
         self.report = self.path / "report.html"
         self._experiment = self.path / "experiment.yaml"
         self._first_weights = self.path / "init_from.json"
