@@ -6,6 +6,10 @@ Libraries wrap such an error in their own exception types; this module finds it 
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ganscale.errors import GanscaleError
 
 # An exception that was raised while one of these was being handled was caused by it.
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
@@ -49,3 +53,17 @@ def describe_error(error: OSError) -> str:
     advice = ADVICE.get(error.errno or 0)
     where = f"{' → '.join(names)}: " if names else ""
     return f"{where}{what}" + (f"; {advice}" if advice else "")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise `GanscaleError` with one sentence instead of an error of the operating system."""
+    try:
+        yield
+    except GanscaleError:
+        raise
+    except Exception as error:
+        cause = find_system_error(error)
+        if cause is None:
+            raise
+        raise GanscaleError(describe_error(cause)) from error

@@ -21,9 +21,9 @@ from ganscale.training import trainer
 from ganscale.training.preemption import StopRequest
 
 faults, agreed = [], StopRequest.agreed
-def note(stop, step):
+def note(stop, *step):
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-    return agreed(stop, step)
+    return agreed(stop, *step)
 StopRequest.agreed = note
 def count(name):
     faults.clear()

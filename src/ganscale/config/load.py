@@ -1,7 +1,7 @@
 """Read, check, compare and write experiment files."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,22 @@ MAX_BITS = 64  # Python refuses to print integers with thousands of digits
 PLAIN = (str, int, float, bool, type(None))
 
 
-def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
+def load(origin: str | Path | Experiment | None, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment file, apply `key=value` overrides and check the result.
 
-    A file with `base: other.yaml` contains only the differences from that file. Without a path,
-    the overrides apply to the defaults. Raises `GanscaleError` with one message that names every
-    invalid key, its value and what is allowed.
+    A file with `base: other.yaml` contains only the differences from that file. Instead of a file,
+    the overrides may apply to an experiment, or to the defaults (None). Raises `GanscaleError` with
+    one message that names every invalid key, its value and what is allowed.
     """
-    tree = _read(Path(path)) if path is not None else OmegaConf.create({})
+    path = origin if isinstance(origin, (str, Path)) else None
+    if isinstance(origin, Experiment):
+        tree, source = OmegaConf.create(origin.model_dump(mode="json")), "the experiment"
+    elif path is not None:
+        tree, source = _read(Path(path)), str(path)
+    else:
+        tree, source = OmegaConf.create({}), "the defaults"
     for override in overrides:
         _put_over(tree, override)
-    source = str(path) if path is not None else "the defaults"
     values = _resolved(tree, " with ".join([source, *map(_shortened, overrides)]))
     try:
         return Experiment.model_validate(values)
@@ -52,6 +57,15 @@ def load(path: str | Path | None, overrides: Sequence[str] = ()) -> Experiment:
         if mistake["type"] == "extra_forbidden" and key_of(mistake) in keys_of_file:
             lines.append(f"    {path} sets it: leave it out in a copy of that file")
     raise GanscaleError("\n".join(lines))
+
+
+def as_overrides(values: Mapping[str, Any]) -> list[str]:
+    """Return the overrides `key=value` that say the same as these values."""
+    # JSON is YAML too. What it has no form for, such as a path, is given as text.
+    return [
+        f"{key}={json.dumps(value, ensure_ascii=False, default=str)}"
+        for key, value in values.items()
+    ]
 
 
 def load_recorded(content: bytes, path: Path) -> Experiment:

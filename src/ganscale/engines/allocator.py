@@ -5,11 +5,14 @@ import os
 
 import torch
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # glibc's malloc.h
 NEVER = -1
+DEFAULT_MMAP_MAX = 65536
+HIGHEST_MMAP_THRESHOLD = 32 << 20  # mallopt(3): DEFAULT_MMAP_THRESHOLD_MAX on 64 bits
 CHOICES = ("mmap_max", "mmap_threshold", "trim_threshold", "top_pad")
 OWN_SETTINGS = tuple(f"MALLOC_{name.upper()}_" for name in CHOICES)
 OWN_TUNABLES = tuple(f"glibc.malloc.{name}" for name in CHOICES)
+_is_kept = False
 
 
 def keep_freed_memory(device: torch.device) -> None:
@@ -22,9 +25,28 @@ def keep_freed_memory(device: torch.device) -> None:
     """
     if device.type != "cpu" or _is_set_by_environment() or not _has_glibc():
         return
+    global _is_kept
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_MAX, 0)
     libc.mallopt(M_TRIM_THRESHOLD, NEVER)
+    _is_kept = True
+
+
+def give_back_freed_memory() -> None:
+    """Return freed memory to the kernel, now and from now on, if it was kept.
+
+    glibc does not tell what its thresholds were. By itself it raises them as blocks are freed, and
+    does so no more once one was set: these are the highest that it would have reached.
+    """
+    global _is_kept
+    if not _is_kept:
+        return
+    _is_kept = False
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_MAX, DEFAULT_MMAP_MAX)
+    libc.mallopt(M_MMAP_THRESHOLD, HIGHEST_MMAP_THRESHOLD)
+    libc.mallopt(M_TRIM_THRESHOLD, 2 * HIGHEST_MMAP_THRESHOLD)
+    libc.malloc_trim(0)
 
 
 def _is_set_by_environment() -> bool:

@@ -64,7 +64,7 @@ class Generator:
         from ganscale.runs.sampler import Sampler
 
         sampler = Sampler(run, checkpoint, weights, trust_code=trust_code)
-        return cls(sampler.generator.requires_grad_(False), about(sampler), device)
+        return cls(sampler.generator.requires_grad_(False), about(sampler.experiment), device)
 
     @classmethod
     def from_pretrained(

@@ -110,6 +110,14 @@ class Trackers:
         for tracker in self._all:
             tracker.finish()
 
+    def abandon(self) -> None:
+        """Close all trackers of a run that has failed; W&B shows it as such."""
+        if self._wandb is not None:
+            self._wandb.run.finish(exit_code=1)
+        for tracker in self._all:
+            if tracker is not self._wandb:
+                tracker.finish()
+
 
 def uses_wandb(experiment: Experiment) -> bool:
     """Return whether this experiment's runs are logged to W&B, online or offline."""

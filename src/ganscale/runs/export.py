@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ganscale.config import Experiment
 from ganscale.config.load import to_yaml
 from ganscale.errors import GanscaleError
 from ganscale.files import refuse_links, write_output
@@ -139,18 +140,19 @@ def _write_onnx(sampler: Sampler, folder: Path) -> Path:
 
 
 def _write_pretrained(sampler: Sampler, folder: Path) -> Path:
-    return write_pretrained(sampler.generator.requires_grad_(False), about(sampler), folder)
+    return write_pretrained(
+        sampler.generator.requires_grad_(False), about(sampler.experiment), folder
+    )
 
 
-def about(sampler: Sampler) -> About:
-    """Return what a program has to know of a run's generator."""
-    experiment = sampler.experiment
+def about(experiment: Experiment) -> About:
+    """Return what a program has to know of an experiment's generator."""
     return About(
         experiment.name,
         experiment.latent.dim,
         experiment.latent.distribution,
         experiment.image_shape,
-        sampler.classes,
+        experiment.data.classes,
     )
 
 

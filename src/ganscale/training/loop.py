@@ -20,6 +20,7 @@ from ganscale.runs.run_folder import RunFolder
 from ganscale.training.balance import HeldOut
 from ganscale.training.divergence import Divergence, refuse_differing_ranks
 from ganscale.training.model import GANModel
+from ganscale.training.observer import Observer
 from ganscale.training.preemption import StopRequest
 from ganscale.training.rates import scheduled_values
 from ganscale.training.recorder import Recorder
@@ -63,6 +64,8 @@ class Loop:
         """Steps that are done."""
         self.recorder: Recorder | None = None
         """Writes what the run writes; rank 0 has one."""
+        self.observer = Observer()
+        """Is told what happens; rank 0 may have one that listens."""
 
     def start_at(self, step: int) -> None:
         """Resume after so many steps."""
@@ -73,6 +76,7 @@ class Loop:
         experiment, steps = self._experiment, self._experiment.train.steps
         self._announce()
         real = self._real_batches()
+        self.observer.begin(self.step, self._model.sampled_network)
         with TrainingProgress(self.step, steps, self._ranks.is_main) as progress:
             if self.step == 0:
                 self._draw_picture()
@@ -88,15 +92,19 @@ class Loop:
                 statistics = self._gan_step(self.step, batches, measured)
                 self._penalties.take(statistics, "penalty/")
                 self.step += 1
-                if measured:
-                    self._log(progress, statistics)
+                numbers = self._log(progress, statistics) if measured else None
                 if compiling:
                     self._leave_out_compiling(time.perf_counter() - started)
                     compiling = False
                 self._timer.lap("step")
                 progress.advance(self.step)
-                asked = stop.agreed(self.step)
-                self._do_what_is_due(save=any(asked))
+                self.observer.step(self.step)
+                if numbers is not None:
+                    self.observer.log(self.step, numbers)
+                metrics = self._look()
+                asked = stop.agreed(self.step, self.observer.wants_stop)
+                if any(asked) or metrics or self._is_due(experiment.checkpoint.every, self.step):
+                    self.save(metrics)
                 self._timer.lap("between steps")
                 if asked.stop:
                     log.info(
@@ -151,8 +159,11 @@ class Loop:
         """Return whether `step`, counted from 1, ends an interval; the last step ends them all."""
         return every is not None and (step % every == 0 or step == self._experiment.train.steps)
 
-    def _do_what_is_due(self, save: bool) -> None:
-        """Compare ranks, balance, evaluate, draw and save, if the step just done calls for it."""
+    def _look(self) -> dict[str, float]:
+        """Compare ranks, balance, evaluate and draw, if the step just done calls for it.
+
+        Returns the scores.
+        """
         experiment = self._experiment
         metrics: dict[str, float] = {}
         if self._is_due(experiment.train.compare_every, self.step):
@@ -165,10 +176,10 @@ class Loop:
             metrics = scores.values
             if self.recorder is not None:
                 self.recorder.scores(self.step, scores)
+            self.observer.evaluation(self.step, scores)
         if self._is_due(experiment.monitoring.pictures_every, self.step):
             self._draw_picture()
-        if save or metrics or self._is_due(experiment.checkpoint.every, self.step):
-            self.save(metrics)
+        return metrics
 
     def _rebalance(self, held_out: HeldOut) -> None:
         """Let the learning rates follow how the discriminator does on held-out images."""
@@ -182,7 +193,8 @@ class Loop:
     def _draw_picture(self) -> None:
         network = self._model.sampled_network()
         if self.recorder is not None:
-            self.recorder.picture(self.step, network, self._model.device)
+            path = self.recorder.picture(self.step, network, self._model.device)
+            self.observer.picture(self.step, path)
 
     def save(self, metrics: dict[str, float]) -> None:
         """Write a checkpoint of this step: all ranks contribute their part, rank 0 writes."""
@@ -203,6 +215,7 @@ class Loop:
         path = checkpoint.write(self._folder.checkpoints, state, weights, training)
         self.prune()
         log.info("checkpoint %s", path)
+        self.observer.checkpoint(self.step, path)
 
     def prune(self) -> None:
         """Remove the checkpoints that `checkpoint.keep` does not ask for."""
@@ -211,8 +224,11 @@ class Loop:
 
     # -- what is logged ------------------------------------------------------------------------
 
-    def _log(self, progress: TrainingProgress, statistics: Statistics) -> None:
-        """Average the step's numbers over ranks, show and track them; stop on a NaN."""
+    def _log(self, progress: TrainingProgress, statistics: Statistics) -> dict[str, float]:
+        """Average the step's numbers over ranks, show and track them; stop on a NaN.
+
+        Returns those that are finite.
+        """
         means = statistics.means() | self._penalties.means()
         self._penalties = Statistics()
         values = average_over_ranks(torch.stack(list(means.values()))).tolist()
@@ -227,11 +243,12 @@ class Loop:
             numbers[f"learning_rate/{name}"] = rate
         numbers |= scheduled_values(self._experiment, self.step - 1)
         numbers |= self._speed()
+        # JSON has no word for infinity.
+        finite = {name: value for name, value in numbers.items() if name not in not_finite}
         if self.recorder is not None:
-            # JSON has no word for infinity.
-            finite = {name: value for name, value in numbers.items() if name not in not_finite}
             self.recorder.numbers(self.step, finite)
         progress.numbers(self.step, numbers)
+        return finite
 
     def _speed(self) -> dict[str, float]:
         """Return images a second and seconds a step since the last log; memory and MFU on a GPU."""

@@ -6,6 +6,7 @@ The request is a signal (from a scheduler or Ctrl-C) or a file in the run folder
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from types import FrameType
@@ -42,10 +43,13 @@ class StopRequest:
         self._folder = folder
         self._looked = 0.0
         self._old: dict[int, object] = {}
+        self._observer_wants_stop = False
         self.signal = 0
 
     def __enter__(self) -> "StopRequest":
-        self._old = {s: signal.signal(s, self._remember) for s in SIGNALS}
+        # Python lets no other thread than the main one handle signals.
+        if threading.current_thread() is threading.main_thread():
+            self._old = {s: signal.signal(s, self._remember) for s in SIGNALS}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -57,7 +61,9 @@ class StopRequest:
         """Who asked to stop."""
         if self.signal == signal.SIGINT:
             return "Ctrl-C"
-        return f"signal {self.signal}" if self.signal else "ganscale stop"
+        if self.signal:
+            return f"signal {self.signal}"
+        return "a callback" if self._observer_wants_stop else "ganscale stop"
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.signal == number == signal.SIGINT:
@@ -67,12 +73,14 @@ class StopRequest:
             os.write(STANDARD_ERROR, HEARD.encode())
         self.signal = number
 
-    def agreed(self, step: int) -> Agreement:
+    def agreed(self, step: int, observer_wants_stop: bool = False) -> Agreement:
         """Return what happens after `step`: the same answer on every rank."""
+        self._observer_wants_stop = observer_wants_stop
         alone = self._ranks.world_size == 1
         if not alone and step % AGREE_EVERY:
             return Agreement()
         stop, save = self._found()
+        stop |= observer_wants_stop
         if not alone:
             asked = torch.tensor([self.signal, stop, save], device=self._device)
             self.signal, stop, save = all_reduce(asked, "max").tolist()

@@ -13,6 +13,7 @@ from ganscale.config import Experiment
 from ganscale.engines.launcher import Launcher
 from ganscale.engines.player import DTYPES
 from ganscale.errors import GanscaleError
+from ganscale.monitoring.progress import set_up_logging
 from ganscale.profiling.marks import DATA, PREFIX, STEP, mark
 from ganscale.profiling.matmul_rate import measure_matmul_rate
 from ganscale.profiling.timeline import read_events, seconds_by_part
@@ -77,7 +78,9 @@ def profile_steps(experiment: Experiment, steps: int, trace: Path) -> Profile | 
     """
     unscored = experiment.evaluation.model_copy(update={"every": None})
     experiment = experiment.model_copy(update={"evaluation": unscored})
-    trainer = Trainer(experiment, Launcher.from_environment())
+    launcher = Launcher.from_environment()
+    set_up_logging(launcher.rank)
+    trainer = Trainer(experiment, launcher)
     device, ranks, source = trainer.model.device, trainer.ranks, trainer.batch_source
     run = _Steps(trainer, WARM_UP + 2 * steps)
     run(WARM_UP)

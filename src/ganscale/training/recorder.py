@@ -1,6 +1,7 @@
 """What a run writes while it trains: numbers, pictures, scores, warnings. Rank 0 has a recorder."""
 
 import logging
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -54,8 +55,8 @@ class Recorder:
         scores.record(self._folder.evaluations, step, step * self._experiment.train.batch_size)
         self.numbers(step, scores.values)
 
-    def picture(self, step: int, network: nn.Module, device: torch.device) -> None:
-        """Draw a grid of samples, always from the same latents."""
+    def picture(self, step: int, network: nn.Module, device: torch.device) -> Path:
+        """Draw a grid of samples, always from the same latents; return its file."""
         experiment, classes = self._experiment, self._experiment.data.classes
         rows = range(experiment.monitoring.pictures)
         latents = randomness.latents(
@@ -66,6 +67,11 @@ class Recorder:
         path = self._folder.sample_grid(step)
         save_grid(pixels(to_uint8(images)), path, columns=classes)  # one column for each class
         self._trackers.picture(step, "samples", path)
+        return path
+
+    def abandon(self) -> None:
+        """Close the trackers of a run that has failed."""
+        self._trackers.abandon()
 
     def finish(self, step: int, evaluator: Evaluator | None) -> None:
         """Close the trackers and write the report; draw the best checkpoint of a completed run."""

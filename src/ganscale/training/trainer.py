@@ -1,6 +1,7 @@
 """A run, from its experiment to its last checkpoint: everything around the loop."""
 
 import logging
+from contextlib import suppress
 
 from ganscale.config import Experiment
 from ganscale.data.own_data import pack_own_data
@@ -19,6 +20,7 @@ from ganscale.runs.run_folder import RunFolder
 from ganscale.training.balance import HeldOut
 from ganscale.training.loop import Loop
 from ganscale.training.model import GANModel
+from ganscale.training.observer import Observer
 from ganscale.training.preemption import StopRequest
 from ganscale.training.recorder import Recorder
 from ganscale.training.update import GANStep
@@ -27,32 +29,56 @@ from ganscale.training.warm_start import start_from_elsewhere
 log = logging.getLogger("ganscale")
 
 
-def train(experiment: Experiment, launcher: Launcher | None = None) -> int:
+def train(
+    experiment: Experiment, launcher: Launcher | None = None, observer: Observer | None = None
+) -> int:
     """Train until `train.steps`, resuming from the newest checkpoint; returns the exit code.
 
     The code is 0 if the steps are done or `ganscale stop` was asked, and 128 + the number of the
     signal that stopped the run. `launcher` is what this process's environment says, unless given.
+    `observer` is told what happens, on rank 0. Log lines go to standard error, unless a program has
+    given the logger `ganscale` handlers of its own.
     """
     trainer: Trainer | None = None
+    launcher = launcher or Launcher.from_environment()
+    if not log.handlers:
+        set_up_logging(launcher.rank)
     try:
-        trainer = Trainer(experiment, launcher or Launcher.from_environment())
+        trainer = Trainer(experiment, launcher)
         if trainer.is_finished():
             trainer.end()
             return 0
         trainer.resume()
+        if observer is not None and trainer.ranks.is_main:
+            trainer.loop.observer = observer
         with StopRequest(trainer.ranks, trainer.model.device, trainer.folder.path) as stop:
             trainer.loop.run(stop)
         trainer.finish()
-    except RuntimeError as error:
-        if "does not have a deterministic implementation" in str(error):
-            raise GanscaleError(
-                f"train.deterministic=true: {str(error).split(',')[0]}; set it to false, or do "
-                "without that layer or augmentation",
-                every_rank=True,
-            ) from None
-        if not is_lost_contact(error):
-            raise
-        when = "before the first step" if trainer is None else f"after step {trainer.loop.step:,}"
+    except BaseException as error:
+        if trainer is not None:
+            trainer.abandon()
+        if isinstance(error, RuntimeError):
+            _explain(error, None if trainer is None else trainer.loop.step)
+        raise
+    finally:
+        if trainer is not None:
+            trainer.folder.release()
+    return 128 + stop.signal if stop.signal else 0
+
+
+def _explain(error: RuntimeError, step: int | None) -> None:
+    """Raise `GanscaleError` for an error of PyTorch's whose cause is known.
+
+    `step` is the last one that was done; None before the first.
+    """
+    if "does not have a deterministic implementation" in str(error):
+        raise GanscaleError(
+            f"train.deterministic=true: {str(error).split(',')[0]}; set it to false, or do "
+            "without that layer or augmentation",
+            every_rank=True,
+        ) from None
+    if is_lost_contact(error):
+        when = "before the first step" if step is None else f"after step {step:,}"
         raise GanscaleError(
             f"lost contact with another process {when} "
             f"({str(error).splitlines()[0]}). See that process's log for why it ended; started "
@@ -60,10 +86,6 @@ def train(experiment: Experiment, launcher: Launcher | None = None) -> int:
             "does so by itself).",
             temporary=True,
         ) from error
-    finally:
-        if trainer is not None:
-            trainer.folder.release()
-    return 128 + stop.signal if stop.signal else 0
 
 
 class Trainer:
@@ -73,7 +95,6 @@ class Trainer:
         self.experiment = experiment
         self.folder = RunFolder.of(experiment)
         self.ranks = Ranks.started_by(launcher)
-        set_up_logging(self.ranks.rank)
         set_up_arithmetic(experiment.train)
 
         # Players
@@ -186,6 +207,12 @@ class Trainer:
         if self.loop.recorder is not None:
             self.loop.recorder.finish(self.loop.step, self.evaluator)
         self.end()
+
+    def abandon(self) -> None:
+        """Close the trackers after an error, which is worth more than what closing them says."""
+        if self.loop.recorder is not None:
+            with suppress(Exception):
+                self.loop.recorder.abandon()
 
     def end(self) -> None:
         """Leave the process group."""
