@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from ganscale.engines.allocator import give_back_freed_memory
+from ganscale.engines.distributed import world_size
 
 log = logging.getLogger("ganscale")
 
@@ -97,13 +98,17 @@ def _environment() -> Iterator[None]:
 
 @contextmanager
 def _accelerate() -> Iterator[None]:
-    """Forget Accelerate's state, unless it is the program's: it would outlive its process group."""
+    """Forget Accelerate's state, unless the program or its next run needs it.
+
+    The processes of a distributed run stay connected: their launcher's store knows the addresses of
+    one process group only.
+    """
     from accelerate.state import AcceleratorState, GradientState, PartialState
 
     is_theirs = bool(PartialState._shared_state)
     try:
         yield
     finally:
-        if not is_theirs:
+        if not is_theirs and world_size() == 1:
             AcceleratorState._reset_state(reset_partial_state=True)
             GradientState._reset_state()

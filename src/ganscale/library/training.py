@@ -64,7 +64,7 @@ def _train(
 
     observer = CallbackObserver(experiment, callbacks)
     with given_back():
-        code = trainer.train(experiment, launcher, observer)
+        code = trainer.train(experiment, launcher, observer, in_program=True)
     if observer.failure is not None:
         raise observer.failure
     return signal.Signals(code - 128) if code else None

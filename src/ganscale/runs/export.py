@@ -65,7 +65,7 @@ def export(
         path = WRITERS[kind](sampler, folder)
         (folder / "experiment.yaml").write_text(to_yaml(sampler.experiment))
         sampler.save_grid(SAMPLES, folder / "samples.png")
-        card = model_card(sampler, about(sampler), path, license, published_as)
+        card = model_card(sampler, about(sampler.experiment), path, license, published_as)
         (folder / CARD).write_text(card, encoding="utf-8")
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)

@@ -30,14 +30,18 @@ log = logging.getLogger("ganscale")
 
 
 def train(
-    experiment: Experiment, launcher: Launcher | None = None, observer: Observer | None = None
+    experiment: Experiment,
+    launcher: Launcher | None = None,
+    observer: Observer | None = None,
+    in_program: bool = False,
 ) -> int:
     """Train until `train.steps`, resuming from the newest checkpoint; returns the exit code.
 
     The code is 0 if the steps are done or `ganscale stop` was asked, and 128 + the number of the
     signal that stopped the run. `launcher` is what this process's environment says, unless given.
     `observer` is told what happens, on rank 0. Log lines go to standard error, unless a program has
-    given the logger `ganscale` handlers of its own.
+    given the logger `ganscale` handlers of its own. `in_program` says that the process goes on: its
+    ranks then return together, and stay connected for another run.
     """
     trainer: Trainer | None = None
     launcher = launcher or Launcher.from_environment()
@@ -46,7 +50,7 @@ def train(
     try:
         trainer = Trainer(experiment, launcher)
         if trainer.is_finished():
-            trainer.end()
+            trainer.end(in_program)
             return 0
         trainer.resume()
         if observer is not None and trainer.ranks.is_main:
@@ -54,6 +58,7 @@ def train(
         with StopRequest(trainer.ranks, trainer.model.device, trainer.folder.path) as stop:
             trainer.loop.run(stop)
         trainer.finish()
+        trainer.end(in_program)
     except BaseException as error:
         if trainer is not None:
             trainer.abandon()
@@ -203,10 +208,9 @@ class Trainer:
         return f"data.path={copy} goes on with its images; otherwise give the run another name"
 
     def finish(self) -> None:
-        """Write the report and close the trackers."""
+        """Write the report and close the trackers; rank 0 does."""
         if self.loop.recorder is not None:
             self.loop.recorder.finish(self.loop.step, self.evaluator)
-        self.end()
 
     def abandon(self) -> None:
         """Close the trackers after an error, which is worth more than what closing them says."""
@@ -214,6 +218,9 @@ class Trainer:
             with suppress(Exception):
                 self.loop.recorder.abandon()
 
-    def end(self) -> None:
-        """Leave the process group."""
-        self.model.generator.accelerator.end_training()
+    def end(self, in_program: bool = False) -> None:
+        """Leave the process group; in a program that goes on, wait for all ranks instead."""
+        if in_program and self.ranks.world_size > 1:
+            self.ranks.gather(None)
+        else:
+            self.model.generator.accelerator.end_training()
