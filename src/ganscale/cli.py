@@ -121,5 +121,5 @@ def _parser() -> argparse.ArgumentParser:
         text = (command.__doc__ or "").partition("\n")[0].rstrip(".")
         sub = commands.add_parser(name, help=text, description=text)
         command.add_arguments(sub)
-        sub.set_defaults(command=command)
+        sub.set_defaults(command=command, program=parser)
     return parser

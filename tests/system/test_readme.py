@@ -50,6 +50,7 @@ SAYS = {
     "submit": "--gpus-per-node=8",
     "config --explain": "Images",
     "config": "batch_size: 128",
+    "completion": "complete -o bashdefault",
     "doctor": "torchvision matches torch",
 }
 """A part of what each command says, by its first words."""

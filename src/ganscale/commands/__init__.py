@@ -32,6 +32,7 @@ IN_ORDER = (
     "push",
     "report",
     "doctor",
+    "completion",
 )
 """The order in which `ganscale --help` lists commands; any other one follows."""
 
