@@ -33,7 +33,7 @@ def lines() -> list[tuple[str, str]]:
     for path in FILES:
         if path.is_file():
             text = path.read_text().replace("\\\n", " ")
-            for match in re.finditer(r"pip install ([^\n`]*)", text):
+            for match in re.finditer(r"pip install ('ganscale\[[^']*'|[^\n`]*)", text):
                 line = re.sub(r'".*|&&.*|#.*|\)$', "", match[1].strip())
                 found.append((f"{path.relative_to(ROOT)}: pip install {line}", line))
     return found
