@@ -14,14 +14,18 @@ if TYPE_CHECKING:
         LogEvent,
         PictureEvent,
     )
+    from ganscale.library.dataset import Dataset
     from ganscale.library.generator import Generator
+    from ganscale.library.packing import pack
     from ganscale.library.run import Run
+    from ganscale.library.scoring import evaluate
     from ganscale.library.training import train
 
 __version__ = "0.1.0"
 __all__ = [
     "Callback",
     "CheckpointEvent",
+    "Dataset",
     "EvaluationEvent",
     "Event",
     "Experiment",
@@ -31,6 +35,8 @@ __all__ = [
     "PictureEvent",
     "Run",
     "__version__",
+    "evaluate",
+    "pack",
     "train",
 ]
 
@@ -38,6 +44,7 @@ _PLACES = {
     "Callback": "library.callbacks",
     "CheckpointEvent": "library.callbacks",
     "EvaluationEvent": "library.callbacks",
+    "Dataset": "library.dataset",
     "Event": "library.callbacks",
     "Experiment": "config",
     "GanscaleError": "errors",
@@ -45,6 +52,8 @@ _PLACES = {
     "LogEvent": "library.callbacks",
     "PictureEvent": "library.callbacks",
     "Run": "library.run",
+    "evaluate": "library.scoring",
+    "pack": "library.packing",
     "train": "library.training",
 }
 

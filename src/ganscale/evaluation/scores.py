@@ -47,6 +47,10 @@ class Scores:
     def __str__(self) -> str:
         return describe_scores(asdict(self))
 
+    def __getitem__(self, name: str) -> float:
+        """Return one of the values by its name, such as `fid`."""
+        return self.values[name]
+
     def record(self, path: Path, step: int, images: int) -> None:
         """Append them to the file of a run's evaluations."""
         line = json.dumps({"step": step, "images": images, **asdict(self)})
