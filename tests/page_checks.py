@@ -21,6 +21,7 @@ from accelerate.commands.launch import launch_command_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
 
 from ganscale.cli import _parser
+from ganscale.config.keys import sections
 from ganscale.config.load import load
 from ganscale.engines.launcher import ENGINES
 from ganscale.runs.sweep import Sweep
@@ -91,8 +92,23 @@ def _check_run(run: str) -> None:
     """A run that a page names is what some shipped experiment is called."""
     folder, _, name = run.partition("/")
     if folder == "runs":
-        shipped = {load(path).name for path in (ROOT / "configs").glob("*.yaml")}
-        assert name in shipped | {"tiny", "NAME"}, f"no experiment is called {name}"
+        assert name in _shipped() | {"tiny", "NAME"}, f"no experiment is called {name}"
+
+
+@cache
+def _shipped() -> set[str]:
+    return {load(path).name for path in (ROOT / "configs").glob("*.yaml")}
+
+
+@cache
+def known_keys() -> set[str]:
+    """Every key of an experiment, with N for the number of a list's item."""
+    return {
+        f"{place}.{key.name}"
+        for section in sections()
+        for place in section.places
+        for key in section.keys
+    }
 
 
 def _alternatives(words: list[str]) -> Iterator[list[str]]:
