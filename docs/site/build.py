@@ -20,17 +20,17 @@ BESIDE_DOCS = {
 """Pages that stand at the root of the repository, and what they are called on the site."""
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)")
 API = {
-    "library": "The library",
-    "gan": "The game: losses, penalties, augmentation, schedules",
-    "networks": "Networks",
-    "data/packing": "Packing: sources of images",
-    "data/reading": "Reading: from shards to batches",
-    "evaluation/metrics": "Metrics",
-    "evaluation/features": "Feature networks",
-    "training": "Training",
-    "engines": "Engines",
+    "library": "What a program uses: training, and trained generators.",
+    "gan": "The game: losses, penalties, augmentation, averages, schedules.",
+    "networks": "Generators and discriminators.",
+    "data/packing": "From images anywhere to shards.",
+    "data/reading": "From shards to batches.",
+    "evaluation/metrics": "Scores.",
+    "evaluation/features": "The networks whose features scores compare.",
+    "training": "The loop, and the update of a player's weights.",
+    "engines": "How processes work together.",
 }
-"""The packages whose public names the site lists, and the titles of their pages."""
+"""The packages whose public names the site lists, and what they are."""
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -39,7 +39,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     pages = sorted(path.name for path in (ROOT / "docs").glob("*.md"))
     in_order = [page for page in dict.fromkeys([*_last_of_each(named), *pages]) if page in pages]
     config.nav = [
-        {"ganscale": "index.md"},
+        {"Overview": "index.md"},
         {"Guide": in_order},
         {"API": [f"api/{_page_of(package)}" for package in API]},
         {"Project": ["contributing.md", "security.md"]},
@@ -56,9 +56,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that do not stand in docs/, and the files that any page links to."""
     for source, page in BESIDE_DOCS.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
-    for package, title in API.items():
+    for package, meaning in API.items():
         page = f"api/{_page_of(package)}"
-        files.append(File.generated(config, page, content=_api(package, title)))
+        files.append(File.generated(config, page, content=_api(package, meaning)))
     own = {page: source for source, page in BESIDE_DOCS.items()}
     for file in list(files.documentation_pages()):
         source = own.get(file.src_uri, f"docs/{file.src_uri}")
@@ -108,9 +108,10 @@ def _page_of(package: str) -> str:
     return f"{package.replace('/', '-')}.md"
 
 
-def _api(package: str, title: str) -> str:
+def _api(package: str, meaning: str) -> str:
     """Return a page with every module of a package that says what it offers."""
     folder = ROOT / "src" / "ganscale" / package
     modules = sorted(path for path in folder.rglob("*.py") if path.name != "__init__.py")
     names = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts) for path in modules]
-    return "\n\n".join([f"# {title}", *(f"::: {name}" for name in names)]) + "\n"
+    title = f"# ganscale.{package.replace('/', '.')}"
+    return "\n\n".join([title, meaning, *(f"::: {name}" for name in names)]) + "\n"
