@@ -219,6 +219,12 @@ class Player:
     def _load_optimizer_state(self, state: dict[str, Any]) -> None:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["state"], "param_groups": groups})
+        # Fused Adam goes through a weight and its moments in the order of their memory, which has
+        # to be the same: a checkpoint holds them row by row, and the weight may be channels-last.
+        for parameter, own in self.optimizer.state.items():
+            for key, value in own.items():
+                if value.shape == parameter.shape and value.stride() != parameter.stride():
+                    own[key] = torch.empty_like(parameter).copy_(value)
 
     def _buffers_of_all_ranks(self) -> dict[str, Tensor]:
         """Return the floating-point buffers stacked over ranks: (world size, *shape)."""
