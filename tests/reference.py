@@ -9,9 +9,11 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ganscale import randomness
@@ -25,6 +27,12 @@ from ganscale.gan.penalties import build_penalty
 from ganscale.networks import build_discriminator, build_generator
 
 PLAYERS = ("generator", "discriminator")
+FROZEN = {
+    ("mlp", 1): ("layers.1.",),
+    ("dcgan", 2): ("layers.0.", "layers.2."),
+    ("dcgan", 3): ("layers.0.", "layers.2.", "layers.3."),
+}
+"""The beginnings of the names of the discriminator's lowest parameters, for `freeze`."""
 HOST = torch.device("cpu")
 
 
@@ -111,10 +119,23 @@ def _in_images(until: str, experiment: Experiment) -> float:
 class Reference:
     """One game; `play` plays it."""
 
-    def __init__(self, experiment: Experiment, dtype: torch.dtype = torch.float64):
+    def __init__(
+        self,
+        experiment: Experiment,
+        dtype: torch.dtype = torch.float64,
+        source: Path | None = None,
+    ):
+        """`source` is the checkpoint that the run starts from, if any."""
         self.experiment, self.dtype = experiment, dtype
         self.generator, self.discriminator = (n.to(dtype) for n in first_networks(experiment))
         self.average = copy.deepcopy(self.generator)
+        if source is not None:
+            self.generator.load_state_dict(load_file(source / "generator.safetensors"))
+            self.discriminator.load_state_dict(load_file(source / "discriminator.safetensors"))
+            self.average.load_state_dict(load_file(source / "ema.safetensors"))
+        options = experiment.discriminator
+        key = (options.network.architecture, options.freeze)
+        self.frozen = FROZEN[key] if options.freeze else ()
         self.loss = build_loss(experiment.objective.loss)
         self.probability = self.number(experiment.augment.probability, 0)
         self.signs: list[Tensor] = []
@@ -171,6 +192,10 @@ class Reference:
         network, optimizer = getattr(self, name), self.optimizers[name]
         optimizer.zero_grad()
         total.backward()
+        if name == "discriminator":
+            for key, weight in network.named_parameters():
+                if key.startswith(self.frozen):
+                    weight.grad = None
         player = getattr(experiment, name)
         limit = player.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
@@ -333,6 +358,6 @@ class Reference:
         return random
 
 
-def by_hand(experiment: Experiment, steps: int) -> Played:
-    """What comes of the first steps of an experiment."""
-    return Reference(experiment).play(steps)
+def by_hand(experiment: Experiment, steps: int, source: Path | None = None) -> Played:
+    """What comes of the first steps of an experiment, from the weights of a checkpoint if given."""
+    return Reference(experiment, source=source).play(steps)

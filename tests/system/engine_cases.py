@@ -30,16 +30,24 @@ STEPS = 10
 # BatchNorm would normalise by each rank's part of the batch: without it the engines agree.
 NETWORKS = {
     "mlp": {"architecture": "mlp", "hidden": [64]},
+    "deep mlp": {"architecture": "mlp", "hidden": [64, 64]},
     "dcgan": {"architecture": "dcgan", "width": 16, "norm": "none"},
 }
 # As large as gradients are: else Adam moves a bias whose gradient cancels but for rounding as far
 # as any other weight, and does not notice a gradient that is a multiple of what it should be.
 EPS = 1e-3
+# Here the players keep the seed's weights: no trainer is there to read the source.
+FROZEN = ("init_from.source=elsewhere", "discriminator.freeze={}")
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "MLP, non-saturating": ("mlp", ()),
-    "MLP, hinge, clipped": (
-        "mlp",
-        ("objective.loss=hinge", "generator.clip_norm=0.01", "discriminator.clip_norm=0.02"),
+    "MLP, hinge, clipped, frozen": (
+        "deep mlp",
+        (
+            "objective.loss=hinge",
+            "generator.clip_norm=0.01",
+            "discriminator.clip_norm=0.02",
+            *(override.format(1) for override in FROZEN),
+        ),
     ),
     "MLP, learning rates and betas on schedules": (
         "mlp",
@@ -54,9 +62,12 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         "dcgan",
         ("objective.loss=relativistic", "train.accumulation=2"),
     ),
-    "DCGAN, R1 and R2, lazy": (
+    "DCGAN, R1 and R2, lazy, frozen": (
         "dcgan",
-        ("objective.penalties=[{kind: r1, weight: 1, every: 4},{kind: r2, weight: 1, every: 3}]",),
+        (
+            "objective.penalties=[{kind: r1, weight: 1, every: 4},{kind: r2, weight: 1, every: 3}]",
+            *(override.format(3) for override in FROZEN),
+        ),
     ),
     "MLP, DRAGAN and R2": (
         "mlp",

@@ -59,9 +59,9 @@ def play(engine: str, digits: Path, folder: Path) -> None:
 def resumed_cases(engine: str) -> list[str]:
     """The cases that are played with a checkpoint in between, too."""
     if engine == "zero3":
-        return ["DCGAN, relativistic, accumulated"]
+        return ["DCGAN, relativistic, accumulated", "MLP, hinge, clipped, frozen"]
     compiled = ["DCGAN, compiled, R1 and R2, lazy"] if engine in COMPILED else []
-    return ["DCGAN, R1 and R2, lazy", *compiled]
+    return ["DCGAN, R1 and R2, lazy, frozen", *compiled]
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from ganscale.config import Experiment
@@ -16,7 +17,7 @@ from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
-from tests.reference import PLAYERS, by_hand
+from tests.reference import PLAYERS, Played, by_hand
 from tests.system.processes import ROOT
 
 STEPS, FEW_STEPS = 5, 2
@@ -117,9 +118,21 @@ def test_a_run_is_the_game_by_hand(
 ) -> None:
     experiment = narrow(name, sets, tmp_path, *more)
     assert train(experiment) == 0
-    folder = RunFolder.of(experiment)
+    folder, played = RunFolder.of(experiment), by_hand(experiment, experiment.train.steps)
     path = checkpoint.list_finished(folder.checkpoints)[-1]
-    played = by_hand(experiment, experiment.train.steps)
+    check_weights(path, played)
+    last = read_metrics(folder.metrics)[-1]
+    for player in PLAYERS:
+        norm = last[f"gradient_norm/{player}"]
+        assert norm == pytest.approx(played.norms[player], rel=2e-3, abs=1e-7)
+    if experiment.augment.adaptive is not None:
+        state = checkpoint.read_training(path)["augmentation"]
+        assert state["probability"] == pytest.approx(played.probability)
+        assert math.isfinite(played.probability)
+
+
+def check_weights(path: Path, played: Played) -> None:
+    """A checkpoint holds what was played by hand."""
     for part, network in (
         ("generator", played.generator),
         ("discriminator", played.discriminator),
@@ -133,11 +146,30 @@ def test_a_run_is_the_game_by_hand(
                 continue
             difference = (ours[key].double() - value).norm() / (value.double().norm() + FLOOR)
             assert float(difference) < 1e-3, f"{part} {key}"
-    last = read_metrics(folder.metrics)[-1]
-    for player in PLAYERS:
-        norm = last[f"gradient_norm/{player}"]
-        assert norm == pytest.approx(played.norms[player], rel=2e-3, abs=1e-7)
-    if experiment.augment.adaptive is not None:
-        state = checkpoint.read_training(path)["augmentation"]
-        assert state["probability"] == pytest.approx(played.probability)
-        assert math.isfinite(played.probability)
+
+
+def test_a_fine_tuned_run_is_the_game_by_hand(sets: Path, tmp_path: Path) -> None:
+    """From another run's weights, with lower layers frozen, interrupted in between."""
+    source = narrow("cifar10_dcgan", sets, tmp_path, "name=source", "seed=1")
+    train(source)
+    path = RunFolder.of(source).checkpoints / "step-00000005"
+    asked = (
+        f"init_from.source={source.folder}",
+        "discriminator.freeze=2",
+        "discriminator.clip_norm=0.05",
+        "objective.penalties=[{kind: r1, weight: 1, every: 2}]",
+        "ema.half_life=30",
+    )
+    tuned = narrow("cifar10_dcgan", sets, tmp_path, "name=tuned", *asked)
+    shorter = tuned.train.model_copy(update={"steps": 2})
+    train(tuned.model_copy(update={"train": shorter}))
+    train(tuned)
+    end = RunFolder.of(tuned).checkpoints / "step-00000005"
+    played = by_hand(tuned, STEPS, source=path)
+    check_weights(end, played)
+    last = read_metrics(RunFolder.of(tuned).metrics)[-1]
+    assert last["gradient_norm/discriminator"] == pytest.approx(played.norms["discriminator"], 2e-3)
+    before, after = (checkpoint.read_weights(p, "discriminator") for p in (path, end))
+    for name, value in before.items():
+        is_frozen = name.startswith(("layers.0.", "layers.2."))
+        assert torch.equal(value, after[name]) == is_frozen, name

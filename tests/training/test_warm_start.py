@@ -186,6 +186,24 @@ def test_nothing_that_fits_is_one_error(source: Path, digits: Path, tmp_path: Pa
     assert not checkpoint.list_finished(RunFolder.of(experiment).checkpoints)
 
 
+def test_frozen_layers_have_to_come_from_the_source(
+    source: Path, digits: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(GanscaleError, match=r"discriminator\.freeze=1 would keep .*set init_from"):
+        tiny(digits, tmp_path, "discriminator.freeze=1")
+    weights = weights_in(source, "step-00000010")
+    file = tmp_path / "generator.safetensors"
+    save_file(weights["generator"], file)
+    asked = (f"init_from.source={file}", "discriminator.freeze=1")
+    with pytest.raises(GanscaleError, match=r"nothing that fits layers\.1\.weight and 1 others"):
+        take(tiny(digits, tmp_path, *asked), read_source(InitFrom(source=str(file))))
+    run = read_source(InitFrom(source=str(source)))
+    narrow = tiny(digits, tmp_path, *asked, "discriminator.network.hidden=[8]")
+    with pytest.raises(GanscaleError, match="frozen layers that nobody trained"):
+        take(narrow, run)
+    take(tiny(digits, tmp_path, *asked), run)
+
+
 def test_what_has_to_be_unpickled_is_refused(digits: Path, tmp_path: Path) -> None:
     file = tmp_path / "weights.pt"
     torch.save({"layers.0.weight": torch.ones(16, 100)}, file)

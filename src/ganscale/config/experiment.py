@@ -141,6 +141,15 @@ class Experiment(Section):
         return self
 
     @model_validator(mode="after")
+    def _check_frozen_layers(self) -> "Experiment":
+        if self.discriminator.freeze and self.init_from is None:
+            raise ValueError(
+                f"discriminator.freeze={self.discriminator.freeze} would keep layers as the seed "
+                "makes them: set init_from to start from trained ones, or discriminator.freeze=0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_shared_fakes(self) -> "Experiment":
         """Refuse shared fakes where the two losses are separate pieces."""
         if not self.objective.share_fakes:

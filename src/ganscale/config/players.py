@@ -11,7 +11,7 @@ from ganscale.config.networks import (
     GeneratorNetwork,
 )
 from ganscale.config.schedulable import Beta, LearningRate
-from ganscale.config.section import PositiveFloat, PositiveInt, Section
+from ganscale.config.section import NonNegativeInt, PositiveFloat, PositiveInt, Section
 
 
 class Latent(Section):
@@ -54,3 +54,6 @@ class DiscriminatorPlayer(Section):
     """Largest L2 norm of the gradient; empty for no clipping."""
     steps: PositiveInt = 1
     """Discriminator updates for each generator update."""
+    freeze: NonNegativeInt = 0
+    """Stages of the network, from the image on, whose weights stay those of `init_from` (FreezeD):
+    hidden layers of `mlp`, convolutions of `dcgan`, blocks of `resnet`, sides of `r3gan`."""

@@ -120,6 +120,8 @@ class DeepSpeedPlayer(Player):
         ):
             self.module.load_state_dict(state)
         for name, parameter in self.module.named_parameters():
+            if not parameter.requires_grad:  # ZeRO updates no frozen parameter
+                continue
             value = state[name].to(self.device)
             if self.stage == 3:
                 safe_set_local_fp32_param(parameter, self._own_part(parameter, value))
@@ -145,6 +147,8 @@ class DeepSpeedPlayer(Player):
         for i, parameter in enumerate(self.module.parameters()):
             if not steps:
                 break
+            if not parameter.requires_grad:
+                continue
             moments = {
                 key: safe_get_full_optimizer_state(parameter, key).cpu().clone() for key in MOMENTS
             }
@@ -159,9 +163,9 @@ class DeepSpeedPlayer(Player):
         if self.stage == 0:
             super()._load_optimizer_state(state)
             return
-        self._make_empty_moments(state["state"][0]["step"])
+        self._make_empty_moments(next(iter(state["state"].values()))["step"])
         for i, parameter in enumerate(self.module.parameters()):
-            for key in MOMENTS:
+            for key in MOMENTS if parameter.requires_grad else ():
                 value = state["state"][i][key].to(self.device)
                 if self.stage == 3:
                     part = self._own_part(parameter, value)

@@ -23,6 +23,7 @@ from ganscale.networks.layers import (
     keep_variance,
     normalise_spectrally,
     smallest_map,
+    stages_of,
 )
 from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
@@ -157,6 +158,12 @@ class DCGANDiscriminator(Discriminator):
             keep_variance(self)
         if norm == "spectral":
             normalise_spectrally(self)
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the convolutions that halve the image, each with what follows it."""
+        pixels, *rest = self.layers
+        first, *others = stages_of(nn.Sequential(*rest), nn.Sequential)
+        return [[pixels, *first], *others]
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge each image."""

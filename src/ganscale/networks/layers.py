@@ -137,3 +137,13 @@ class Discriminator(nn.Module):
         Only then may real and generated images be judged in one batch.
         """
         return not has_batch_norm(self)
+
+
+def stages_of(layers: nn.Sequential, first: type[nn.Module]) -> list[list[nn.Module]]:
+    """Return the layers of a sequence in groups, each of which begins with a layer of one type."""
+    stages: list[list[nn.Module]] = [[]]
+    for layer in layers:
+        if isinstance(layer, first) and stages[-1]:
+            stages.append([])
+        stages[-1].append(layer)
+    return stages if stages[0] else []

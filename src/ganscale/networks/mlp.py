@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ganscale.config import NetworkOptions
 from ganscale.config.section import PositiveInt
 from ganscale.networks.conditioning import ClassEmbedding, ClassProjection
-from ganscale.networks.layers import Discriminator
+from ganscale.networks.layers import Discriminator, stages_of
 from ganscale.networks.layers import activation as activation_layer
 from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
@@ -87,6 +87,10 @@ class MLPDiscriminator(Discriminator):
         )
         self.logit = nn.Linear(last, 1)
         self.projection = ClassProjection(last, classes)
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the hidden layers."""
+        return stages_of(self.layers[1:], nn.Linear)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge each image."""

@@ -23,6 +23,7 @@ from ganscale.networks.layers import (
     Discriminator,
     about_size,
     doublings_to,
+    stages_of,
 )
 from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
@@ -249,6 +250,11 @@ class R3GANDiscriminator(Discriminator):
         self.table = nn.Embedding(classes, last) if classes else None
         if self.table is not None:
             nn.init.normal_(self.table.weight, 0.0, self.table.weight.numel() ** -0.5)
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the blocks of each side, with what leads to it from the side before."""
+        first, *others = stages_of(self.layers, Transition)
+        return [[self.pixels, *first], *others]
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge each image; in a conditional game only by the direction of its class."""

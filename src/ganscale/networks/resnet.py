@@ -27,6 +27,7 @@ from ganscale.networks.layers import (
     initialise_residual,
     normalise_spectrally,
     smallest_map,
+    stages_of,
 )
 from ganscale.networks.registry import DISCRIMINATORS, GENERATORS
 
@@ -178,6 +179,10 @@ class ResNetDiscriminator(Discriminator):
         initialise_residual(self)
         if norm == "spectral":
             normalise_spectrally(self)
+
+    def stages(self) -> list[list[nn.Module]]:
+        """Return the residual blocks, each with the self-attention that follows it."""
+        return stages_of(self.blocks, DownBlock)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge each image by its features over all positions: their sum in SNGAN, else mean."""

@@ -15,6 +15,7 @@ from ganscale.engines.player import Player
 from ganscale.evaluation.samples import drawn_labels
 from ganscale.gan.ema import MovingAverage
 from ganscale.networks import first_discriminator, first_generator
+from ganscale.networks.freezing import freeze_lower_stages
 from ganscale.runs import checkpoint
 from ganscale.training.augmentation import Augmentation
 from ganscale.training.penalty_rules import refuse_unfit_penalties
@@ -38,6 +39,7 @@ class GANModel:
         """Relative frequencies (classes,) with which classes are drawn; equal unless the dataset
         sets them. None for an unconditional GAN."""
         discriminator = first_discriminator(experiment)
+        freeze_lower_stages(discriminator, experiment.discriminator.freeze)
         refuse_unfit_penalties(experiment, discriminator)
         self.generator, self.discriminator = make_players(
             experiment, launcher, first_generator(experiment), discriminator

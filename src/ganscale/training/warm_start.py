@@ -18,6 +18,7 @@ from ganscale.networks import (
     first_discriminator,
     first_generator,
 )
+from ganscale.networks.freezing import freeze_lower_stages
 from ganscale.networks.places import Layout, measure_layout
 from ganscale.networks.transfer import Given, Transfer, summarize, transfer
 from ganscale.registry import is_custom
@@ -92,6 +93,7 @@ def take(experiment: Experiment, source: Source, class_names: Sequence[str] = ()
             )
     if not any(done is not None and done.matrices for done in taken.values()):
         raise GanscaleError(_about_no_match(source, taken), every_rank=True)
+    _refuse_untrained_frozen_layers(experiment, source, taken["discriminator"])
     return FirstWeights(
         {
             "generator": generator.state_dict(),
@@ -100,6 +102,24 @@ def take(experiment: Experiment, source: Source, class_names: Sequence[str] = ()
         },
         taken,
     )
+
+
+def _refuse_untrained_frozen_layers(
+    experiment: Experiment, source: Source, done: Transfer | None
+) -> None:
+    """Raise `GanscaleError` if a frozen layer would stay as the seed made it."""
+    number = experiment.discriminator.freeze
+    frozen = freeze_lower_stages(first_discriminator(experiment), number)
+    taken = done.whole if done is not None else []
+    lost = [name for name in frozen if name not in taken]
+    if lost:
+        raise GanscaleError(
+            f"discriminator.freeze={number}: {source.name} has nothing that fits {lost[0]}"
+            + (f" and {len(lost) - 1} others" if len(lost) > 1 else "")
+            + ", and frozen layers that nobody trained are of no use: set discriminator.freeze=0, "
+            "or choose another source",
+            every_rank=True,
+        )
 
 
 def _find_players(experiment: Experiment, source: Source) -> dict[str, Weights]:
