@@ -12,7 +12,7 @@ AnyServer = TypeVar("AnyServer", bound=ThreadingHTTPServer)
 @contextmanager
 def running(server: AnyServer) -> Iterator[AnyServer]:
     """Serve in a thread of its own, and end with the block."""
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield server

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from random import Random
+from tempfile import mkdtemp
 
 import numpy as np
 from PIL import Image
@@ -309,7 +310,7 @@ def hostile_parquet(random: Random, scratch: Path) -> str:
         _parquet = (scratch.parent / "sound.parquet").read_bytes()
         datasets.disable_progress_bars()
     (scratch / "a.parquet").write_bytes(mutated(_parquet, random))
-    source = open_source(str(scratch / "a.parquet"))
+    source = open_source(str(scratch / "a.parquet"), workspace=Path(mkdtemp(dir=scratch)))
     for i in range(len(source)):
         source.label(i)
         source.image(i)

@@ -45,9 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on-error", choices=("raise", "skip"), default="raise")
     parser.add_argument("--processes", type=positive, default=os.cpu_count() or 1)
     parser.add_argument("--data-root", type=path, help="folder that holds torchvision's sets")
-    parser.add_argument(
-        "--split", choices=("train", "test"), default="train", help="of a known set"
-    )
+    parser.add_argument("--split", default="train", help="train, test or what the source has")
+    parser.add_argument("--image-column", metavar="NAME", help="of a table with several of images")
     parser.add_argument(
         "--part", help="I/N: only every N-th shard; the last part to end merges all"
     )
@@ -73,6 +72,7 @@ def run(options: argparse.Namespace) -> None:
         options.download,
         options.labels,
         folder / WORKSPACE,
+        options.image_column,
     )
     packing = Packing(
         size=options.size,

@@ -24,10 +24,15 @@ class Data(Section):
 
     path: str = "data/mnist"
     """Folder or URL (http, https, s3, …) of a packed dataset: manifest.json, shards and their
-    indexes. A folder, zip, tar or parquet file of images, or the address of such a file, is packed
-    into `cache` at this resolution when a run first needs it, and again if it changes. The
-    streaming reader also accepts the shards themselves: `https://…/{0000..0999}.tar`.
+    indexes. A folder, zip, tar or parquet file of images, the address of such a file, or a dataset
+    on the Hugging Face Hub (`hf://datasets/user/name`) is packed into `cache` at this resolution
+    when a run first needs it, and again if it changes. The streaming reader also accepts the shards
+    themselves: `https://…/{0000..0999}.tar`.
     """
+    split: str = "train"
+    """Split to pack of a dataset on the Hugging Face Hub, or of a folder of parquet files."""
+    image_column: str | None = None
+    """Column of a table that holds the images; needed only if several do."""
     mixture: tuple[WeightedSet, ...] = ()
     """Datasets to mix by weight; they replace `path`."""
     balance_classes: bool = False

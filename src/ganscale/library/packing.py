@@ -35,7 +35,8 @@ def pack(
     quality: int = 95,
     samples_per_shard: int = 4096,
     on_error: OnError = "raise",
-    split: Literal["train", "test"] = "train",
+    split: str = "train",
+    image_column: str | None = None,
     data_root: str | os.PathLike[str] | None = None,
     download: bool = False,
     processes: int = 1,
@@ -66,6 +67,7 @@ def pack(
                 download,
                 Path(labels) if labels is not None else None,
                 workspace,
+                image_column,
             )
         options = Packing(
             size=None if size is None else read_resolution(size),

@@ -11,6 +11,7 @@ from ganscale.config.mistakes import explain
 from ganscale.data.packing.copies import Copies, is_source
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.resident import open_reader
+from ganscale.data.shards.manifest import MANIFEST
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluator import Evaluator
@@ -90,18 +91,19 @@ def _packed_path(data: Data, sampler: Sampler) -> str:
 
     A stranger's run could name any folder of this machine, so nothing is packed here.
     """
-    source = is_source(data.path, data)
-    if data.mixture or not (source or not Path(data.path).exists()):
+    if data.mixture or (Path(data.path) / MANIFEST).is_file():
         return data.path
     copies = Copies(data)
     copy = copies.find_fingerprint(checkpoint.read_state(sampler.checkpoint).data_fingerprint)
-    if source and copy is None:
+    if copy is not None:
+        return str(copy)
+    if is_source(data.path, data):
         raise GanscaleError(
             f"{data.path}: the copy that {sampler.folder.path} was trained on is not in "
             f"{copies.folder}; ganscale train {sampler.folder.path / 'experiment.yaml'} packs it "
             "again"
         )
-    return data.path if copy is None else str(copy)
+    return data.path
 
 
 def _open_evaluator(experiment: Experiment, sampler: Sampler) -> Evaluator:

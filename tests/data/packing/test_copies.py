@@ -5,12 +5,15 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tarfile
 import threading
 import time
+import types
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -35,9 +38,8 @@ def unseen(phase: str) -> Iterator[Progress]:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few images make several shards, and no processes are started."""
+    """A few images make several shards."""
     monkeypatch.setattr(module, "SHARD_SAMPLES", range(2, 3))
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
 
 
 @pytest.fixture
@@ -247,5 +249,17 @@ def test_an_archive_at_an_address_is_fetched_once(photos: Path, tmp_path: Path) 
         assert load_manifest(copies.make(address, unseen)).samples == 5
         assert server.requests["/photos.zip"] == 2
         (served / "photos.zip").unlink()
-        with pytest.raises(GanscaleError, match=r"photos\.zip: cannot be reached .*404"):
+        with pytest.raises(GanscaleError, match=r"photos\.zip: the server does not give it .*404"):
             copies.make(address, unseen)
+
+
+def test_only_our_own_program_packs_in_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert module._processes() == 1  # pytest is somebody else's
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
+    main = types.ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    for file, processes in (("/bin/ganscale", 3), ("/home/me/train.py", 1)):
+        main.__file__ = file
+        assert module._processes() == processes
+    main.__spec__ = ModuleSpec("ganscale.__main__", None)
+    assert module._processes() == 3

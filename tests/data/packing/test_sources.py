@@ -136,7 +136,7 @@ def test_parquet_and_saved_datasets(tmp_path: Path) -> None:
     table.save_to_disk(str(tmp_path / "saved"))
     datasets.DatasetDict({"train": table}).save_to_disk(str(tmp_path / "splits"))
     for name in ("a.parquet", "saved", "splits"):
-        source = open_source(str(tmp_path / name))
+        source = open_source(str(tmp_path / name), workspace=tmp_path / "work")
         assert [source.label(i) for i in range(len(source))] == [0, 1, 1, 0, 1]
         assert source.classes == ("no", "yes")
         assert source.image(2).getpixel((0, 0)) == (80, 0, 0)
@@ -310,8 +310,8 @@ def test_compressed_tars_that_are_cut(tmp_path: Path, kind: str, cut: float) -> 
 def test_parquet_that_is_none(tmp_path: Path, content: bytes) -> None:
     pytest.importorskip("datasets")
     (tmp_path / "a.parquet").write_bytes(content)
-    with pytest.raises(GanscaleError, match=r"a\.parquet: not a readable dataset"):
-        open_source(str(tmp_path / "a.parquet"))
+    with pytest.raises(GanscaleError, match=r"a\.parquet: not a readable parquet file"):
+        open_source(str(tmp_path / "a.parquet"), workspace=tmp_path / "work")
 
 
 def test_a_table_with_rows_that_cannot_be_used(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_a_table_with_rows_that_cannot_be_used(tmp_path: Path) -> None:
     rows = [{"bytes": b"no image", "path": None}, {"bytes": None, "path": "/etc/passwd"}, None]
     table = datasets.Dataset.from_dict({"image": rows, "label": [30, 7, 7]})
     table.to_parquet(str(tmp_path / "a.parquet"))
-    source = open_source(str(tmp_path / "a.parquet"))
+    source = open_source(str(tmp_path / "a.parquet"), workspace=tmp_path / "work")
     assert source.classes == ("7", "30")
     assert [source.label(i) for i in range(3)] == [1, 0, 0]
     for i in range(3):
@@ -334,7 +334,7 @@ def test_rows_without_a_class_have_none(tmp_path: Path) -> None:
         features = datasets.Features({"image": datasets.Image(), "label": kind})
         table = datasets.Dataset.from_dict({"image": image, "label": [1, None, 0]}, features)
         table.to_parquet(str(tmp_path / "a.parquet"))
-        source = open_source(str(tmp_path / "a.parquet"))
+        source = open_source(str(tmp_path / "a.parquet"), workspace=tmp_path / "work")
         assert [source.label(i) for i in range(3)] == [1, -1, 0]
         assert len(source.classes) == 2
 
@@ -342,8 +342,8 @@ def test_rows_without_a_class_have_none(tmp_path: Path) -> None:
 def test_a_column_of_images_that_are_numbers(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     datasets.Dataset.from_dict({"image": [1, 2]}).to_parquet(str(tmp_path / "a.parquet"))
-    with pytest.raises(GanscaleError, match=r"a\.parquet: not a readable dataset"):
-        open_source(str(tmp_path / "a.parquet"))
+    with pytest.raises(GanscaleError, match=r"a\.parquet: no column holds images .* are image"):
+        open_source(str(tmp_path / "a.parquet"), workspace=tmp_path / "work")
 
 
 def test_a_saved_dataset_that_is_damaged_where_its_labels_lie(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ source therefore has another copy, and the older one stays for the runs that beg
 removes a copy: the limit `data.cache_gib` is for files that can be downloaded again.
 """
 
-import hashlib
 import json
 import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
@@ -23,9 +23,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ganscale.config import Data
-from ganscale.data.packing.file_sources import UnusableImageError
+from ganscale.data.packing.file_sources import UnusableImageError, short_name
+from ganscale.data.packing.hub_source import is_hub_dataset, is_packed
 from ganscale.data.packing.pack import PLAN, WORKSPACE, Progress, pack
-from ganscale.data.packing.remote_sources import is_archive
+from ganscale.data.packing.remote_sources import UnreachableError, is_archive
 from ganscale.data.packing.shard_writer import Packing, PackingSummary
 from ganscale.data.packing.source_state import source_state
 from ganscale.data.packing.sources import Source, open_source
@@ -51,6 +52,8 @@ def is_source(location: str, data: Data) -> bool:
     """Return whether a location of the experiment is to be packed before it can be read."""
     if location.startswith("pipe:") or (data.is_streamed and location.endswith(".tar")):
         return False
+    if is_hub_dataset(location):
+        return not is_packed(location)
     if is_remote(location):
         return is_archive(location)
     path = Path(location)
@@ -118,22 +121,44 @@ class Copies:
             ) from None
 
     def _origin(self, source: str) -> dict[str, Any]:
-        """Return everything that decides the bytes of a source's copy."""
-        location = source if is_remote(source) else str(Path(source).resolve())
+        """Return everything that decides the bytes of a source's copy.
+
+        If a server cannot be reached, what it holds now is taken to be what it held last.
+        """
         origin = {
             "format": FORMAT,
-            "source": location,
-            "state": source_state(source),
+            "source": source if is_remote(source) else str(Path(source).resolve()),
+            "split": self._data.split,
+            "image_column": self._data.image_column,
             **asdict(self._packing),
         }
-        plain: dict[str, Any] = json.loads(json.dumps(origin))  # as it is read from a file
-        return plain
+        origin = json.loads(json.dumps(origin))  # as it is read from a file
+        try:
+            return {**origin, "state": source_state(source)}
+        except UnreachableError as error:
+            earlier = self._earlier(origin)
+            if not earlier:
+                raise
+            log.warning("%s; using the copy in %s", error, earlier[-1][0])
+            return earlier[-1][1]
+
+    def _earlier(self, origin: dict[str, Any]) -> list[tuple[Path, dict[str, Any]]]:
+        """Return the copies of a source at any state, and their origins, oldest first."""
+        found = []
+        for note in self.folder.glob(f"*/{ORIGIN}"):
+            try:
+                other = json.loads(note.read_bytes())
+                made = note.stat().st_mtime_ns
+            except (OSError, ValueError):
+                continue
+            if {**other, "state": None} == {**origin, "state": None}:
+                found.append((made, note.parent, other))
+        return [(path, other) for _, path, other in sorted(found, key=lambda copy: copy[0])]
 
     def _place(self, origin: dict[str, Any]) -> Path:
         text = json.dumps(origin, sort_keys=True)
-        key = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(origin["source"]).name)[:40]
-        return self.folder / f"{stem}-{key}"
+        return self.folder / f"{stem}-{short_name(text)}"
 
     def _lock(self, source: str, copy: Path) -> FileLock:
         """Return the lock of a copy, taken; say so if another process holds it."""
@@ -150,11 +175,15 @@ class Copies:
         partial = copy.with_name(f"{copy.name}.partial")
         partial.mkdir(exist_ok=True)
         opened = open_source(
-            source, workspace=partial / WORKSPACE, limit_bytes=int(self._data.cache_gib * 2**30)
+            source,
+            split=self._data.split,
+            workspace=partial / WORKSPACE,
+            image_column=self._data.image_column,
+            limit_bytes=int(self._data.cache_gib * 2**30),
         )
         log.info("%s: packing %s images into %s, once", source, f"{len(opened):,}", copy)
         packing = replace(self._packing, samples_per_shard=_samples_per_shard(len(opened)))
-        processes = len(os.sched_getaffinity(0))
+        processes = _processes()
         with show(f"packing {opened.description}") as progress:
             manifest, packed = pack(opened, partial, packing, processes, progress)
         assert manifest is not None, "this was the only part"
@@ -167,22 +196,24 @@ class Copies:
             )
         write_atomically(partial / ORIGIN, (json.dumps(origin, indent=2) + "\n").encode())
         partial.rename(copy)
-        self._mention_older(source, origin, copy)
-
-    def _mention_older(self, source: str, origin: dict[str, Any], copy: Path) -> None:
-        """Say which copies of the source, as it was earlier, take space in the cache."""
-        for note in sorted(self.folder.glob(f"*/{ORIGIN}")):
-            try:
-                other = json.loads(note.read_bytes())
-            except (OSError, ValueError):
-                continue
-            same = {**other, "state": None} == {**origin, "state": None}
-            if same and note.parent != copy:
+        for older, _ in self._earlier(origin):
+            if older != copy:
                 log.info(
                     "%s has changed: its earlier copy remains in %s for runs that began with it",
                     source,
-                    note.parent,
+                    older,
                 )
+
+
+def _processes() -> int:
+    """Return how many processes pack: one for each core, but one alone in a user's own program.
+
+    Worker processes import the main module again, which only this project's own surely allows.
+    """
+    main = sys.modules.get("__main__")
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    name = spec.name.partition(".")[0] if spec is not None else Path(file or "").stem
+    return len(os.sched_getaffinity(0)) if name == "ganscale" else 1
 
 
 def _samples_per_shard(samples: int) -> int:

@@ -1,13 +1,19 @@
 """Sources of image files: a folder, a zip, a tar, or the shards of another WebDataset."""
 
+import bz2
+import gzip
+import hashlib
 import io
+import lzma
+import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -21,6 +27,11 @@ from ganscale.errors import GanscaleError
 from ganscale.files import open_regular_file, read_at, read_regular_file
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+DECOMPRESSORS: dict[bytes, Callable[[Path], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
 MAX_IMAGE_BYTES = 1 << 30  # of a file, also when it is decompressed from an archive
 
 
@@ -214,14 +225,54 @@ def zip_source(path: Path, labels: Path | None = None) -> FileSource:
     return FileSource(path, _list_members(names, path, "zip"), _zip_reader, labels)
 
 
-def tar_source(path: Path, labels: Path | None = None) -> FileSource:
-    """Return a source of all images in a tar, compressed or not; an image's folder is its class."""
+def tar_source(path: Path, labels: Path | None = None, workspace: Path | None = None) -> FileSource:
+    """Return a source of all images in a tar, compressed or not; an image's folder is its class.
+
+    A compressed one is first decompressed into `workspace`, if there is one: to find a member in
+    it, everything before has to be decompressed each time.
+    """
 
     def names() -> list[str]:
-        with tarfile.open(path) as archive:
+        with tarfile.open(plain) as archive:
             return [member.name for member in archive if member.isfile()]
 
-    return FileSource(path, _list_members(names, path, "tar"), _tar_reader, labels)
+    plain = path if workspace is None else _decompressed(path, workspace)
+    source = FileSource(plain, _list_members(names, path, "tar"), _tar_reader, labels)
+    source.description = path.name
+    return source
+
+
+def _decompressed(path: Path, workspace: Path) -> Path:
+    """Return the decompressed copy of a tar, or the tar itself if it is not compressed."""
+    with path.open("rb") as file:
+        start = file.read(8)
+    opener = next((o for magic, o in DECOMPRESSORS.items() if start.startswith(magic)), None)
+    plain = workspace / f"{short_name(file_identity(path))}.tar"
+    if opener is None or plain.is_file():
+        return path if opener is None else plain
+    workspace.mkdir(parents=True, exist_ok=True)
+    partial = plain.with_suffix(".partial")
+    try:
+        with opener(path) as source, partial.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+    except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # of the disk, not of the content
+        raise GanscaleError(
+            f"{path}: not a readable tar ({type(error).__name__}: {error})"
+        ) from None
+    return partial.replace(plain)
+
+
+def file_identity(path: Path) -> str:
+    """Return a text that no other file has, nor this one when it has changed."""
+    about = path.stat()
+    return f"{path.resolve()} {about.st_size} {about.st_mtime_ns}"
+
+
+def short_name(identity: str) -> str:
+    """Return a file name for what an identity stands for."""
+    return hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _list_members(names: Callable[[], list[str]], path: Path, kind: str) -> list[str]:

@@ -46,6 +46,8 @@ def torchvision_source(kind: str, request: Request) -> "ArraySource":
 
     from ganscale.data.packing.sources import ArraySource
 
+    if request.split not in ("train", "test"):
+        raise GanscaleError(f"{kind}: no split '{request.split}'; it has train and test")
     root = request.root or Path("data/torchvision")
     try:
         dataset = getattr(torchvision.datasets, kind)(

@@ -17,6 +17,10 @@ FACTS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "mtime", "upda
 """What fsspec's file systems call the same."""
 
 
+class UnreachableError(GanscaleError):
+    """A server does not answer now; the same request may succeed later."""
+
+
 def is_archive(address: str) -> bool:
     """Return whether an address names an archive of images, rather than a packed dataset."""
     return urlsplit(address).path.lower().endswith(ARCHIVE_SUFFIXES)
@@ -25,14 +29,16 @@ def is_archive(address: str) -> bool:
 def remote_state(address: str) -> str:
     """Return what the server says of a file that changes with its content.
 
-    Raises `GanscaleError` if the server does not answer.
+    Raises `UnreachableError` if the server does not answer, and `GanscaleError` if it refuses.
     """
     try:
         facts = _headers(address) if _is_http(address) else _facts(address)
     except GanscaleError:
         raise
+    except (FileNotFoundError, urllib.error.HTTPError) as error:
+        raise GanscaleError(f"{address}: the server does not give it ({error})") from None
     except Exception as error:  # file systems behind fsspec raise errors of their own
-        raise GanscaleError(
+        raise UnreachableError(
             f"{address}: cannot be reached ({type(error).__name__}: {str(error)[:200]})"
         ) from None
     return "\n".join(f"{key}: {value}" for key, value in facts.items() if value is not None)
@@ -44,6 +50,10 @@ def download_archive(address: str, folder: Path, limit_bytes: int) -> Path:
     The file keeps its suffix, by which its kind is told. Raises `GanscaleError` if the download
     fails, or if the file has more than `limit_bytes`.
     """
+    if not is_archive(address):
+        raise GanscaleError(
+            f"{address}: not the address of an archive of images ({', '.join(ARCHIVE_SUFFIXES)})"
+        )
     fetched = ShardCache(folder, limit_bytes).fetch(address)
     suffix = next(s for s in ARCHIVE_SUFFIXES if urlsplit(address).path.lower().endswith(s))
     named = fetched.with_name(f"archive{suffix}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ganscale.data.packing.file_sources import IMAGE_SUFFIXES
+from ganscale.data.packing.hub_source import hub_state, is_hub_dataset
 from ganscale.data.packing.remote_sources import remote_state
 from ganscale.data.shards.storage import expand_braces, is_remote
 from ganscale.errors import GanscaleError
@@ -17,9 +18,12 @@ def source_state(location: str) -> str:
     """Return a text that changes whenever the images of a source may have changed.
 
     For files it is a checksum of their names, sizes and modification times; for a folder, of all
-    images and tables below it. For an address it is what its server says of the file. Raises
-    `OSError` if a file or folder cannot be read, and `GanscaleError` if a server does not answer.
+    images and tables below it. For an address it is what its server says of the file, and for a
+    dataset on the hub its commit. Raises `OSError` if a file or folder cannot be read, and
+    `GanscaleError` if a server does not answer.
     """
+    if is_hub_dataset(location):
+        return hub_state(location)
     if is_remote(location):
         return remote_state(location)
     digest = hashlib.sha256()

@@ -25,8 +25,15 @@ from ganscale.data.packing.file_sources import (
     tar_source,
     zip_source,
 )
+from ganscale.data.packing.hub_source import hub_source, is_hub_dataset
 from ganscale.data.packing.named_sources import SOURCES, Request
-from ganscale.data.packing.remote_sources import download_archive, is_archive
+from ganscale.data.packing.parquet_source import (
+    ParquetSource,
+    find_columns,
+    has_parquet,
+    parquet_files,
+)
+from ganscale.data.packing.remote_sources import download_archive
 from ganscale.data.shards.storage import is_remote
 from ganscale.errors import GanscaleError
 from ganscale.registry import is_custom
@@ -76,34 +83,26 @@ class ArraySource:
 
 
 class DatasetSource:
-    """A Hugging Face dataset with an image column, saved to disk or in parquet files."""
+    """A Hugging Face dataset with an image column, saved to disk."""
 
-    def __init__(self, path: Path, split: str):
+    def __init__(self, path: Path, split: str, image_column: str | None):
         import datasets
 
         self.description = path.name
         with _explain_errors(path):
-            table = _open_table(path)
+            table = datasets.load_from_disk(str(path))
             if isinstance(table, datasets.DatasetDict):
                 if split not in table:
                     raise GanscaleError(f"{path}: no split '{split}'; it has {', '.join(table)}")
                 table = table[split]
-            self._image = self._column(table, path, ("image", "img", "pixel_values"))
+            columns = find_columns(path.name, table.features.arrow_schema, image_column)
+            self._image = columns.image
             self._table = table.cast_column(self._image, datasets.Image(decode=False))
-            labels = [name for name in ("label", "labels", "fine_label") if name in table.features]
-            self._labels: list[Any] = list(table[labels[0]]) if labels else []
-        names = getattr(table.features[labels[0]], "names", None) if labels else ()
-        self._named = bool(names)
+            self._labels: list[Any] = list(table[columns.label]) if columns.label else []
+        self._named = bool(columns.names)
         known = {str(label) for label in self._labels if label is not None}
-        self.classes = tuple(names or sorted(known, key=natural))
+        self.classes = columns.names or tuple(sorted(known, key=natural))
         self._numbers = {name: i for i, name in enumerate(self.classes)}
-
-    @staticmethod
-    def _column(table: Any, path: Path, names: tuple[str, ...]) -> str:
-        for name in names:
-            if name in table.features:
-                return name
-        raise GanscaleError(f"{path}: no image column ({', '.join(names)}) among {table.features}")
 
     def __len__(self) -> int:
         return len(self._table)
@@ -128,15 +127,6 @@ class DatasetSource:
         raise ValueError("the table holds only the name of its file")
 
 
-def _open_table(path: Path) -> Any:
-    import datasets
-
-    if path.suffix == ".parquet" or any(path.glob("*.parquet")):
-        files = [str(path)] if path.is_file() else sorted(map(str, path.glob("*.parquet")))
-        return datasets.Dataset.from_parquet(files)
-    return datasets.load_from_disk(str(path))
-
-
 @contextmanager
 def _explain_errors(path: Path) -> Iterator[None]:
     """Turn whatever Arrow and its readers raise for a damaged or unfit file into one message."""
@@ -157,60 +147,57 @@ def open_source(
     download: bool = False,
     labels: Path | None = None,
     workspace: Path | None = None,
+    image_column: str | None = None,
     limit_bytes: int | None = None,
 ) -> Source:
-    """Open the source that a user names: a known dataset, or a path to one of the kinds above.
+    """Open the source that a user names: a known dataset, a path to one of the kinds above, or an
+    address.
 
     `workspace` is a folder for what a source has to keep on disk until it is packed, such as a
-    downloaded archive of at most `limit_bytes`.
+    downloaded archive of at most `limit_bytes`; an address and parquet files need one.
     """
-    if is_archive(name) and is_remote(name):
-        return _downloaded(name, split, labels, workspace, limit_bytes)
     path = Path(name)
+    if is_remote(name):
+        kept = _required(workspace, name)
+        if is_hub_dataset(name):
+            return hub_source(name, split, kept, image_column)
+        limit = int(Data().cache_gib * 2**30) if limit_bytes is None else limit_bytes
+        archive = str(download_archive(name, kept, limit))
+        source = open_source(archive, None, split, False, labels, kept, image_column)
+        source.description = PurePosixPath(urlsplit(name).path).name
+        return source
     if name in SOURCES.names() or (is_custom(name) and not path.exists()):
         return SOURCES.get(name)(Request(split, data_root, download))
     shards = shard_paths(name)
     if shards:
         return ShardSource(name, shards)
-    if (
-        path.suffix == ".parquet"
-        or (path / "dataset_info.json").is_file()
-        or (
-            path.is_dir()
-            and ((path / "dataset_dict.json").is_file() or any(path.glob("*.parquet")))
-        )
-    ):
-        return _dataset_source(path, split)
+    if (path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file():
+        return _dataset_source(path, split, image_column)
+    if path.suffix == ".parquet" or (path.is_dir() and has_parquet(path)):
+        files = parquet_files(path, split)
+        return ParquetSource(path.name, files, _required(workspace, name), image_column)
     if path.is_dir():
         return folder_source(path, labels)
     if not path.is_file():
         raise GanscaleError(
-            f"{name}: no such source; give {', '.join(SOURCES.names())}, or the path of a "
-            "folder, zip or tar of images, of WebDataset shards, parquet files or a saved dataset"
+            f"{name}: no such source; give {', '.join(SOURCES.names())}, the path of a folder, zip "
+            "or tar of images, of WebDataset shards, parquet files or a saved dataset, or the "
+            "address of an archive or a Hugging Face dataset"
         )
-    return zip_source(path, labels) if zipfile.is_zipfile(path) else tar_source(path, labels)
+    if zipfile.is_zipfile(path):
+        return zip_source(path, labels)
+    return tar_source(path, labels, workspace)
 
 
-def _downloaded(
-    address: str,
-    split: str,
-    labels: Path | None,
-    workspace: Path | None,
-    limit_bytes: int | None,
-) -> Source:
-    """Download an archive and open it under the name that it has at its address."""
+def _required(workspace: Path | None, name: str) -> Path:
     if workspace is None:
-        raise GanscaleError(f"{address}: an archive at an address can only be packed")
-    limit = int(Data().cache_gib * 2**30) if limit_bytes is None else limit_bytes
-    archive = download_archive(address, workspace, limit)
-    source = open_source(str(archive), None, split, False, labels, workspace)
-    source.description = PurePosixPath(urlsplit(address).path).name
-    return source
+        raise GanscaleError(f"{name}: such a source can only be packed or trained on")
+    return workspace
 
 
-def _dataset_source(path: Path, split: str) -> DatasetSource:
+def _dataset_source(path: Path, split: str, image_column: str | None) -> DatasetSource:
     try:
-        return DatasetSource(path, split)
+        return DatasetSource(path, split, image_column)
     except ImportError:
         raise GanscaleError(
             f"{path}: reading it needs the package datasets: pip install 'ganscale[datasets]'"
