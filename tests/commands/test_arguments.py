@@ -2,7 +2,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from ganscale.commands.arguments import natural, path, positive
+from ganscale.commands.arguments import natural, numbers, path, positive
 
 
 @pytest.mark.parametrize("text", ["-5", "²", "1" * 5000, "1_0", " 1", "x", "", "1.0", "٣"])
@@ -17,6 +17,13 @@ def test_numbers() -> None:
     assert (natural("0"), natural("007"), positive("12")) == (0, 7, 12)
     with pytest.raises(ArgumentTypeError, match="from 1, not '0'"):
         positive("0")
+
+
+def test_lists_of_numbers() -> None:
+    assert numbers("3,7,10-12,0-0") == (3, 7, 10, 11, 12, 0)
+    for text in ("", "1,", "-3", "1-2-3", "1-", "²", " 1", "0-99999999999999999999"):
+        with pytest.raises(ArgumentTypeError, match="ranges such as 3,7,10-12"):
+            numbers(text)
 
 
 def test_an_empty_path_is_not_the_current_folder() -> None:

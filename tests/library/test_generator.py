@@ -89,20 +89,53 @@ def test_it_is_found_by_its_seed_alone(run: Path) -> None:
     assert not torch.equal(few, generator.sample(3, seed=6))
 
 
-def test_truncation_draws_latents_to_the_middle(run: Path) -> None:
+def test_truncation_is_that_of_the_command(run: Path, tmp_path: Path) -> None:
     generator = Generator.from_run(run, "latest")
-    labels = torch.arange(3) if generator.about.classes else None
-    wanted = generator.images(generator.latents(3) * 0.5, labels)
-    assert torch.equal(generator.sample(3, truncation=0.5), wanted)
-    with pytest.raises(GanscaleError, match="truncation=0 must be above 0"):
+    before = generator.sample(3, seed=1)
+    found = generator.sample(3, seed=1, truncation=0.5)
+    wanted = Sampler(run, "latest", seed=1, truncation=0.5).images(3)
+    assert np.array_equal(found.permute(0, 2, 3, 1).numpy(), wanted)
+    assert not torch.equal(found, before)
+    assert torch.equal(generator.sample(3, seed=1), before)
+    assert generator.latents(9, truncation=0.5).abs().max() <= 0.5
+    with pytest.raises(GanscaleError, match="truncation=0 must be a number above 0"):
         generator.sample(1, truncation=0)
+    saved = Generator.from_pretrained(generator.save_pretrained(tmp_path), device=generator.device)
+    if generator.about.classes:  # the DCGAN, which has BatchNorm
+        with pytest.raises(GanscaleError, match=r"BatchNorm.* use Generator\.from_run"):
+            saved.sample(1, truncation=0.5)
+    else:
+        again = saved.sample(3, seed=1, truncation=0.5)
+        assert (again.int() - found.int()).abs().max() <= 1
+
+
+def test_seeds_have_their_image_in_whatever_list(run: Path) -> None:
+    generator = Generator.from_run(run, "latest")
+    images = generator.sample(seeds=[3, 12, 7])
+    assert (generator.sample(seeds=[7])[0].int() - images[2].int()).abs().max() <= 1
+    for image, seed in zip(images, (3, 12, 7), strict=True):
+        label = seed % 10 if generator.about.classes else None
+        first = generator.sample(1, seed=seed, label=label)[0]
+        assert (image.int() - first.int()).abs().max() <= 1
+    with pytest.raises(GanscaleError, match="say how many samples of one seed, or which seeds"):
+        generator.sample()
+
+
+def test_a_mix_is_the_middle_of_the_way(run: Path) -> None:
+    generator = Generator.from_run(run, "latest")
+    mixed = generator.mix([1, 2], [3, 4, 5])
+    assert mixed.shape == (2, 3, 1, 28, 28)
+    for row, of_row in zip((1, 2), mixed, strict=True):
+        for column, image in zip((3, 4, 5), of_row, strict=True):
+            middle = generator.interpolate([row, column], steps=2)[1]
+            assert (image.int() - middle.int()).abs().max() <= 1
 
 
 def test_an_interpolation_begins_and_ends_at_its_seeds(run: Path) -> None:
     generator = Generator.from_run(run, "latest")
     path = generator.interpolate([1, 2, 3], steps=4)
     assert len(path) == 9
-    label = 0 if generator.about.classes else None
+    label = 1 if generator.about.classes else None  # that of the first seed
     for frame, seed in zip(path[::4], (1, 2, 3), strict=True):
         end = generator.sample(1, seed=seed, label=label)[0]
         assert (frame.int() - end.int()).abs().max() <= 1

@@ -3,11 +3,13 @@
 `argparse` turns the error that a type raises into one message.
 """
 
+import math
 import re
 from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 
 MAX_DIGITS = 18
+MAX_NUMBERS = 1_000_000
 
 
 def natural(text: str) -> int:
@@ -30,11 +32,42 @@ def resolution(text: str) -> int | tuple[int, int]:
         raise ArgumentTypeError(f"{error}, not {_shown(text)}") from None
 
 
+def above_zero(text: str) -> float:
+    """Read a number above 0."""
+    try:
+        number = float(text) if text.isascii() and len(text) <= MAX_DIGITS else math.nan
+    except ValueError:
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise ArgumentTypeError(f"must be a number above 0, not {_shown(text)}")
+    return number
+
+
 def _whole(text: str, least: int) -> int:
     digits = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
     if not digits or int(text) < least:
         raise ArgumentTypeError(f"must be a whole number from {least}, not {_shown(text)}")
     return int(text)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Read whole numbers and ranges of them, such as `3,7,10-12`, in the order given."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        ends = (first, last) if "-" in part else (first, first)
+        if not all(end.isascii() and end.isdecimal() and len(end) <= MAX_DIGITS for end in ends):
+            raise ArgumentTypeError(
+                f"must be whole numbers and ranges such as 3,7,10-12, not {_shown(text)}"
+            )
+        start, stop = int(ends[0]), int(ends[1]) + 1
+        if stop <= start or len(found) + stop - start > MAX_NUMBERS:
+            raise ArgumentTypeError(
+                f"the range {_shown(part)} must go up, and all numbers together be at most "
+                f"{MAX_NUMBERS:,}"
+            )
+        found += range(start, stop)
+    return tuple(found)
 
 
 def location(text: str) -> str:

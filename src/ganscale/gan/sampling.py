@@ -3,7 +3,7 @@
 A program that only samples a saved generator imports this file: it needs torch and nothing else.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,31 @@ def sample_labels(rows: range, classes: int | None, label: int | None = None) ->
     if label is not None:
         return (torch.full((len(rows),), label),)
     return (torch.arange(rows.start, rows.stop) % classes,)
+
+
+def seed_labels(
+    seeds: Sequence[int], classes: int | None, label: int | None = None
+) -> tuple[Tensor, ...]:
+    """Return the class of each seed's image: seed mod `classes`, or `label`; see `sample_labels`.
+
+    It depends on the seed alone, and not on its place in a list.
+    """
+    if classes is None or label is not None:
+        return sample_labels(range(len(seeds)), classes, label)
+    return (torch.tensor([seed % classes for seed in seeds], dtype=torch.int64),)
+
+
+def mix(rows: Tensor, columns: Tensor, distribution: str) -> Tensor:
+    """Return the latents half way between each of `rows` (R, dim) and each of `columns` (C, dim).
+
+    (R · C, dim), row by row. The numbers of a latent have no meaning of their own in a GAN that has
+    only one, so that exchanging some of them, as StyleGAN mixes the styles of its layers, would not
+    exchange coarse and fine features. Half way between two normal latents is a normal latent again,
+    which a line would not give: see `slerp`.
+    """
+    half = torch.tensor(0.5, device=rows.device)
+    ends = rows.repeat_interleave(len(columns), 0), columns.repeat(len(rows), 1)
+    return interpolation(distribution)(*ends, half)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -17,7 +17,21 @@ from torch import Tensor, nn
 
 from ganscale import randomness
 from ganscale.errors import GanscaleError
-from ganscale.gan.sampling import generate, interpolation, refuse_unknown_class, sample_labels
+from ganscale.gan.sampling import (
+    generate,
+    interpolation,
+    mix,
+    refuse_unknown_class,
+    sample_labels,
+    seed_labels,
+)
+from ganscale.gan.truncation import (
+    has_batch_norm,
+    standing_batch,
+    truncate,
+    with_standing_statistics,
+)
+from ganscale.runs.graph import Graph
 from ganscale.runs.pretrained import (
     CARD,
     CONFIG,
@@ -40,6 +54,7 @@ class Generator:
         self.about = about
         self.device = torch.device(device) if device is not None else _best_device()
         self.network = network.to(self.device)
+        self._standing: dict[float, nn.Module] = {}
 
     # -- where it comes from -------------------------------------------------------------------
 
@@ -111,32 +126,66 @@ class Generator:
 
     # -- what it makes -------------------------------------------------------------------------
 
-    def latents(self, number: int, seed: int = 0) -> Tensor:
-        """Return the latents of samples 0 … `number` - 1 of a seed, float32 (number, dim)."""
-        rows = range(number)
-        return randomness.latents(self.about, seed, "sample", 0, rows, self.device)
+    def latents(
+        self,
+        number: int | None = None,
+        seed: int = 0,
+        *,
+        seeds: Sequence[int] | None = None,
+        truncation: float | None = None,
+    ) -> Tensor:
+        """Return the latents of samples, float32 (N, dim); the arguments are those of `sample`."""
+        draws = (
+            [(seed, range(_number(number)))] if seeds is None else [(s, range(1)) for s in seeds]
+        )
+        drawn = [randomness.latents(self.about, s, "sample", 0, r, self.device) for s, r in draws]
+        return truncate(torch.cat(drawn), truncation, self.about.distribution)
 
     def sample(
         self,
-        number: int,
+        number: int | None = None,
         *,
         seed: int = 0,
+        seeds: Sequence[int] | None = None,
         label: int | None = None,
-        truncation: float = 1.0,
+        truncation: float | None = None,
         batch_size: int = 250,
     ) -> Tensor:
         """Return samples 0 … `number` - 1 of a seed, uint8 (number, C, H, W), in host memory.
 
-        They are those of `ganscale sample --seed`. A conditional generator makes its classes in
-        turn, or only `label`. With a `truncation` below 1, latents are multiplied by it: images are
-        more typical, and more alike (Brock et al. 2019, section 3.1, truncate them instead).
+        They are those of `ganscale sample --seed`. With `seeds` instead of a number, there is one
+        image for each seed, its sample 0, whatever list the seed stands in: `--seeds`. Of a
+        conditional generator, sample i of a seed, and the image of seed i, have class i mod the
+        number of classes, or all have class `label`.
+
+        `truncation` keeps the numbers of normal latents within ± this threshold, of which 2 is a
+        mild and 0.5 a strong one: images are more typical, and more alike (Brock et al. 2019). See
+        `ganscale.gan.truncation` for the formula, and for what it does to BatchNorm. Raises
+        `GanscaleError` for a class or a threshold that cannot be.
         """
-        if not 0 < truncation <= 1:
-            raise GanscaleError(f"truncation={truncation} must be above 0 and at most 1")
+        classes = self.about.classes
+        refuse_unknown_class(label, classes)
+        latents = self.latents(number, seed, seeds=seeds, truncation=truncation)
+        if seeds is None:
+            labels = sample_labels(range(len(latents)), classes, label)
+        else:
+            labels = seed_labels(seeds, classes, label)
+        network = self._network_for(truncation)
+        return self._images(network, latents, labels, batch_size)
+
+    def mix(
+        self, rows: Sequence[int], columns: Sequence[int], *, label: int | None = None
+    ) -> Tensor:
+        """Return the images half way between two lists of seeds: uint8 (R, C, channels, H, W).
+
+        A conditional generator makes them in the class of the row's seed, or in `label`.
+        """
         refuse_unknown_class(label, self.about.classes)
-        latents = self.latents(number, seed) * truncation
-        labels = sample_labels(range(number), self.about.classes, label)
-        return self.images(latents, *labels, batch_size=batch_size)
+        ends = self.latents(seeds=rows), self.latents(seeds=columns)
+        labels = seed_labels(rows, self.about.classes, label)
+        labels = tuple(of_rows.repeat_interleave(len(columns)) for of_rows in labels)
+        images = self.images(mix(*ends, self.about.distribution), *labels)
+        return images.view(len(rows), len(columns), *images.shape[1:])
 
     def interpolate(
         self, seeds: Sequence[int], *, steps: int = 12, label: int | None = None
@@ -145,17 +194,17 @@ class Generator:
 
         uint8 (steps · (len(seeds) - 1) + 1, C, H, W): `steps` for each pair of neighbours, and the
         last one. Normal latents are interpolated along a sphere (White 2016), uniform ones along a
-        line.
+        line. A conditional generator stays in the class of the first seed, or in `label`.
         """
         if len(seeds) < 2 or steps < 1:
             raise GanscaleError("an interpolation needs two seeds or more, and steps above 0")
         refuse_unknown_class(label, self.about.classes)
-        ends = torch.cat([self.latents(1, seed) for seed in seeds])
+        ends = self.latents(seeds=seeds)
         between = interpolation(self.about.distribution)
         fractions = torch.arange(steps, device=self.device) / steps
         path = [between(a, b, t) for a, b in itertools.pairwise(ends.split(1)) for t in fractions]
         latents = torch.cat([*path, ends[-1:]])
-        labels = sample_labels(range(len(latents)), self.about.classes, label or 0)
+        labels = seed_labels([seeds[0]] * len(latents), self.about.classes, label)
         return self.images(latents, *labels)
 
     def images(
@@ -166,16 +215,46 @@ class Generator:
         uint8 (N, C, H, W), 0 … 255, in host memory. Raises `GanscaleError` if a pixel is NaN or
         infinite.
         """
+        return self._images(self.network, latents, () if labels is None else (labels,), batch_size)
+
+    def _images(
+        self, network: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], batch_size: int
+    ) -> Tensor:
         latents = latents.to(self.device)
-
-        def labels_of(rows: range) -> tuple[Tensor, ...]:
-            return () if labels is None else (labels[rows.start : rows.stop],)
-
-        rows = range(len(latents))
         batches = generate(
-            self.network, lambda part: latents[part.start : part.stop], labels_of, rows, batch_size
+            network,
+            lambda rows: latents[rows.start : rows.stop],
+            lambda rows: tuple(label[rows.start : rows.stop] for label in labels),
+            range(len(latents)),
+            batch_size,
         )
         return torch.cat(list(batches))
+
+    def _network_for(self, truncation: float | None) -> nn.Module:
+        """Return the network, with the statistics of truncated latents where it has BatchNorm."""
+        if truncation is None:
+            return self.network
+        if isinstance(self.network, Graph) and self.network.has_batch_norm:
+            raise GanscaleError(
+                f"truncation={truncation}: this generator has BatchNorm, whose statistics of "
+                "truncated latents cannot be computed from a saved one; use Generator.from_run"
+            )
+        if not has_batch_norm(self.network):
+            return self.network
+        if truncation not in self._standing:
+            self._standing[truncation] = with_standing_statistics(
+                self.network, lambda number: self._standing_batch(number, truncation)
+            )
+        return self._standing[truncation]
+
+    def _standing_batch(self, number: int, truncation: float) -> tuple[Tensor, ...]:
+        return standing_batch(self.about, self.about.classes, truncation, number, self.device)
+
+
+def _number(number: int | None) -> int:
+    if number is None:
+        raise GanscaleError("say how many samples of one seed, or which seeds: sample(seeds=[…])")
+    return number
 
 
 def _best_device() -> torch.device:

@@ -48,6 +48,11 @@ class Graph(nn.Module):
             self.register_buffer(f"state{i}", weights[name])
             self._buffers_by_name[node] = f"state{i}"
 
+    @property
+    def has_batch_norm(self) -> bool:
+        """True if it normalises by running statistics, which are constants here."""
+        return any("batch_norm" in node["op"] for node in self._graph["nodes"])
+
     def written(self) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
         """Return the graph, and the tensors that it reads by their names, on the CPU."""
         names = self._buffers_by_name
