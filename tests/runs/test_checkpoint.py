@@ -114,6 +114,25 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     assert checkpoint.find(tmp_path, "4") == checkpoint.find(tmp_path, "step-00000004")
 
 
+def test_those_at_multiples_are_kept_for_ever(tmp_path: Path) -> None:
+    for step in range(1, 10):
+        save(tmp_path, step, fid=1.0 if step == 2 else 5.0)
+        checkpoint.prune(tmp_path, 1, keep_every=3)
+    assert [p.name[-1] for p in checkpoint.list_finished(tmp_path)] == ["2", "3", "6", "9"]
+    checkpoint.prune(tmp_path, 1, keep_every=6)
+    assert [p.name[-1] for p in checkpoint.list_finished(tmp_path)] == ["2", "6", "9"]
+
+
+def test_a_run_keeps_what_it_is_asked_to(digits: Path, tmp_path: Path) -> None:
+    every = ("checkpoint={every: 2, keep: 1, keep_every: 4}", "train.steps=10")
+    experiment = tiny(digits, tmp_path, *every)
+    train(experiment)
+    kept = checkpoint.list_finished(experiment.folder / "checkpoints")
+    assert [checkpoint.step_of(path) for path in kept] == [4, 8, 10]
+    with pytest.raises(GanscaleError, match=r"keep_every=5 is not a multiple of checkpoint\.every=2"):
+        tiny(digits, tmp_path, "checkpoint={every: 2, keep_every: 5}")
+
+
 def test_an_unknown_one_gets_the_list(tmp_path: Path) -> None:
     with pytest.raises(GanscaleError, match="no checkpoints"):
         checkpoint.find(tmp_path, "latest")

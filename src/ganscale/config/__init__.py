@@ -10,7 +10,7 @@ from ganscale.config.experiment import Experiment
 from ganscale.config.networks import CustomNetworkOptions, NetworkOptions
 from ganscale.config.objective import EMA, Augment, Balance, PenaltyOptions
 from ganscale.config.players import Adam, DiscriminatorPlayer, Generator, Latent
-from ganscale.config.running import Evaluation, Train
+from ganscale.config.running import Checkpoint, Evaluation, Train
 from ganscale.config.schedules import Number, Pace, Schedule
 from ganscale.config.section import Section
 from ganscale.config.start import InitFrom
@@ -20,6 +20,7 @@ __all__ = [
     "Adam",
     "Augment",
     "Balance",
+    "Checkpoint",
     "CustomNetworkOptions",
     "Data",
     "DiscriminatorPlayer",

@@ -55,6 +55,18 @@ class Checkpoint(Section):
     """Steps between checkpoints."""
     keep: PositiveInt = 3
     """Number of recent checkpoints to keep, in addition to the best one."""
+    keep_every: PositiveInt | None = None
+    """Keep also, for ever, each checkpoint whose step is a multiple of this number, which must be a
+    multiple of `every`; empty to keep none of them."""
+
+    @model_validator(mode="after")
+    def _check_keep_every(self) -> "Checkpoint":
+        if self.keep_every is not None and self.keep_every % self.every:
+            raise ValueError(
+                f"keep_every={self.keep_every} is not a multiple of checkpoint.every={self.every}: "
+                "no checkpoint would be written at most of those steps; choose a multiple"
+            )
+        return self
 
 
 class Evaluation(Section):

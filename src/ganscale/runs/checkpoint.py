@@ -254,10 +254,15 @@ def find(
 
 
 def prune(
-    folder: Path, keep: int, wanted: Evaluation = DEFAULT, evaluations: Path | None = None
+    folder: Path,
+    keep: int,
+    wanted: Evaluation = DEFAULT,
+    evaluations: Path | None = None,
+    keep_every: int | None = None,
 ) -> None:
-    """Delete all checkpoints but the newest `keep` and the best, and leftovers of a killed process.
+    """Delete all checkpoints but those to keep, and leftovers of a killed process.
 
+    To keep are the newest `keep`, the best, and those at multiples of `keep_every` steps.
     A checkpoint whose state cannot be read may have been the best; it is set aside, not deleted.
     """
     for leftover in (*folder.glob(PARTIAL + "*"), *folder.glob(REMOVED + "*")):
@@ -269,6 +274,8 @@ def prune(
         except GanscaleError as error:
             _set_aside(path, str(error))
     kept = {*list(states)[-keep:], _best(states, wanted, evaluations)}
+    if keep_every is not None:
+        kept |= {path for path in states if step_of(path) % keep_every == 0}
     for path in states:
         if path not in kept:
             # If a file is still in use (NFS keeps it as .nfs…), the next call deletes the rest.

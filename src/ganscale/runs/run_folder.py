@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ganscale.config import Evaluation, Experiment
+from ganscale.config import Checkpoint, Evaluation, Experiment
 from ganscale.config import load as experiment_file
 from ganscale.data.own_data import fingerprint
 from ganscale.errors import GanscaleError
@@ -96,9 +96,11 @@ class RunFolder:
         """Return the checkpoint called `latest`, `best` (as `wanted` says) or by its own name."""
         return checkpoint.find(self.checkpoints, name, wanted, self.evaluations)
 
-    def prune_checkpoints(self, keep: int, wanted: Evaluation) -> None:
-        """Remove all checkpoints but the newest `keep` and the best."""
-        checkpoint.prune(self.checkpoints, keep, wanted, self.evaluations)
+    def prune_checkpoints(self, kept: Checkpoint, wanted: Evaluation) -> None:
+        """Remove all checkpoints but the best and those that `kept` names."""
+        checkpoint.prune(
+            self.checkpoints, kept.keep, wanted, self.evaluations, keep_every=kept.keep_every
+        )
 
     def refuse_links(self) -> None:
         """Raise `GanscaleError` if a link in the folder could lead reading or writing elsewhere."""

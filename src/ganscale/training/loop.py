@@ -218,9 +218,9 @@ class Loop:
         self.observer.checkpoint(self.step, path)
 
     def prune(self) -> None:
-        """Remove the checkpoints that `checkpoint.keep` does not ask for."""
-        keep, wanted = self._experiment.checkpoint.keep, self._experiment.evaluation
-        self._folder.prune_checkpoints(keep, wanted)
+        """Remove the checkpoints that the experiment does not ask to keep."""
+        experiment = self._experiment
+        self._folder.prune_checkpoints(experiment.checkpoint, experiment.evaluation)
 
     # -- what is logged ------------------------------------------------------------------------
 
