@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
-            resuming = options.command in (train, sweep)
+            resuming = options.command in (train, sweep) and not getattr(options, "new", False)
             more = ": the same command resumes from the last checkpoint" if resuming else ""
             print(f"ganscale: interrupted{more}", file=sys.stderr, flush=True)
         return 130

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +19,7 @@ from ganscale.errors import GanscaleError
 
 MAX_BYTES = 1 << 28
 MAX_LINE_BYTES = 1 << 24
+TAIL_BYTES = 1 << 16
 
 
 def sha256_of_file(path: Path) -> str:
@@ -120,16 +122,36 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
     Lines that are not JSON objects, such as one that a crash cut off, are left out.
     """
-    objects = []
     with suppress(FileNotFoundError), open_inside(path.parent, path.name) as file:
-        while line := file.readline(MAX_LINE_BYTES):
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(value, dict):
-                objects.append(value)
+        return _objects_in(iter(lambda: file.readline(MAX_LINE_BYTES), b""))
+    return []
+
+
+def _objects_in(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    objects = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            objects.append(value)
     return objects
+
+
+def read_last_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects in the last 64 KiB of a JSON Lines file, oldest first.
+
+    Lines are left out as in `read_json_lines`, the one that begins before these bytes too.
+    """
+    try:
+        with open_inside(path.parent, path.name) as file:
+            start = max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES)
+            file.seek(start)
+            lines = file.read(TAIL_BYTES).split(b"\n")
+    except FileNotFoundError:
+        return []
+    return _objects_in(lines[1:] if start else lines)
 
 
 def append_line(path: Path, line: str) -> None:

@@ -1,9 +1,11 @@
+import os
 import shlex
 from pathlib import Path
 
 import pytest
 
 from ganscale.cli import main
+from ganscale.runs.overview import summarize_runs
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 from tests.system.processes import ROOT
@@ -138,6 +140,32 @@ def test_the_folder_of_another_run_is_refused(
     more = [f"runs={tmp_path / 'runs'}", "name=taken", "--dry-run"]
     assert main(["submit", "configs/mnist_mlp.yaml", *more]) == 1
     assert "holds a run of another experiment" in capsys.readouterr().err
+
+
+def test_a_new_runs_number_is_taken_once_for_the_whole_job(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = tmp_path / "runs"
+    (runs / "taken").mkdir(parents=True)
+    line = ["configs/mnist_mlp.yaml", f"runs={runs}", "name=taken", "--new"]
+    words, _, _ = dry_run(capsys, *line)
+    assert words[-1] == "name=taken-2"
+    assert not (runs / "taken-2").exists(), "a dry run takes nothing"
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path / "asked"}\necho 42\n')
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{sbatch.parent}:{os.environ['PATH']}")
+    for number in (2, 3):
+        assert main(["submit", *line]) == 0
+        asked = (tmp_path / "asked").read_text().splitlines()[-1].split()
+        assert asked[-1] == f"name=taken-{number}"
+        assert f"--job-name=taken-{number}" in asked
+        (run,) = summarize_runs(runs / f"taken-{number}")
+        assert run.state == "waiting"
+    sbatch.write_text("#!/bin/sh\nexit 1\n")
+    assert main(["submit", *line]) == 1
+    assert not (runs / "taken-4").exists(), "the job was refused, and its number is free again"
 
 
 def test_a_set_that_only_the_nodes_see_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ IN_ORDER = (
     "train",
     "stop",
     "save",
+    "runs",
     "submit",
     "sweep",
     "config",

@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the experiment, and the resources that the job requests."""
     parser.add_argument("experiment", type=path, help="experiment file")
     add_overrides(parser)
+    parser.add_argument(
+        "--new", action="store_true", help="submit a new run under the next number: NAME-2, …"
+    )
     parser.add_argument("--nodes", type=positive, default=1)
     parser.add_argument(
         "--gpus-per-node", type=positive, help="default: one process per node, on its CPU"
@@ -46,25 +49,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Submit `slurm/train.sbatch` for an experiment, or print what would be submitted."""
     from ganscale.config.load import load
+    from ganscale.runs.numbering import next_free, take_next
+    from ganscale.runs.run_folder import RunFolder
 
-    experiment = load(options.experiment, options.overrides)
+    named = load(options.experiment, options.overrides)
+    experiment = next_free(named) if options.new else named
     if not SCRIPT.is_file():
         raise GanscaleError(
             f"{Path.cwd()} has no {SCRIPT}; run this in a clone, or in a folder that "
             "`ganscale init FOLDER` has laid out"
         )
     _refuse_doomed_job(options, experiment)
+    if not options.dry_run and shutil.which("sbatch") is None:
+        raise GanscaleError("sbatch is not on PATH: submit from a login node of the cluster")
+    if options.new and not options.dry_run:
+        experiment = take_next(named)  # for the whole job: a start of it never takes a number
     line = command(options, experiment)
     print(f"# GANSCALE_ENGINE={options.engine} {shlex.join(line)}")
     print(f"# {_world(options, experiment)}")
     if options.dry_run:
         print(SCRIPT.read_text(), end="")
         return
-    if shutil.which("sbatch") is None:
-        raise GanscaleError("sbatch is not on PATH: submit from a login node of the cluster")
     environment = {**os.environ, "GANSCALE_ENGINE": options.engine}
     done = subprocess.run(line, env=environment, capture_output=True, text=True)
     if done.returncode:
+        if options.new:
+            RunFolder.of(experiment).give_back()
         raise GanscaleError(f"sbatch refused the job: {done.stderr.strip()}")
     job = done.stdout.strip().partition(";")[0]
     print(f"job {job}")
@@ -95,7 +105,8 @@ def command(options: argparse.Namespace, experiment: "Experiment") -> list[str]:
             asked["mem-per-gpu"] = MEMORY_PER_GPU
     given = [f"--{key}={value}" for key, value in asked.items() if value is not None]
     # Relative paths stay valid, because the batch script starts in this folder.
-    arguments = [str(SCRIPT), str(options.experiment), *options.overrides]
+    name = [f"name={experiment.name}"] if options.new else []
+    arguments = [str(SCRIPT), str(options.experiment), *options.overrides, *name]
     return ["sbatch", "--parsable", *given, *options.sbatch, *arguments]
 
 

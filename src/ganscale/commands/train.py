@@ -1,6 +1,7 @@
 """Train an experiment; if its run folder has a checkpoint, resume from it."""
 
 import argparse
+import os
 from typing import TYPE_CHECKING
 
 from ganscale.commands.arguments import add_overrides, path
@@ -15,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the experiment and its overrides."""
     parser.add_argument("experiment", type=path, help="experiment file")
     add_overrides(parser, "e.g. train.steps=2000")
+    parser.add_argument(
+        "--new", action="store_true", help="start a new run under the next number: NAME-2, …"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -23,12 +27,34 @@ def run(options: argparse.Namespace) -> int:
     from ganscale.monitoring.wandb_trial import name_after_trial
 
     launcher = Launcher.from_environment()
+    if options.new:
+        _refuse_numbers(launcher)
     try:
         experiment = name_after_trial(load(options.experiment, options.overrides))
     except GanscaleError as error:
         error.every_rank = True
         raise
+    if options.new:
+        from ganscale.training.trainer import train
+
+        return train(experiment, launcher, new=True)
     return train_unless_finished(experiment, launcher)
+
+
+def _refuse_numbers(launcher: Launcher) -> None:
+    """Raise `GanscaleError` where a process that is started again would take another number."""
+    if "SLURM_JOB_ID" in os.environ:
+        raise GanscaleError(
+            "--new: a job that Slurm starts again would take another number: `ganscale submit "
+            "--new` takes one for the whole job; inside a job, name the run (name=…)",
+            every_rank=True,
+        )
+    if launcher.world_size > launcher.local_world_size:
+        raise GanscaleError(
+            "--new: a launcher on several nodes does not tell a new start from a restart, which "
+            "would take another number: name the run (name=…)",
+            every_rank=True,
+        )
 
 
 def train_unless_finished(experiment: "Experiment", launcher: Launcher) -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ganscale.files import read_json_lines
+from ganscale.files import read_json_lines, read_last_json_lines
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -11,8 +11,18 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     A line that a crash has cut, and one that is not a measurement, is left out.
     """
-    return [
-        line
-        for line in read_json_lines(path)
-        if type(line.get("step")) is int and type(line.get("images", 0)) is int
-    ]
+    return [line for line in read_json_lines(path) if _is_measurement(line)]
+
+
+def last_metrics(path: Path) -> dict[str, Any] | None:
+    """Return the newest line of a training step, read from the end of the file; None without one.
+
+    A line that only has scores or what the balance measured is passed over if it can be.
+    """
+    lines = [line for line in read_last_json_lines(path) if _is_measurement(line)]
+    of_steps = [line for line in lines if "images/s" in line]
+    return (of_steps or lines or [None])[-1]
+
+
+def _is_measurement(line: dict[str, Any]) -> bool:
+    return type(line.get("step")) is int and type(line.get("images", 0)) is int

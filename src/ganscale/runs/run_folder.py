@@ -6,7 +6,7 @@ import os
 import re
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from filelock import FileLock, Timeout
 
@@ -20,6 +20,9 @@ from ganscale.runs.trust import note_own
 
 SAMPLES_OF_STEP = re.compile(r"step-([0-9]{1,18})\.png")
 STOP, SAVE = "stop", "save"  # files that ask the training process to stop or to save
+LOOKED_AT_S = 0.3  # for how long others may hold the lock to see whether it is held
+End = Literal["stopped", "waiting"]
+"""How a training process ended before the last step: for good, or for Slurm to start it again."""
 
 log = logging.getLogger("ganscale")
 
@@ -46,6 +49,7 @@ class RunFolder:
         self._experiment = self.path / "experiment.yaml"
         self._first_weights = self.path / "init_from.json"
         self._holder = self.path / ".holder"
+        self._end = self.path / ".end"
         self._lock = FileLock(self.path / ".lock", timeout=0)
 
     @classmethod
@@ -106,6 +110,17 @@ class RunFolder:
         """Raise `GanscaleError` if a link in the folder could lead reading or writing elsewhere."""
         refuse_links(self.path)
 
+    def reserve(self, experiment: Experiment) -> None:
+        """Make the folder for this experiment; raise `FileExistsError` if there is one already."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir()
+        write_atomically(self._experiment, experiment_file.to_yaml(experiment).encode())
+
+    def give_back(self) -> None:
+        """Remove a folder that was reserved and in which nothing has begun."""
+        self._experiment.unlink()
+        self.path.rmdir()
+
     def claim(self, experiment: Experiment) -> None:
         """Claim the folder for this experiment, and for this process as long as it lives.
 
@@ -115,8 +130,9 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self.refuse_links()
         self._take_lock()
-        for name in (STOP, SAVE):  # requests that came after the previous process ended
-            (self.path / name).unlink(missing_ok=True)
+        # Requests that came after the previous process ended, and how it did.
+        for path in (self.path / STOP, self.path / SAVE, self._end):
+            path.unlink(missing_ok=True)
         self.refuse_another(experiment)
         text = experiment_file.to_yaml(experiment)
         write_atomically(self._experiment, text.encode())
@@ -156,7 +172,8 @@ class RunFolder:
         """Print that the run is finished, and how to train longer or again."""
         print(
             f"{self.path} is already finished: {experiment.train.steps:,} steps. To train longer, "
-            "raise train.steps; to train from the start, choose another name (name=…)"
+            "raise train.steps; to train from the start, start a new run beside it (--new) or "
+            "choose another name (name=…)"
         )
 
     def _compare(self, there: Experiment, now: Experiment) -> None:
@@ -166,7 +183,8 @@ class RunFolder:
             lines = "\n".join(f"  {k}: {old!r} there, {new!r} now" for k, old, new in decisive)
             raise GanscaleError(
                 f"{self.path} holds a run of another experiment:\n{lines}\n"
-                "Choose another name (name=…), go back to the values there, or remove the folder."
+                "Start a new run beside it (--new), choose another name (name=…), go back to the "
+                "values there, or remove the folder."
             )
         for key, old, new in experiment_file.schedule_changes(there, now):
             log.info("%s has changed: %s until now, %s from this step on", key, old, new)
@@ -174,11 +192,11 @@ class RunFolder:
     def _take_lock(self) -> None:
         """Take the lock, which the system releases when the process ends, however it ends."""
         try:
-            self._lock.acquire()
+            self._lock.acquire(timeout=LOOKED_AT_S)
         except Timeout:
             raise GanscaleError(
                 f"{self.path}: {self._who_holds_it()} is training this run now; wait for it, stop "
-                f"it (ganscale stop {self.path}) or give this run another name (name=…)"
+                f"it (ganscale stop {self.path}), or start a new run beside it (--new, or name=…)"
             ) from None
         who = f"process {os.getpid()} on {socket.gethostname()}\n"
         write_atomically(self._holder, who.encode())
@@ -201,8 +219,36 @@ class RunFolder:
         self._lock.release()
         raise GanscaleError(f"{self.path}: no process is training this run")
 
+    def looks_like_one(self) -> bool:
+        """Return whether a run was ever started in the folder, or is to be."""
+        return any(path.exists() for path in (self._experiment, self.checkpoints, self.metrics))
+
+    def note_end(self, how: End) -> None:
+        """Note that training ends in good order before the last step."""
+        write_atomically(self._end, how.encode())
+
+    def state(self, finished: bool) -> str:
+        """Return what the run is doing: `running`, `finished`, `stopped`, `waiting` or `crashed`.
+
+        `finished` says whether its last step is saved. A run waits before its first start, and for
+        Slurm to start it again. It has crashed if its process ended without a word.
+        """
+        if self.is_being_trained():
+            return "running"
+        if finished:
+            return "finished"
+        if not self._holder.exists():
+            return "waiting"
+        try:
+            end = self.read(self._end).decode(errors="replace")
+        except FileNotFoundError:
+            return "crashed"
+        return end if end in get_args(End) else "crashed"
+
     def is_being_trained(self) -> bool:
         """Return whether a process, this or another, is training in the folder now."""
+        if not os.path.lexists(self._lock.lock_file):
+            return False
         try:
             self._lock.acquire()
         except Timeout:

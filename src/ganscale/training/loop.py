@@ -108,9 +108,10 @@ class Loop:
                 self._timer.lap("between steps")
                 if asked.stop:
                     log.info(
-                        "stopped by %s after step %s: the same command resumes there",
+                        "stopped by %s after step %s: training %s again resumes there",
                         stop.reason,
                         f"{self.step:,}",
+                        experiment.name,
                     )
                     return
 

@@ -17,7 +17,8 @@ import torch
 from ganscale.engines.distributed import Ranks, all_reduce
 from ganscale.runs.run_folder import SAVE, STOP
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+WARNING = getattr(signal, "SIGUSR1", None)  # of the time limit, as the batch scripts ask for it
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *([] if WARNING is None else [WARNING]))
 AGREE_EVERY = 10  # steps; asking all ranks costs a reduction and a wait for the device
 LOOK_EVERY_S = 1.0  # a shared file system is slow to ask
 STANDARD_ERROR = 2
@@ -64,6 +65,11 @@ class StopRequest:
         if self.signal:
             return f"signal {self.signal}"
         return "a callback" if self._observer_wants_stop else "ganscale stop"
+
+    @property
+    def is_resumed_by_slurm(self) -> bool:
+        """True if Slurm's warning stopped the run: the job is then put into the queue again."""
+        return self.signal == WARNING and "SLURM_JOB_ID" in os.environ
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         if self.signal == number == signal.SIGINT:

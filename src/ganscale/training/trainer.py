@@ -16,6 +16,7 @@ from ganscale.evaluation.evaluator import Evaluator
 from ganscale.monitoring.progress import counted, set_up_logging
 from ganscale.randomness import STREAM_VERSION
 from ganscale.runs import checkpoint
+from ganscale.runs.numbering import last_taken, take_next
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.balance import HeldOut
 from ganscale.training.loop import Loop
@@ -34,6 +35,7 @@ def train(
     launcher: Launcher | None = None,
     observer: Observer | None = None,
     in_program: bool = False,
+    new: bool = False,
 ) -> int:
     """Train until `train.steps`, resuming from the newest checkpoint; returns the exit code.
 
@@ -41,14 +43,15 @@ def train(
     signal that stopped the run. `launcher` is what this process's environment says, unless given.
     `observer` is told what happens, on rank 0. Log lines go to standard error, unless a program has
     given the logger `ganscale` handlers of its own. `in_program` says that the process goes on: its
-    ranks then return together, and stay connected for another run.
+    ranks then return together, and stay connected for another run. With `new` the run gets the
+    first free number after its name.
     """
     trainer: Trainer | None = None
     launcher = launcher or Launcher.from_environment()
     if not log.handlers:
         set_up_logging(launcher.rank)
     try:
-        trainer = Trainer(experiment, launcher)
+        trainer = Trainer(experiment, launcher, new)
         if trainer.is_finished():
             trainer.end(in_program)
             return 0
@@ -57,7 +60,7 @@ def train(
             trainer.loop.observer = observer
         with StopRequest(trainer.ranks, trainer.model.device, trainer.folder.path) as stop:
             trainer.loop.run(stop)
-        trainer.finish()
+        trainer.finish(stop)
         trainer.end(in_program)
     except BaseException as error:
         if trainer is not None:
@@ -96,14 +99,16 @@ def _explain(error: RuntimeError, step: int | None) -> None:
 class Trainer:
     """One rank of a run: builds its parts, resumes it, and finishes it."""
 
-    def __init__(self, experiment: Experiment, launcher: Launcher):
-        self.experiment = experiment
-        self.folder = RunFolder.of(experiment)
+    def __init__(self, experiment: Experiment, launcher: Launcher, new: bool = False):
         self.ranks = Ranks.started_by(launcher)
         set_up_arithmetic(experiment.train)
 
         # Players
         self.model = GANModel(experiment, launcher)
+        if new:  # the ranks know of each other from here on
+            experiment = self._take_number(experiment, launcher)
+        self.experiment = experiment
+        self.folder = RunFolder.of(experiment)
         keep_freed_memory(self.model.device)
         engine = launcher.engine.describe(self.ranks.world_size)
         self.arithmetic = Arithmetic.of(
@@ -133,6 +138,14 @@ class Trainer:
             self.folder,
             self.arithmetic,
         )
+
+    def _take_number(self, experiment: Experiment, launcher: Launcher) -> Experiment:
+        """Return the experiment under the name that rank 0 takes for all ranks."""
+        take = take_next if launcher.attempt == "0" else last_taken
+        taken = self.ranks.agree(lambda: take(experiment).name if self.ranks.is_main else None)[0]
+        assert taken is not None
+        log.info("this is the run %s: to resume it, write name=%s instead of --new", taken, taken)
+        return experiment.model_copy(update={"name": taken})
 
     def _make_evaluator(self, experiment: Experiment) -> Evaluator | None:
         if experiment.evaluation.every is None:
@@ -207,10 +220,12 @@ class Trainer:
             return "put the old dataset back or give the run another name"
         return f"data.path={copy} goes on with its images; otherwise give the run another name"
 
-    def finish(self) -> None:
-        """Write the report and close the trackers; rank 0 does."""
+    def finish(self, stop: StopRequest) -> None:
+        """Write the report, close the trackers, and note how the run ends; rank 0 does."""
         if self.loop.recorder is not None:
             self.loop.recorder.finish(self.loop.step, self.evaluator)
+            if self.loop.step < self.experiment.train.steps:
+                self.folder.note_end("waiting" if stop.is_resumed_by_slurm else "stopped")
 
     def abandon(self) -> None:
         """Close the trackers after an error, which is worth more than what closing them says."""
