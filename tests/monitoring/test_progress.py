@@ -87,6 +87,17 @@ def test_a_log_file_gets_a_line_now_and_then(
     logging.getLogger("ganscale").handlers.clear()
 
 
+def test_a_log_line_says_how_long_the_run_still_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging(rank=0)
+    with progress.TrainingProgress(0, 200, shown=True) as training:
+        training.numbers(100, NUMBERS, 7_500.0)
+        training.numbers(200, NUMBERS, 0.0)
+    first, last = capsys.readouterr().err.splitlines()
+    assert re.search(r"step 100 of 200 · .* · 2 h 05 min left \(to .*\d\d:\d\d\)$", first)
+    assert "left" not in last
+    logging.getLogger("ganscale").handlers.clear()
+
+
 def test_a_log_line_holds_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     set_up_logging(rank=0)
     logging.getLogger("ganscale").info("%s images", "\x1b]0;title\x07\ud800")

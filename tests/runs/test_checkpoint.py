@@ -129,7 +129,9 @@ def test_a_run_keeps_what_it_is_asked_to(digits: Path, tmp_path: Path) -> None:
     train(experiment)
     kept = checkpoint.list_finished(experiment.folder / "checkpoints")
     assert [checkpoint.step_of(path) for path in kept] == [4, 8, 10]
-    with pytest.raises(GanscaleError, match=r"keep_every=5 is not a multiple of checkpoint\.every=2"):
+    with pytest.raises(
+        GanscaleError, match=r"keep_every=5 is not a multiple of checkpoint\.every=2"
+    ):
         tiny(digits, tmp_path, "checkpoint={every: 2, keep_every: 5}")
 
 

@@ -38,7 +38,10 @@ def test_no_two_starts_take_the_same_number(digits: Path, tmp_path: Path) -> Non
 
 
 def test_new_trains_beside_and_without_it_the_run_resumes(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(recorder, "write_report", lambda *_: None)
     monkeypatch.setattr(recorder, "draw_gallery", lambda *_: [])

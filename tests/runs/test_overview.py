@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,14 +34,6 @@ def runs(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     waiting.folder.mkdir()
     (waiting.folder / "experiment.yaml").write_text(to_yaml(waiting))
     with pytest.MonkeyPatch.context() as patch:
-        real = Loop._do_what_is_due
-
-        def interrupt(self: Loop, save: bool) -> None:
-            real(self, save)
-            if self.step == 3:
-                act(self)
-
-        patch.setattr(Loop, "_do_what_is_due", interrupt)
         patch.setattr(preemption, "LOOK_EVERY_S", 0)
         patch.setattr(recorder, "write_report", lambda *_: None)  # which takes a second
         patch.setattr(recorder, "draw_gallery", lambda *_: [])
@@ -50,6 +43,7 @@ def runs(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             scores.record(RunFolder.of(finished).evaluations, step, step * 8)
         for name, act in ENDS.items():
             experiment = tiny(digits, folder, f"name={name}", "checkpoint.every=2")
+            patch.setattr(Loop, "_look", ending(act))
             patch.delenv("SLURM_JOB_ID", raising=False)
             if name == "requeued":
                 patch.setenv("SLURM_JOB_ID", "7")
@@ -59,6 +53,17 @@ def runs(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             else:
                 train(experiment)
     return folder / "runs"
+
+
+def ending(act: Callable[[Loop], None]) -> Callable[[Loop], dict[str, float]]:
+    """What a run does after its third step."""
+
+    def look(loop: Loop) -> dict[str, float]:
+        if loop.step == 3:
+            act(loop)
+        return {}
+
+    return look
 
 
 def crash(loop: Loop) -> None:
@@ -85,7 +90,7 @@ def test_each_run_is_in_its_state(runs: Path) -> None:
         "broken": "broken",
     }
     assert found["crashed"].step == 2, "a run resumes from its last checkpoint"
-    assert found["interrupted"].step == 4
+    assert found["interrupted"].step == 3
     assert found["waiting"].step == 0
     assert {run.steps for run in found.values()} == {2, 10, None}
     best = found["finished"].best
@@ -103,7 +108,7 @@ def test_a_lock_says_which_run_is_training(runs: Path, digits: Path) -> None:
         (run,) = summarize_runs(holder.path)
         assert run.state == "running"
         last = json.loads(holder.metrics.read_text().splitlines()[-1])
-        assert run.step == last["step"] >= 4
+        assert run.step == last["step"] == 3
     finally:
         holder.release()
     assert summarize_runs(holder.path)[0].state == "crashed", "it left without a word"

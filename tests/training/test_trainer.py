@@ -15,6 +15,7 @@ from ganscale.randomness import STREAM_VERSION
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.sampler import Sampler
+from ganscale.training.loop import Loop
 from ganscale.training.trainer import train
 from tests.comparing import PLAYERS_SECONDS, metrics, same_checkpoint
 from tests.conftest import tiny
@@ -76,6 +77,28 @@ def test_a_run_does_not_go_on_with_other_random_numbers(
         train(tiny(digits, tmp_path, "train.steps=4"))
     assert checkpoint.read_state(path) == other
     assert Sampler(folder.path, "latest").images(2).shape == (2, 28, 28, 1)
+
+
+def test_a_finished_run_goes_on_when_its_steps_are_raised(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its best checkpoint stays, and what only observes may change with its length."""
+    scores = {2: 1.5, 4: 3.0, 6: 2.0}
+    monkeypatch.setattr(
+        Loop, "_look", lambda self: {"fid": scores[self.step]} if self.step in scores else {}
+    )
+    first = tiny(digits, tmp_path, "train.steps=4", "checkpoint={every: 2, keep: 1}")
+    assert train(first) == 0
+    changes = ("checkpoint={every: 3, keep: 1}", "evaluation.samples=20", "monitoring.log_every=2")
+    longer = tiny(digits, tmp_path, "train.steps=7", *changes)
+    capsys.readouterr()
+    assert train(longer) == 0
+    assert "tiny: 4 of 7 steps done" in capsys.readouterr().err
+    kept = checkpoint.list_finished(RunFolder.of(longer).checkpoints)
+    assert [checkpoint.step_of(path) for path in kept] == [2, 7]
+    assert RunFolder.of(longer).experiment() == longer
+    assert train(longer) == 0
+    assert "already finished: 7 steps. To train longer, raise train.steps" in capsys.readouterr().out
 
 
 def test_a_longer_run_takes_the_rates_of_its_new_schedule(
@@ -150,7 +173,7 @@ def test_a_folder_of_another_experiment_is_refused(digits: Path, tmp_path: Path)
     message = str(error.value)
     assert "seed: 0 there, 5 now" in message
     assert "objective.loss: 'non_saturating' there, 'hinge' now" in message
-    assert "name=" in message
+    assert "Start a new run beside it (--new), choose another name (name=…)" in message
     train(tiny(digits, tmp_path, "train.steps=3"))  # longer is the same experiment
 
 

@@ -131,9 +131,20 @@ def best(evaluations: Iterable[Evaluated], wanted: Evaluation) -> Evaluated | No
         return None
     basis = _basis(_select_wanted(scored, wanted)[-1])
     of_step = {e["step"]: e for e in scored if _basis(e) == basis}
-    lower = next((lower[name] for e in scored if name in (lower := _lower_is_better(e))), False)
-    sign = 1 if lower else -1
+    sign = _sign(scored, name)
     return min(of_step.values(), key=lambda e: (sign * e["values"][name], e["step"]))
+
+
+def rank(evaluation: Evaluated, wanted: Evaluation) -> float:
+    """Return a number that is the lower, the better the score `wanted.best` of an evaluation is."""
+    name = short_name(wanted.best)
+    return float(_sign([evaluation], name) * evaluation["values"][name])
+
+
+def _sign(evaluations: Iterable[Evaluated], name: str) -> int:
+    """Return 1 if the lower value of a score is the better one, and -1 if the higher one is."""
+    known = (_lower_is_better(evaluation) for evaluation in evaluations)
+    return 1 if next((lower[name] for lower in known if name in lower), False) else -1
 
 
 def _basis(evaluation: Evaluated) -> tuple[Any, ...]:

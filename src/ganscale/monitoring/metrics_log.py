@@ -21,7 +21,8 @@ def last_metrics(path: Path) -> dict[str, Any] | None:
     """
     lines = [line for line in read_last_json_lines(path) if _is_measurement(line)]
     of_steps = [line for line in lines if "images/s" in line]
-    return (of_steps or lines or [None])[-1]
+    found = of_steps or lines
+    return found[-1] if found else None
 
 
 def _is_measurement(line: dict[str, Any]) -> bool:

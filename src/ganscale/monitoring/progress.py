@@ -5,8 +5,10 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from ganscale.monitoring.time_left import describe_time_left
 from ganscale.terminal import printable
 
 if TYPE_CHECKING:
@@ -72,8 +74,10 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
         if self._bars is not None:
             self._bars.update(self._task, completed=step)
 
-    def numbers(self, step: int, values: dict[str, float]) -> None:
-        """Show the numbers of `step`."""
+    def numbers(
+        self, step: int, values: dict[str, float], seconds_left: float | None = None
+    ) -> None:
+        """Show the numbers of `step`; a log line also says how long the run still takes."""
         if not self._shown:
             return
         parts = [
@@ -85,6 +89,8 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
             self._bars.numbers = " · ".join(parts)
             self.advance(step)
         else:
+            if seconds_left is not None and step < self._steps:
+                parts.append(describe_time_left(seconds_left, datetime.now()))
             log.info("step %s of %s · %s", f"{step:,}", f"{self._steps:,}", " · ".join(parts))
 
 

@@ -1,6 +1,7 @@
 """`ganscale sweep`: the runs of a grid, each with a number, and a table of all of them."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -56,30 +57,43 @@ class Sweep(BaseModel):
             )
         values = combinations[number].items()
         chosen = [f"{key}={inline_yaml(value)}" for key, value in values]
-        return [f"name={self.name}-{number:03d}", *more, *chosen]
+        return [f"name={self.name_of(number)}", *more, *chosen]
+
+    def name_of(self, number: int) -> str:
+        """Return the name of run `number`."""
+        return f"{self.name}-{number:03d}"
 
     def run(self, number: int, more: list[str]) -> Experiment:
         """Return the experiment of run `number`."""
         return experiment_file.load(self.experiment, self.overrides(number, more))
 
-    def table(self, more: list[str]) -> Table:
-        """Return a table of the runs: values, steps done, best score and folder of each."""
+    def table(self, more: list[str], by_score: bool = False) -> Table:
+        """Return a table of the runs: values, steps done, best score and folder of each.
+
+        They stand in the grid's order or, with `by_score`, the best first and those without a
+        score last.
+        """
         table = Table("run", *self.grid, "steps done", "best score", "folder", title=self.name)
-        for number, values in enumerate(self.combinations()):
-            try:
-                experiment = self.run(number, more)
-            except GanscaleError:
-                table.add_row(str(number), *map(str, values.values()), "not valid", "-", "-")
-                continue
-            folder = RunFolder.of(experiment)
-            known = checkpoint.list_finished(folder.checkpoints)
-            done = checkpoint.step_of(known[-1]) if known else 0
-            wanted = experiment.evaluation
-            best = scores.best(scores.read_evaluations(folder.evaluations), wanted)
-            score = "-"
-            if best is not None:
-                value = best["values"][short_name(wanted.best)]
-                score = f"{scores.title_of(wanted.best)} {value:.4g}"
-            steps = f"{done:,} of {experiment.train.steps:,}"
-            table.add_row(str(number), *map(str, values.values()), steps, score, str(folder.path))
+        rows = [self._row(number, more) for number in range(len(self.combinations()))]
+        for _, cells in sorted(rows, key=lambda row: row[0]) if by_score else rows:
+            table.add_row(*cells)
         return table
+
+    def _row(self, number: int, more: list[str]) -> tuple[float, tuple[str, ...]]:
+        """Return a number that is the lower, the better the run, and its cells of the table."""
+        start = (str(number), *map(str, self.combinations()[number].values()))
+        try:
+            experiment = self.run(number, more)
+        except GanscaleError:
+            return math.inf, (*start, "not valid", "-", "-")
+        folder = RunFolder.of(experiment)
+        known = checkpoint.list_finished(folder.checkpoints)
+        done = checkpoint.step_of(known[-1]) if known else 0
+        wanted = experiment.evaluation
+        best = scores.best(scores.read_evaluations(folder.evaluations), wanted)
+        rank, score = math.inf, "-"
+        if best is not None:
+            rank = scores.rank(best, wanted)
+            score = f"{scores.title_of(wanted.best)} {best['values'][short_name(wanted.best)]:.4g}"
+        steps = f"{done:,} of {experiment.train.steps:,}"
+        return rank, (*start, steps, score, str(folder.path))

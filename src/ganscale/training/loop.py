@@ -15,6 +15,7 @@ from ganscale.engines.arithmetic import Arithmetic
 from ganscale.engines.distributed import Ranks, average_over_ranks
 from ganscale.evaluation.evaluator import Evaluator
 from ganscale.monitoring.progress import PhaseTimer, TrainingProgress
+from ganscale.monitoring.time_left import TimeLeft
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.balance import HeldOut
@@ -58,6 +59,7 @@ class Loop:
         self._divergence = Divergence(model, folder.checkpoints)
         self._utilization = Utilization(experiment, model.device, ranks.world_size)
         self._timer = PhaseTimer()
+        self._time_left = TimeLeft(experiment.train.steps)
         self._penalties = Statistics()  # since the last log: a lazy one is seldom due at that step
         self._logged_step = 0
         self.step = 0
@@ -248,7 +250,7 @@ class Loop:
         finite = {name: value for name, value in numbers.items() if name not in not_finite}
         if self.recorder is not None:
             self.recorder.numbers(self.step, finite)
-        progress.numbers(self.step, numbers)
+        progress.numbers(self.step, numbers, self._time_left.after(self.step))
         return finite
 
     def _speed(self) -> dict[str, float]:
@@ -258,6 +260,7 @@ class Loop:
         self._logged_step = self.step
         # What happens between steps is no part of the speed of training.
         data, step = seconds.get("data", 0.0), seconds.get("step", 0.0)
+        self._time_left.take(steps, data + step, seconds.get("between steps", 0.0))
         numbers = {
             "images/s": steps * self._experiment.train.batch_size / (data + step),
             "seconds/data": data / steps,
