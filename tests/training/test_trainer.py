@@ -80,7 +80,10 @@ def test_a_run_does_not_go_on_with_other_random_numbers(
 
 
 def test_a_finished_run_goes_on_when_its_steps_are_raised(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Its best checkpoint stays, and what only observes may change with its length."""
     scores = {2: 1.5, 4: 3.0, 6: 2.0}
@@ -98,7 +101,9 @@ def test_a_finished_run_goes_on_when_its_steps_are_raised(
     assert [checkpoint.step_of(path) for path in kept] == [2, 7]
     assert RunFolder.of(longer).experiment() == longer
     assert train(longer) == 0
-    assert "already finished: 7 steps. To train longer, raise train.steps" in capsys.readouterr().out
+    assert (
+        "already finished: 7 steps. To train longer, raise train.steps" in capsys.readouterr().out
+    )
 
 
 def test_a_longer_run_takes_the_rates_of_its_new_schedule(
