@@ -122,7 +122,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(
     step = checkpoint.read_state(
         checkpoint.list_finished(experiment.folder / "checkpoints")[-1]
     ).step
-    assert f"stopped by Ctrl-C after step {step:,}: the same command resumes there" in said
+    assert f"stopped by Ctrl-C after step {step:,}: training tiny again resumes there" in said
 
 
 def test_ctrl_c_before_training_says_how_to_go_on(
