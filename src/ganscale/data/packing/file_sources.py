@@ -5,11 +5,12 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -211,8 +212,22 @@ def _refuse_large(size: int) -> None:
 
 def folder_source(path: Path, labels: Path | None = None) -> FileSource:
     """Return a source of all images below a folder; the folder of an image is its class."""
-    names = (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
-    return FileSource(path, names, _folder_reader, labels)
+    return FileSource(path, (name for name, _ in walk(str(path))), _folder_reader, labels)
+
+
+def walk(folder: str, prefix: str = "") -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    """Yield each file below a folder and its name from there, without hidden files and folders.
+
+    Links to files are followed, and those to folders are not.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from walk(entry.path, f"{prefix}{entry.name}/")
+            elif entry.is_file():
+                yield prefix + entry.name, entry
 
 
 def zip_source(path: Path, labels: Path | None = None) -> FileSource:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ganscale.data.packing.file_sources import IMAGE_SUFFIXES
+from ganscale.data.packing.file_sources import IMAGE_SUFFIXES, walk
 from ganscale.data.packing.hub_source import hub_state, is_hub_dataset
 from ganscale.data.packing.remote_sources import remote_state
 from ganscale.data.shards.storage import expand_braces, is_remote
@@ -42,27 +42,14 @@ def refuse_empty(location: str) -> None:
 def _files(location: str) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield the name, size in bytes and modification time in ns of each file of a source."""
     if Path(location).is_dir():
-        yield from _files_below(location, "")
+        for name, entry in walk(location):
+            if _counts(entry.name):
+                about = entry.stat()
+                yield name, (about.st_size, about.st_mtime_ns)
         return
     for path in [location] if Path(location).exists() else expand_braces(location):
-        about = os.stat(path)  # noqa: PTH116 - the location may be no path that Path keeps as it is
+        about = Path(path).stat()
         yield path, (about.st_size, about.st_mtime_ns)
-
-
-def _files_below(folder: str, prefix: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Yield what `_files` does, with names relative to the folder; hidden files are left out.
-
-    One system call for each file: a million files take a few seconds on a local disk.
-    """
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files_below(entry.path, f"{prefix}{entry.name}/")
-            elif _counts(entry.name) and entry.is_file():
-                about = entry.stat()
-                yield prefix + entry.name, (about.st_size, about.st_mtime_ns)
 
 
 def _counts(name: str) -> bool:
