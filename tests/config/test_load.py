@@ -238,6 +238,10 @@ def test_an_augmentation_is_refused_for_images_that_it_is_not_for() -> None:
     with pytest.raises(GanscaleError, match=r"rotate90 is for square images.*resolution=64x96"):
         load(None, ["data.resolution=64x96", "augment.policy=[flip,rotate90]"])
     load(None, ["data.resolution=64x64", "data.channels=3", "augment.policy=[color,rotate90]"])
+    for name in ("color", "hue_saturation"):
+        with pytest.raises(GanscaleError, match=rf"{name} is for grey or RGB.*use brightness"):
+            load(None, ["data.channels=4", f"augment.policy=[{name}]"])
+    load(None, ["data.channels=4", "augment.policy=[brightness,contrast,cutout]"])
 
 
 def test_batch_norm_is_refused_under_a_penalty_for_each_image() -> None:

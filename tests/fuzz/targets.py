@@ -24,6 +24,7 @@ from PIL import Image
 
 from ganscale.commands.inspect import write_sheet
 from ganscale.config import Data
+from ganscale.data.arrays import open_any, to_array
 from ganscale.data.images import JPEG_SIGNATURE, convert, open_image
 from ganscale.data.inspection import summary, verify
 from ganscale.data.packing.foreign_shards import index_shards
@@ -112,6 +113,42 @@ def decode_every_way(content: bytes) -> str:
     return outcome
 
 
+ARRAY = _rng.integers(0, 65536, (SIDE, SIDE, 5), dtype=np.uint16)
+
+
+def _arrays() -> list[bytes]:
+    buffer = io.BytesIO()
+    np.save(buffer, ARRAY)
+    pages = [Image.fromarray(page) for page in np.moveaxis(ARRAY, 2, 0)]
+    tiff = _file(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    return [buffer.getvalue(), tiff, encode(ARRAY)]
+
+
+ARRAYS = _arrays()
+
+
+def hostile_array(random: Random, _: Path) -> str:
+    """Images that are no pictures, as `pack` and as the readers open them."""
+    content = mutated(random.choice(ARRAYS), random)
+    if random.random() < 0.5:
+        content = with_checksums(content)
+    outcome = "error"
+    try:
+        image = decode_bytes(content, (5, SIDE, SIDE), MAX_PIXELS, bits=16)
+        assert image.shape == (5, SIDE, SIDE)
+        assert image.dtype == np.uint16
+        outcome = "read"
+    except ValueError:
+        pass
+    try:
+        for bits in (8, 16):
+            to_array(open_any(content, MAX_PIXELS), 5, bits)
+        outcome = "read"
+    except ValueError:
+        pass
+    return outcome
+
+
 def _image_trial(kind: str) -> Trial:
     def trial(random: Random, _: Path) -> str:
         content = random.choice(IMAGES[kind])
@@ -132,15 +169,18 @@ class PackedSet:
 
     def __init__(self, folder: Path, kind: str):
         numbers = np.arange(7)
-        images = np.stack([np.roll(SMOOTH, 2 * i, axis=0) for i in numbers])
+        self.is_deep = kind == "deep"
+        base = ARRAY if self.is_deep else SMOOTH
+        images = np.stack([np.roll(base, 2 * i, axis=0) for i in numbers])
         source = ArraySource("fuzz", images, numbers % 3, ("a", "b", "c"))
-        packing = Packing(format=kind, samples_per_shard=4)
+        packing = Packing(format="png" if self.is_deep else kind, samples_per_shard=4)
         pack(source, folder, packing, 1, lambda *_: None)
         names = ("manifest.json", "shard-000000.tar", "shard-000000.index.npy", "shard-000001.tar")
         self.files = {
             name: (folder / name).read_bytes() for name in (*names, "shard-000001.index.npy")
         }
-        self.truth = read_set(folder)
+        self.values = {"channels": 5, "bits": 16} if self.is_deep else {}
+        self.truth = read_set(folder, **self.values)
 
     def write(self, folder: Path, changes: dict[str, bytes]) -> Path:
         """The set with some files changed."""
@@ -161,7 +201,7 @@ _sets: dict[str, PackedSet] = {}
 
 
 def _packed(random: Random, scratch: Path) -> PackedSet:
-    kind = random.choice(("png", "jpg", "webp"))
+    kind = random.choice(("png", "jpg", "webp", "deep"))
     if kind not in _sets:
         _sets[kind] = PackedSet(scratch.parent / f"set-{kind}", kind)
     return _sets[kind]
@@ -173,7 +213,7 @@ def damaged_set(random: Random, scratch: Path) -> str:
     name = random.choice(list(packed.files))
     packed.write(scratch, {name: mutated(packed.files[name], random)})
     values = {"verify": "open"} if random.random() < 0.3 else {}
-    images, labels = read_set(scratch, **values)
+    images, labels = read_set(scratch, **values, **packed.values)
     same = np.array_equal(images, packed.truth[0]) and np.array_equal(labels, packed.truth[1])
     return "same" if same else "silent"
 
@@ -188,7 +228,7 @@ def forged_set(random: Random, scratch: Path) -> str:
     else:
         packed.write(scratch, {name: mutated(content, random)})
         forge(scratch)
-    return _everything_of(scratch, random)
+    return _everything_of(scratch, random, packed.values)
 
 
 def _write_forged_manifest(packed: PackedSet, folder: Path, content: bytes) -> None:
@@ -199,14 +239,14 @@ def _write_forged_manifest(packed: PackedSet, folder: Path, content: bytes) -> N
         return
 
 
-def _everything_of(folder: Path, random: Random) -> str:
+def _everything_of(folder: Path, random: Random, values: dict[str, int]) -> str:
     """Inspect, verify, show and read a set, with everything that may go wrong going wrong."""
     manifest = load_manifest(folder)
     steps: tuple[Callable[[], object], ...] = (
         lambda: summary(str(folder), manifest),
         lambda: verify(str(folder), manifest, 1),
         lambda: write_sheet(str(folder), manifest, folder / "sheet.png"),
-        lambda: read_set(folder, on_error=random.choice(("raise", "skip"))),
+        lambda: read_set(folder, on_error=random.choice(("raise", "skip")), **values),
         lambda: len(open_source(str(folder))),
     )
     return _at_once(steps)
@@ -321,6 +361,7 @@ _parquet = b""
 
 TRIALS: dict[str, Trial] = {
     **{kind: _image_trial(kind) for kind in IMAGES},
+    "array": hostile_array,
     "damaged set": damaged_set,
     "forged set": forged_set,
     "tar, indexed and streamed": hostile_tar,

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,13 @@ from ganscale.config import Latent
 from ganscale.errors import GanscaleError
 from ganscale.gan.sampling import (
     NotFiniteError,
+    from_pixels,
     generate,
     images_of,
     interpolation,
     refuse_unknown_class,
     sample_labels,
-    to_uint8,
+    to_pixels,
 )
 
 HOST = torch.device("cpu")
@@ -24,8 +26,8 @@ HOST = torch.device("cpu")
 
 def test_pixels_are_rounded_to_the_nearest() -> None:
     pixels = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_uint8(pixels / 127.5 - 1), pixels)
-    assert to_uint8(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]
+    assert torch.equal(to_pixels(pixels / 127.5 - 1), pixels)
+    assert to_pixels(torch.tensor([-1.5, 1.5])).tolist() == [0, 255]
 
 
 def test_a_sample_does_not_depend_on_its_batch() -> None:
@@ -67,3 +69,15 @@ def test_classes_come_in_turn_unless_one_is_asked_for() -> None:
         refuse_unknown_class(10, 10)
     with pytest.raises(GanscaleError, match="class 0: this generator knows no classes"):
         refuse_unknown_class(0, None)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16])
+def test_each_pixel_comes_back_as_it_was(dtype: torch.dtype) -> None:
+    bits = 8 * dtype.itemsize
+    pixels = torch.arange(2**bits, dtype=torch.int32).to(dtype)
+    images = from_pixels(pixels)
+    assert images.dtype == torch.float32
+    expected = np.arange(2**bits) / (2**bits - 1) * 2 - 1
+    assert np.allclose(images.numpy(), expected, rtol=0, atol=2e-7)
+    assert torch.equal(to_pixels(images, bits), pixels)
+    assert to_pixels(torch.tensor([-1.5, 1.5]), bits).tolist() == [0, 2**bits - 1]

@@ -14,7 +14,7 @@ from accelerate import PartialState
 from PIL import Image
 
 from ganscale.monitoring.metrics_log import read_metrics
-from ganscale.monitoring.pictures import grid, save_grid
+from ganscale.monitoring.pictures import grid, save_grid, show
 from ganscale.monitoring.trackers import JsonLinesTracker, Trackers
 from ganscale.runs.report import write_report
 from ganscale.runs.run_folder import RunFolder
@@ -105,6 +105,17 @@ def test_small_images_are_enlarged_by_whole_factors(number: int, side: int, fact
     pixels = picture[::factor, ::factor]
     assert np.array_equal(picture, pixels.repeat(factor, 0).repeat(factor, 1))
     assert np.array_equal(pixels[1 : 1 + side, 1 : 1 + side], images[0, :, :, 0])
+
+
+def test_channels_that_no_picture_has_are_shown_by_the_first_three() -> None:
+    deep = np.random.default_rng(0).integers(0, 2**16, (2, 4, 6, 5), np.uint16)
+    assert np.array_equal(show(deep), (deep[..., :3] / 257).round())
+    two = show(deep[..., :2])
+    assert np.array_equal(two[..., :2], show(deep)[..., :2])
+    assert not two[..., 2].any()
+    assert show(deep[..., :1]).shape == (2, 4, 6, 1)
+    assert show(deep[..., :4]).shape == (2, 4, 6, 3)
+    assert grid(deep).mode == "RGB"
 
 
 def test_the_report_of_a_run_with_nothing_in_it(digits: Path, tmp_path: Path) -> None:

@@ -38,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="to that aspect ratio: cut the centre out, or keep all and pad with black",
     )
     parser.add_argument("--labels", type=path, help="CSV or JSON: file name to class")
-    parser.add_argument("--channels", type=positive, choices=(1, 3), help="1 grey, 3 RGB")
+    parser.add_argument(
+        "--channels", type=positive, help="1 grey, 3 RGB, 4 RGBA; of .npy and TIFF pages up to 64"
+    )
+    parser.add_argument("--bits", type=positive, choices=(8, 16), help="of a value")
     parser.add_argument("--format", choices=("png", "jpg", "webp"), default="png")
     parser.add_argument("--quality", type=positive, default=95, help="of JPEG, 1 to 100")
     parser.add_argument("--samples-per-shard", type=positive, default=4096)
@@ -78,6 +81,7 @@ def run(options: argparse.Namespace) -> None:
         size=options.size,
         crop=options.crop,
         channels=options.channels,
+        bits=options.bits,
         format=options.format,
         quality=options.quality,
         samples_per_shard=options.samples_per_shard,

@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> None:
         options.label,
         options.trust_code,
     )
-    target = read_picture(options.picture, sampler.experiment.image_shape)
+    target = read_picture(options.picture, sampler.experiment.image_shape, sampler.bits)
     default = sampler.folder.projections / f"{options.picture.stem}.png"
     found = project_picture(sampler, target, options.steps)
     files = save_projected(found, options.out or default)

@@ -58,7 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--truncation", type=above_zero, metavar="T", help="keep the numbers of latents within ±T"
     )
     files = parser.add_argument_group("files, at least one")
-    files.add_argument("--out", type=path, help="FILE.npz (uint8, N×H×W×C), or a folder for PNGs")
+    files.add_argument(
+        "--out",
+        type=path,
+        help="FILE.npz (N×H×W×C, uint8 or uint16), or a folder for PNGs",
+    )
     files.add_argument("--grid", type=path, help="FILE.png: one picture of many")
     files.add_argument("--interpolate", type=path, help="FILE.png or FILE.gif: latent paths")
     add_trust_code(parser)

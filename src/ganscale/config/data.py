@@ -39,8 +39,10 @@ class Data(Section):
     """Draw every class equally often, regardless of how many samples it has."""
     resolution: Resolution = 28
     """Side of a square image in pixels, or height and width: `[64, 96]`, or `64x96`."""
-    channels: Literal[1, 3] = 1
-    """Number of colour channels: 1 for greyscale, 3 for RGB."""
+    channels: Annotated[int, Field(ge=1, le=64)] = 1
+    """Number of channels: 1 for greyscale, 3 for RGB, 4 for RGBA, up to 64 for anything else."""
+    bits: Literal[8, 16] = 8
+    """Bits of a value in the dataset, and in samples."""
     classes: Annotated[int, Field(ge=2)] | None = None
     """Number of classes that both networks are conditioned on; empty for an unconditional GAN."""
     flip: bool = False

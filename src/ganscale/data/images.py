@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 EXIF_ORIENTATION = 0x0112
+LOST_BITS = "ganscale: 16-bit colour of which 8 bits were read"  # a key of an image's info
 QUARTER_TURNS = range(5, 9)
 ORIENTATION_MARKS = (b"eXIf", b"Exif", b"EXIF", b"Orientation", b"Raw profile type")
 SHARD_FORMATS = ("PNG", "JPEG", "WEBP")
@@ -40,7 +41,10 @@ def open_image(
         if max_pixels is not None:
             check_pixels(image.height, image.width, max_pixels)
         stored = str(image.tile[0][3]) if image.format == "PNG" and image.tile else ""
+        deep = bool(image.tile) and ";16" in str(image.tile[0][3])
         image.load()
+        if deep and not image.mode.startswith("I"):
+            image.info[LOST_BITS] = True
         _rescale_transparency(image, stored)
     except Image.DecompressionBombError as error:  # Pillow's own limit
         raise ValueError(str(error).partition(",")[0]) from None

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ganscale.config import Data
 from ganscale.data.images import SHARD_FORMATS, convert, open_image, read_header
 from ganscale.data.packing.process_pool import process_pool
 from ganscale.data.reading.decode import decode_bytes
+from ganscale.data.reading.png import Pixels
 from ganscale.data.shards.index import CHECKSUM, LABEL, NO_CHECKSUM, OFFSET, SIZE, index_tar
 from ganscale.data.shards.manifest import Manifest
 from ganscale.data.shards.storage import open_storage
@@ -30,7 +30,8 @@ def summary(location: str, manifest: Manifest) -> list[str]:
     shape = "different sizes" if manifest.has_mixed_sizes else f"{manifest.height}×{manifest.width}"
     lines = [
         f"{location}: {manifest.samples:,} images of {shape}, "
-        f"{manifest.channels} channel{'s' if manifest.channels > 1 else ''}, "
+        f"{manifest.channels} channel{'s' if manifest.channels > 1 else ''}"
+        f"{' of 16 bits' if manifest.bits == 16 else ''}, "
         f"{len(manifest.shards):,} shard{'s' if len(manifest.shards) > 1 else ''}, "
         f"{size / 2**20:,.1f} MiB, from {manifest.source}"
     ]
@@ -52,8 +53,8 @@ def _label_counts(location: str, manifest: Manifest) -> Counter[int]:
     return counts
 
 
-def first_images(location: str, manifest: Manifest) -> NDArray[np.uint8]:
-    """Return the first images of the first shard, uint8 (N, H, W, C), all of one size.
+def first_images(location: str, manifest: Manifest) -> Pixels:
+    """Return the first images of the first shard, (N, H, W, C), all of one size.
 
     Raises `GanscaleError` if one of them cannot be decoded or does not match the manifest.
     """
@@ -62,7 +63,7 @@ def first_images(location: str, manifest: Manifest) -> NDArray[np.uint8]:
     shard = manifest.shards[0]
     table = storage.index(shard, len(manifest.classes))
     side = SHEET_SIDE if manifest.has_mixed_sizes else None
-    images = []
+    images: list[Pixels] = []
     with open_regular_file(storage.tar(shard)) as file:
         # The index was checked only against the manifest, and a stranger may have forged both.
         if (found := os.fstat(file.fileno()).st_size) != shard.bytes:
@@ -73,6 +74,9 @@ def first_images(location: str, manifest: Manifest) -> NDArray[np.uint8]:
         for row, (offset, size) in enumerate(table[:SHEET_IMAGES, [OFFSET, SIZE]].tolist()):
             try:
                 content = read_at(file.fileno(), offset, size)
+                if not manifest.is_of_pictures:
+                    images.append(_array(content, manifest, data.max_pixels))
+                    continue
                 image = open_image(content, SHARD_FORMATS, data.max_pixels)
                 shown = convert(image, manifest.channels)
             except ValueError as error:
@@ -87,6 +91,12 @@ def first_images(location: str, manifest: Manifest) -> NDArray[np.uint8]:
             shown = shown.resize((side, side)) if side else shown
             images.append(np.array(shown).reshape(*shown.size[::-1], -1))
     return np.stack(images)
+
+
+def _array(content: bytes, manifest: Manifest, max_pixels: int) -> Pixels:
+    """Decode an image that is no picture, (H, W, C)."""
+    shape = (manifest.channels, manifest.height or 0, manifest.width or 0)
+    return np.moveaxis(decode_bytes(content, shape, max_pixels, bits=manifest.bits), 0, 2)
 
 
 def verify(location: str, manifest: Manifest, processes: int | None = None) -> list[str]:
@@ -132,7 +142,7 @@ def _verify_shard(location: str, manifest: Manifest, number: int) -> list[str]:
                     manifest.height or height,
                     manifest.width or width,
                 )
-                decode_bytes(content, shape, data.max_pixels)
+                decode_bytes(content, shape, data.max_pixels, bits=manifest.bits)
             except ValueError as error:
                 faults.append(f"{shard.name}: sample {row} cannot be decoded ({error})")
     return faults

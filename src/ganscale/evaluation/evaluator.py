@@ -98,7 +98,9 @@ class Evaluator:
         )
         sums, compared = Sums.zero(nothing), [nothing.features]
         problem: NotFiniteError | None = None
-        generated = generate(generator, self._latents, self._labels, rows, options.batch_size)
+        generated = generate(
+            generator, self._latents, self._labels, rows, options.batch_size, experiment.data.bits
+        )
         try:
             for images in tracked(generated, len(rows), "scoring generated images", len):
                 measured = measure(self.network, images, self._device)
@@ -124,7 +126,7 @@ class Evaluator:
         return (drawn_labels(shares, seed, "evaluation labels", 0, rows, self._device),)
 
     def nearest(self, images: Tensor, number: int) -> Tensor:
-        """Return the nearest real images to uint8 images (N, C, H, W): (N, number, C, H, W).
+        """Return the nearest real images to images (N, C, H, W): (N, number, C, H, W).
 
         The search covers the real images whose features are kept: up to 10,000, spread evenly.
         """

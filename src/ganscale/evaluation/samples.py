@@ -1,16 +1,15 @@
 """Samples as numpy pixels, and classes drawn in proportion."""
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ganscale import randomness
+from ganscale.data.reading.png import Pixels
 
 
-def pixels(images: Tensor) -> NDArray[np.uint8]:
-    """Return uint8 images (N, C, H, W) as a numpy array (N, H, W, C)."""
-    array: NDArray[np.uint8] = images.permute(0, 2, 3, 1).numpy()
+def pixels(images: Tensor) -> Pixels:
+    """Return uint8 or uint16 images (N, C, H, W) as a numpy array (N, H, W, C)."""
+    array: Pixels = images.permute(0, 2, 3, 1).numpy()
     return array
 
 

@@ -86,9 +86,24 @@ def mix(rows: Tensor, columns: Tensor, distribution: str) -> Tensor:
     return interpolation(distribution)(*ends, half)
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """Convert images in [-1, 1] to uint8 pixels 0 … 255, rounded to nearest, in host memory."""
-    return ((images.float() + 1) * 127.5).round_().clamp_(0, 255).to("cpu", torch.uint8)
+def to_pixels(images: Tensor, bits: int = 8) -> Tensor:
+    """Convert images in [-1, 1] to pixels 0 … 2^bits - 1, rounded to nearest, in host memory.
+
+    They are uint8, or uint16 for 16 bits.
+    """
+    most = 2**bits - 1
+    dtype = torch.uint8 if bits == 8 else torch.uint16
+    pixels: Tensor = ((images.float() + 1) * (most / 2)).round_().clamp_(0, most)
+    return pixels.to("cpu", dtype)
+
+
+def from_pixels(pixels: Tensor) -> Tensor:
+    """Convert uint8 or uint16 pixels to images in [-1, 1], float32, on the same device."""
+    most = torch.iinfo(pixels.dtype).max
+    # Few kernels take uint16, but all devices convert it.
+    values = pixels if pixels.dtype == torch.uint8 else pixels.float()
+    images: Tensor = (values / (most / 2)).sub_(1)
+    return images
 
 
 def run_generator(generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
@@ -101,15 +116,17 @@ def run_generator(generator: nn.Module, latents: Tensor, labels: tuple[Tensor, .
 
 
 @torch.no_grad()
-def images_of(generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
-    """Return uint8 images (N, C, H, W) in host memory: see `run_generator`.
+def images_of(
+    generator: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], bits: int = 8
+) -> Tensor:
+    """Return images (N, C, H, W), uint8 or uint16, in host memory: see `run_generator`.
 
     Raises `NotFiniteError` if a pixel is NaN or infinite, because a NaN would look black in uint8.
     """
     images = run_generator(generator, latents, labels)
     if not torch.isfinite(images).all():
         raise NotFiniteError
-    return to_uint8(images)
+    return to_pixels(images, bits)
 
 
 def generate(
@@ -118,12 +135,15 @@ def generate(
     labels: Callable[[range], tuple[Tensor, ...]],
     rows: range,
     batch_size: int,
+    bits: int = 8,
 ) -> Iterator[Tensor]:
-    """Yield the samples with numbers `rows`, in uint8 batches (N, C, H, W) in host memory.
+    """Yield the samples with numbers `rows`, in batches (N, C, H, W) in host memory.
+
+    They are uint8, or uint16 for 16 bits.
 
     `latents(rows)` returns the latents of some rows, on the generator's device, and `labels(rows)`
     their classes, or no arguments. Raises `NotFiniteError` as `images_of` does.
     """
     for start in range(rows.start, rows.stop, batch_size):
         part = range(start, min(start + batch_size, rows.stop))
-        yield images_of(generator, latents(part), labels(part))
+        yield images_of(generator, latents(part), labels(part), bits)

@@ -18,7 +18,9 @@ from ganscale.errors import GanscaleError
 
 
 class Dataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
-    """A packed dataset: item i is image i, uint8 (C, H, W), and its label, -1 for none.
+    """A packed dataset: item i is image i, (C, H, W), and its label, -1 for none.
+
+    Images are uint8, or uint16 if they were packed with 16 bits.
 
     `path` is the folder or address of the dataset. If its images differ in size, they are resized
     to `size`: a side in pixels, or height and width. A `torch.utils.data.DataLoader` reads it with
@@ -46,7 +48,9 @@ class Dataset(torch.utils.data.Dataset[tuple[Tensor, int]]):
             )
         else:
             wanted = size
-        data = Data(path=location, channels=manifest.channels, resolution=wanted)
+        data = Data(
+            path=location, channels=manifest.channels, bits=manifest.bits, resolution=wanted
+        )
         self._images = ImageSet(data)
         self._reader = self._images.reader()
 

@@ -153,6 +153,8 @@ class Generator:
     ) -> Tensor:
         """Return samples 0 … `number` - 1 of a seed, uint8 (number, C, H, W), in host memory.
 
+        They are uint16 if the generator was trained on images of 16 bits.
+
         They are those of `ganscale sample --seed`. With `seeds` instead of a number, there is one
         image for each seed, its sample 0, whatever list the seed stands in: `--seeds`. Of a
         conditional generator, sample i of a seed, and the image of seed i, have class i mod the
@@ -227,6 +229,7 @@ class Generator:
             lambda rows: tuple(label[rows.start : rows.stop] for label in labels),
             range(len(latents)),
             batch_size,
+            self.about.bits,
         )
         return torch.cat(list(batches))
 

@@ -48,7 +48,7 @@ def model_card(
     _, height, width = about.image_shape
     labels = f", torch.arange(16) % {about.classes}" if about.classes else ""
     usage = USAGE.get(path.name, USAGE.get(path.suffix, "")).format(
-        file=path.name, dim=about.dim, labels=labels, name=published_as
+        file=path.name, dim=about.dim, labels=labels, name=published_as, bits=about.bits
     )
     kind = "class-conditional " if about.classes else ""
     kind += short_name(experiment.generator.network.architecture)
@@ -213,7 +213,7 @@ images = generator.eval()(torch.randn(16, {dim}){labels})""",
 from ganscale import Generator
 
 generator = Generator.from_pretrained("{name}")
-images = generator.sample(16, seed=0)  # uint8 (16, C, H, W)""",
+images = generator.sample(16, seed=0)  # uint{bits} (16, C, H, W)""",
     ".pt2": """\
 import torch
 

@@ -153,6 +153,7 @@ def about(experiment: Experiment) -> About:
         experiment.latent.distribution,
         experiment.image_shape,
         experiment.data.classes,
+        experiment.data.bits,
     )
 
 

@@ -42,6 +42,8 @@ class About:
     """Channels, height and width."""
     classes: int | None = None
     """Number of classes; None for an unconditional generator."""
+    bits: int = 8
+    """Bits of a value of its samples: 8 or 16."""
 
 
 def write_pretrained(network: nn.Module, about: About, folder: Path) -> Path:
@@ -95,7 +97,8 @@ def _read_about(folder: Path) -> About:
                 f"{folder / CONFIG} has format {config['format']}, which this version of ganscale "
                 f"does not read (it reads {FORMAT}); install a newer one"
             )
-        known = {name: config[name] for name in About.__dataclass_fields__}
+        written = {"bits": 8, **config}  # earlier versions had no other
+        known = {name: written[name] for name in About.__dataclass_fields__}
         return About(**known | {"image_shape": tuple(known["image_shape"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GanscaleError(
@@ -131,7 +134,7 @@ A generator of {height}×{width} images, trained with ganscale. Its network {des
 from ganscale import Generator
 
 generator = Generator.from_pretrained(".")  # this folder, or its name on the hub
-images = generator.sample(16, seed=0)  # uint8 (16, C, H, W)
+images = generator.sample(16, seed=0)  # uint{about.bits} (16, C, H, W)
 ```
 """
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ganscale import randomness
-from ganscale.data.images import convert, open_image, resize
+from ganscale.data.arrays import open_any, resize_any, with_channels
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import pixels
 from ganscale.files import read_regular_file, refuse_special, write_output
 from ganscale.gan.projection import project
-from ganscale.gan.sampling import images_of, run_generator
+from ganscale.gan.sampling import from_pixels, images_of, run_generator
 from ganscale.monitoring.pictures import grid
 from ganscale.runs.sampler import Sampler
 
@@ -26,7 +26,7 @@ MAX_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class Projected:
-    """What was found for a picture, as pixels, uint8 (C, H, W), and beside it the yardsticks."""
+    """What was found for a picture, as pixels (C, H, W), and beside it the yardsticks."""
 
     target: Tensor
     image: Tensor
@@ -51,20 +51,21 @@ class Projected:
 
 def describe(image: Tensor, target: Tensor) -> str:
     """Return the PSNR in decibels and the RMSE in steps of 8-bit pixels, for people."""
-    rmse = (image.double() - target.double()).square().mean().sqrt().item()
+    step = torch.iinfo(image.dtype).max / 255
+    rmse = (image.double() - target.double()).square().mean().sqrt().item() / step
     psnr = f"{20 * math.log10(255 / rmse):.1f} dB" if rmse else "∞"
     return f"PSNR {psnr} (RMSE {rmse:.1f} of 255)"
 
 
-def read_picture(path: Path, shape: tuple[int, int, int]) -> Tensor:
-    """Return a picture as the dataset's images are packed: uint8 (C, H, W) of that shape.
+def read_picture(path: Path, shape: tuple[int, int, int], bits: int = 8) -> Tensor:
+    """Return a picture as the dataset's images are packed: uint8 or uint16 (C, H, W).
 
     Its centre is cut to the aspect ratio. Raises `GanscaleError` if it cannot be read.
     """
     channels, height, width = shape
     try:
         content = read_regular_file(path, MAX_BYTES)
-        image = resize(convert(open_image(content), channels), (height, width))
+        image = resize_any(with_channels(open_any(content), channels, bits), (height, width))
     except FileNotFoundError:
         raise GanscaleError(f"{path}: there is no such file; name a picture to project") from None
     except (OSError, ValueError) as error:
@@ -74,12 +75,13 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> Tensor:
 
 
 def project_picture(sampler: Sampler, target: Tensor, steps: int) -> Projected:
-    """Find the latent whose image is nearest to a picture, uint8 (C, H, W).
+    """Find the latent whose image is nearest to a picture, pixels (C, H, W).
 
     It depends on the sampler's seed, and on its class if it has one; otherwise a conditional
     generator's classes are all among the candidates.
     """
     generator, latent = sampler.generator.requires_grad_(False), sampler.experiment.latent
+    bits = sampler.bits
 
     def draw(purpose: str, rows: range) -> Tensor:
         return randomness.latents(latent, sampler.seed, purpose, 0, rows, sampler.device)
@@ -90,15 +92,15 @@ def project_picture(sampler: Sampler, target: Tensor, steps: int) -> Projected:
     rows = range(CANDIDATES)
     candidates = draw("projection", rows)
     labels = tuple(label.to(sampler.device) for label in sampler.labels(rows))
-    own = images_of(generator, draw("projection/own", range(1)), sampler.labels(range(1)))
+    own = images_of(generator, draw("projection/own", range(1)), sampler.labels(range(1)), bits)
     pictures = torch.cat([target[None], own])
-    targets = pictures.to(sampler.device).float() / 127.5 - 1
+    targets = from_pixels(pictures.to(sampler.device))
     found = project(
         generate, targets, candidates, labels, distribution=latent.distribution, steps=steps
     )
-    images = images_of(generator, found.latents, found.labels)
+    images = images_of(generator, found.latents, found.labels, bits)
     first = found.nearest[:1]
-    nearest = images_of(generator, candidates[first], tuple(label[first] for label in labels))
+    nearest = images_of(generator, candidates[first], tuple(label[first] for label in labels), bits)
     return Projected(
         target,
         images[0],
@@ -113,7 +115,7 @@ def save_projected(found: Projected, path: Path) -> list[Path]:
     """Write the picture, its projection and the nearest sample side by side; and the latent.
 
     The latent goes into an .npz file of the same name as `latents` (1, dim), with `labels` (1,) of
-    a conditional generator and `images`, uint8 (1, H, W, C).
+    a conditional generator and `images`, uint8 or uint16 (1, H, W, C).
     """
     if path.suffix.lower() != ".png":
         raise GanscaleError(f"--out {path}: a projection must be a .png file")

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ganscale import randomness
 from ganscale.config import Experiment
+from ganscale.data.reading.png import Pixels
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import pixels
 from ganscale.files import refuse_special, write_output
@@ -70,6 +69,7 @@ class Sampler:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.seed = seed
         self.classes = self.experiment.data.classes
+        self.bits = self.experiment.data.bits
         refuse_unknown_class(label, self.classes)
         self.label = label
         if not trust_code:
@@ -94,8 +94,10 @@ class Sampler:
         return self.classes is not None and self.label is None
 
     def batches(self, number: int, batch_size: int = 500) -> Iterator[Tensor]:
-        """Yield samples 0 … `number` - 1 of the seed, in uint8 batches (N, C, H, W)."""
-        return generate(self.generator, self.latents, self.labels, range(number), batch_size)
+        """Yield samples 0 … `number` - 1 of the seed, in batches (N, C, H, W) of the set's bits."""
+        return generate(
+            self.generator, self.latents, self.labels, range(number), batch_size, self.bits
+        )
 
     def latents(self, rows: range) -> Tensor:
         """Return the latents (len(rows), dim) of these samples."""
@@ -114,8 +116,8 @@ class Sampler:
         """Return the classes of these samples; no arguments for an unconditional generator."""
         return sample_labels(rows, self.classes, self.label)
 
-    def images(self, number: int) -> NDArray[np.uint8]:
-        """Return the first samples, uint8 (N, H, W, C), showing the progress meanwhile."""
+    def images(self, number: int) -> Pixels:
+        """Return the first samples, uint8 or uint16 (N, H, W, C), showing the progress."""
         batches = tracked(self.batches(number), number, "generating samples", len)
         return pixels(torch.cat(list(batches)))
 
@@ -142,7 +144,7 @@ class Sampler:
             labels = self.labels(range(INTERPOLATION_PATHS))
         frames = torch.stack(
             [
-                images_of(self.generator, z, labels)
+                images_of(self.generator, z, labels, self.bits)
                 for z in tracked(steps, len(steps), "interpolating between latents")
             ]
         )

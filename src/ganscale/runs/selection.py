@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ganscale.data.reading.png import Pixels, encode
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import pixels
 from ganscale.files import refuse_special, write_output
 from ganscale.gan.sampling import generate, mix, seed_labels
-from ganscale.monitoring.pictures import BORDER_GREY, save_grid
+from ganscale.monitoring.pictures import BORDER_GREY, save_grid, show
 from ganscale.monitoring.progress import tracked
 from ganscale.runs.sampler import Sampler
 
@@ -106,8 +106,8 @@ def mixed_samples(sampler: Sampler, rows: Sequence[int], columns: Sequence[int])
     )
 
 
-def images_of_selection(sampler: Sampler, selection: Selection) -> NDArray[np.uint8]:
-    """Return the images, uint8 (N, H, W, C), showing the progress meanwhile."""
+def images_of_selection(sampler: Sampler, selection: Selection) -> Pixels:
+    """Return the images, uint8 or uint16 (N, H, W, C), showing the progress meanwhile."""
     number = len(selection.names)
     batches = generate(
         sampler.generator,
@@ -115,15 +115,16 @@ def images_of_selection(sampler: Sampler, selection: Selection) -> NDArray[np.ui
         lambda rows: tuple(label[rows.start : rows.stop] for label in selection.labels),
         range(number),
         BATCH_SIZE,
+        sampler.bits,
     )
     return pixels(torch.cat(list(tracked(batches, number, "generating samples", len))))
 
 
-def save_images(images: NDArray[np.uint8], selection: Selection, path: Path) -> Path:
+def save_images(images: Pixels, selection: Selection, path: Path) -> Path:
     """Write images into an .npz file, or into a folder as PNG files named by seed and class.
 
-    The .npz file has them as `images`, uint8 (N, H, W, C), and `labels` (N,) of a conditional
-    generator. Raises `GanscaleError` for a path that is neither.
+    The .npz file has them as `images`, uint8 or uint16 (N, H, W, C), and `labels` (N,) of a
+    conditional generator. Raises `GanscaleError` for a path that is neither.
     """
     refuse_wrong_output(path)
     if path.suffix.lower() == ".npz":
@@ -137,7 +138,10 @@ def save_images(images: NDArray[np.uint8], selection: Selection, path: Path) -> 
         return write_output(path, buffer.getvalue())
     for name, image in zip(selection.names_with_class(), images, strict=True):
         buffer = io.BytesIO()
-        Image.fromarray(image if image.shape[2] == 3 else image[:, :, 0]).save(buffer, "PNG")
+        if image.dtype == np.uint8 and image.shape[2] in (1, 3):
+            Image.fromarray(image if image.shape[2] == 3 else image[:, :, 0]).save(buffer, "PNG")
+        else:
+            buffer.write(encode(image))  # as in a shard: see `data/reading/png.py`
         write_output(path / f"{name}.png", buffer.getvalue())
     return path
 
@@ -151,8 +155,9 @@ def refuse_wrong_output(path: Path) -> None:
         )
 
 
-def save_selection_grid(images: NDArray[np.uint8], selection: Selection, path: Path) -> Path:
+def save_selection_grid(images: Pixels, selection: Selection, path: Path) -> Path:
     """Write a grid of the samples as a PNG file."""
+    images = show(images)
     if selection.has_corner:
         images = np.concatenate([np.full_like(images[:1], BORDER_GREY), images])
     return save_grid(images, path, selection.columns)

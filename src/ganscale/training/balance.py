@@ -10,7 +10,7 @@ from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.readers import Batch
 from ganscale.engines.distributed import Ranks, all_reduce
 from ganscale.errors import GanscaleError
-from ganscale.training.losses import REAL_SCALE
+from ganscale.gan.sampling import from_pixels
 from ganscale.training.model import GANModel
 
 CHUNK = 250  # images judged at once
@@ -68,7 +68,7 @@ class HeldOut:
                 )
                 classes = (labels,) if self._experiment.data.classes is not None else ()
                 fake = networks[0](latents, *classes)
-                real = networks[1](images / REAL_SCALE - 1, *classes)
+                real = networks[1](from_pixels(images), *classes)
                 told_apart.append((real > networks[1](fake, *classes)).sum())
         for buffer, value in kept:
             buffer.copy_(value)

@@ -16,11 +16,10 @@ from ganscale.gan.game import Measured, Samples
 from ganscale.gan.losses import build_loss
 from ganscale.gan.objective import Objective, SharedPenalty, WeightedPenalty
 from ganscale.gan.penalties import Penalty, PointPenalty, build_penalty
+from ganscale.gan.sampling import from_pixels
 from ganscale.training.model import GANModel
 from ganscale.training.numbers import Numbers
 from ganscale.training.shared_fakes import SharedFakes
-
-REAL_SCALE = 127.5  # pixels 0 … 255 are -1 … 1 to the networks
 
 
 class Losses:
@@ -51,7 +50,7 @@ class Losses:
         """Return the discriminator's loss on these rows of the global batch, and what it measured.
 
         The penalties that are due have a weight in `numbers`; `keep` shares the generated images
-        with the generator's next update; `images` are uint8, (N, C, H, W).
+        with the generator's next update; `images` are uint8 or uint16, (N, C, H, W).
         """
         model = self._model
         penalties = [self._due(*self._penalties[i], w) for i, w in numbers.weights.items()]
@@ -107,7 +106,7 @@ class Losses:
         """Return latents and scaled images; `batch` is the number of the batch of real images."""
         latent, seed, update = self._experiment.latent, self._experiment.seed, numbers.update
         latents = randomness.latents(latent, seed, player, update, rows, images.device)
-        real = (images / REAL_SCALE).sub_(1)
+        real = from_pixels(images)
         if self._experiment.data.flip:
             # By the batch, so that both players see an image mirrored or not.
             real = flip(

@@ -159,7 +159,8 @@ def _seconds(update: Counting, card: Card, tf32: bool) -> float:
 def _bytes_of_image(experiment: Experiment) -> int:
     """Return the bytes of one image's pixels, label and latents as they come to the device."""
     label = 8 if experiment.data.classes is not None else 0
-    return math.prod(experiment.image_shape) + label + 4 * experiment.latent.dim
+    pixels = math.prod(experiment.image_shape) * experiment.data.bits // 8
+    return pixels + label + 4 * experiment.latent.dim
 
 
 def _refusal(experiment: Experiment, engine: Engine) -> str | None:

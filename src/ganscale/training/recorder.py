@@ -11,7 +11,7 @@ from ganscale.config import Experiment
 from ganscale.evaluation.evaluator import Evaluator
 from ganscale.evaluation.samples import pixels
 from ganscale.evaluation.scores import Scores, forget_after
-from ganscale.gan.sampling import run_generator, sample_labels, to_uint8
+from ganscale.gan.sampling import run_generator, sample_labels, to_pixels
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.health import Health
 from ganscale.monitoring.pictures import save_grid
@@ -65,7 +65,9 @@ class Recorder:
         with torch.no_grad():  # NaN is drawn too: the loop says what to do about it
             images = run_generator(network, latents, sample_labels(rows, classes))
         path = self._folder.sample_grid(step)
-        save_grid(pixels(to_uint8(images)), path, columns=classes)  # one column for each class
+        save_grid(
+            pixels(to_pixels(images, experiment.data.bits)), path, columns=classes
+        )  # one column for each class
         self._trackers.picture(step, "samples", path)
         return path
 

@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import (
 )
 
 from ganscale.config import Experiment, Train
-from ganscale.data.reading.readers import Batch
+from ganscale.data.reading.readers import TENSOR_TYPES, Batch
 from ganscale.engines.launcher import Launcher
 from ganscale.engines.player import Player
 from ganscale.errors import GanscaleError
@@ -103,7 +103,8 @@ class Rehearsal:
         shape = (self._images, *self._experiment.image_shape)
         counting = Counting()
         with FAKE, counting:
-            pixels = torch.empty(shape, dtype=torch.uint8)
+            dtype = TENSOR_TYPES[self._experiment.data.bits]
+            pixels = torch.empty(shape, dtype=dtype)
             labels = torch.empty(self._images, dtype=torch.int64)
             self._step.update(phase, number, Batch(pixels, labels), Statistics(), measure=False)
         return counting

@@ -35,7 +35,7 @@ class MicroBatch(NamedTuple):
     rows: range
     """Which rows of the global batch these are."""
     images: Tensor
-    """Real ones, uint8 on the device, (N, C, H, W)."""
+    """Real ones, uint8 or uint16 on the device, (N, C, H, W)."""
     labels: tuple[Tensor, ...]
     """(N,) each; none in an unconditional game."""
     last: bool
@@ -113,7 +113,7 @@ class GANStep:
         )
 
     def __call__(self, step: int, batches: Sequence[Batch], measure: bool) -> Statistics:
-        """Run step number `step` on one batch of real uint8 images for each discriminator update.
+        """Run step number `step` on one batch of real images for each discriminator update.
 
         `measure` asks for gradient norms and times, too: a GPU is held up by waiting for them.
         """

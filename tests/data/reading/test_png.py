@@ -44,6 +44,31 @@ def test_pillow_reads_what_is_written_and_so_do_we(channels: int) -> None:
     assert np.array_equal(together, np.stack(images))
 
 
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+def test_any_channels_and_16_bits_come_back_whole(channels: int, bits: int) -> None:
+    dtype = np.uint8 if bits == 8 else np.uint16
+    plain = PlainPng((channels, 16, 24), bits)
+    smooth = np.stack([(300 + i) * COLUMNS + 7 * ROWS for i in range(channels)], axis=2)
+    noise = RNG.integers(0, 2**bits, (2, 16, 24, channels), dtype)
+    images = [*noise, smooth.astype(dtype)]
+    files = [encode(image) for image in images]
+    together = np.empty((3, 16, 24, channels), dtype)
+    plain.unfilter([plain.scanlines(content) or b"" for content in files], together)
+    assert np.array_equal(together, np.stack(images))
+    # Another depth or number of channels is another kind of file.
+    other = PlainPng((channels, 16, 24), 24 - bits)
+    assert other.scanlines(files[0]) is None
+    for content, image in zip(files, images, strict=True):
+        shown = Image.open(io.BytesIO(content))
+        if channels in (1, 3, 4) and bits == 8:
+            assert np.array_equal(np.asarray(shown).reshape(image.shape), image)
+        elif channels not in (3, 4):  # of 16-bit colour Pillow reads eight
+            tall = np.asarray(shown).reshape(channels, 16, 24)
+            assert np.array_equal(tall, np.moveaxis(image, 2, 0))
+            assert plain.size == tall.reshape(-1, 24).shape
+
+
 @pytest.mark.parametrize("kind", [NONE, SUB, UP])
 def test_the_filter_is_the_one_that_compresses_best(kind: int) -> None:
     content = encode(textures(3)[kind])

@@ -307,7 +307,9 @@ def test_names_of_members_are_not_obeyed_by_a_terminal(
     ("changes", "reason"),
     [
         ({"shards": []}, "shards"),
-        ({"channels": 2}, "channels"),
+        ({"channels": 65}, "channels"),
+        ({"bits": 12}, "bits"),
+        ({"height": None, "width": None, "bits": 16}, "images of different sizes must have"),
         ({"format": 99}, "format"),
         ({"height": 0}, "height"),
         ({"height": None}, "height and width must both be given"),

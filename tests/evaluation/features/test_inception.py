@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.features.inception import open_inception
+from ganscale.evaluation.features.inception import Inception, open_inception
+from ganscale.evaluation.features.network import Opening
 from ganscale.files import sha256_of_file
 
 HOST = torch.device("cpu")
@@ -41,6 +43,16 @@ def test_grey_images_become_three_equal_channels(weights: Path) -> None:
     grey = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
     network = open_inception(weights, HOST)
     assert torch.equal(network.measure(grey)[0], network.measure(grey.repeat(1, 3, 1, 1))[0])
+
+
+def test_16_bits_are_rounded_and_other_channels_are_refused(weights: Path) -> None:
+    deep = torch.randint(0, 2**16, (2, 1, 28, 28), dtype=torch.int32)
+    network, rounded = open_inception(weights, HOST), (deep / 257).round().to(torch.uint8)
+    found = network.measure(deep.to(torch.uint16))
+    assert torch.equal(found.features, network.measure(rounded).features)
+    images = SimpleNamespace(image_shape=(5, 28, 28))
+    with pytest.raises(GanscaleError, match=r"Inception sees grey or RGB.*data\.channels=5"):
+        Inception.open(Opening(None, images, None, HOST, None))  # type: ignore[arg-type]
 
 
 def test_without_a_network_one_sentence_says_what_to_do(

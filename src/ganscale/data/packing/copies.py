@@ -68,7 +68,10 @@ class Copies:
     def __init__(self, data: Data):
         self._data = data
         self._packing = Packing(
-            size=data.resolution, channels=data.channels, on_error=data.on_error
+            size=data.resolution,
+            channels=data.channels,
+            bits=data.bits,
+            on_error=data.on_error,
         )
         self.folder = cache_folder(data) / "packed"
 

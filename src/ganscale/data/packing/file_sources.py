@@ -17,10 +17,10 @@ from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image
 
-from ganscale.data.images import open_image
+from ganscale.data.arrays import AnyImage, open_any
 from ganscale.data.packing.labels import class_of, read_labels
+from ganscale.data.reading.decode import decode_bytes
 from ganscale.data.shards.index import LABEL, OFFSET, SIZE, index_tar
 from ganscale.data.shards.manifest import MANIFEST, SHEET, load_manifest
 from ganscale.data.shards.storage import expand_braces
@@ -33,7 +33,12 @@ DECOMPRESSORS: dict[bytes, Callable[[Path], Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
+ARRAY_SUFFIX = ".npy"
+MAX_PACKED_PIXELS = 1 << 28
 MAX_IMAGE_BYTES = 1 << 30  # of a file, also when it is decompressed from an archive
+
+ArrayShape = tuple[tuple[int, int, int], int]
+"""Channels, height and width; bits of a value."""
 
 
 class UnusableImageError(GanscaleError):
@@ -44,7 +49,8 @@ class FileSource:
     """Image files in a folder, zip or tar.
 
     The classes come from the label file if there is one, otherwise from the names of the folders
-    that hold the images. If all images lie in one folder, they have no classes.
+    that hold the images. If all images lie in one folder, they have no classes. Where there are no
+    pictures, `.npy` files are the images.
     """
 
     def __init__(
@@ -57,11 +63,12 @@ class FileSource:
         self.path = path
         self.description = path.name
         self._open_reader = open_reader
+        names = list(names)
         self._names = sorted(n for n in names if _is_image(n))
+        self._names = self._names or sorted(n for n in names if _is_array(n))
         if not self._names:
-            raise GanscaleError(
-                f"{path}: contains no image files (looked for {', '.join(sorted(IMAGE_SUFFIXES))})"
-            )
+            suffixes = ", ".join(sorted({*IMAGE_SUFFIXES, ARRAY_SUFFIX}))
+            raise GanscaleError(f"{path}: contains no image files (looked for {suffixes})")
         if label_file is not None:
             labels = read_labels(label_file)
             kinds = [class_of(name, labels, path) for name in self._names]
@@ -90,7 +97,7 @@ class FileSource:
         """Return the index into `classes`, or -1 if there are no classes."""
         return self._labels[i]
 
-    def image(self, i: int) -> Image.Image:
+    def image(self, i: int) -> AnyImage:
         """Return the decoded image."""
         name = self._names[i]
         return load_image(lambda: self._reader(name), f"{self.path}: '{name}'")
@@ -119,7 +126,13 @@ class ShardSource:
         manifest = paths[0].parent / MANIFEST
         labels = self._table[:, LABEL]
         numbered = tuple(str(i) for i in range(int(labels.max(initial=-1)) + 1))
-        self.classes = load_manifest(manifest.parent).classes if manifest.is_file() else numbered
+        known = load_manifest(manifest.parent) if manifest.is_file() else None
+        self.classes = known.classes if known is not None else numbered
+        self._arrays: ArrayShape | None = None
+        if known is not None and not known.is_of_pictures:
+            assert known.height is not None, "different sizes are those of pictures"
+            assert known.width is not None
+            self._arrays = ((known.channels, known.height, known.width), known.bits)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -128,7 +141,7 @@ class ShardSource:
         """Return the index into `classes`, or -1 for none."""
         return int(self._table[i, LABEL])
 
-    def image(self, i: int) -> Image.Image:
+    def image(self, i: int) -> AnyImage:
         """Return the decoded image."""
         path = self._paths[self._shard[i]]
         offset, size = map(int, self._table[i, [OFFSET, SIZE]])
@@ -137,7 +150,7 @@ class ShardSource:
             with open_regular_file(path) as file:
                 return read_at(file.fileno(), offset, size)
 
-        return load_image(read, f"{path}: sample {i}")
+        return load_image(read, f"{path}: sample {i}", self._arrays)
 
 
 def shard_paths(name: str) -> list[Path]:
@@ -155,10 +168,16 @@ def shard_paths(name: str) -> list[Path]:
 Reader = Callable[[str], bytes]
 
 
-def load_image(read: Callable[[], bytes], where: str) -> Image.Image:
-    """Read and decode an image; raise `UnusableImageError` naming it if that fails."""
+def load_image(read: Callable[[], bytes], where: str, packed: ArrayShape | None = None) -> AnyImage:
+    """Read and decode an image; raise `UnusableImageError` naming it if that fails.
+
+    `packed` is what `ganscale pack` has made of it, if that is no picture.
+    """
     try:
-        return open_image(read())
+        if packed is None:
+            return open_any(read())
+        shape, bits = packed
+        return np.moveaxis(decode_bytes(read(), shape, MAX_PACKED_PIXELS, bits=bits), 0, 2)
     except Exception as error:  # a damaged archive can raise any exception
         reason = error if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise UnusableImageError(f"{where} is not a readable image ({reason})") from None
@@ -172,8 +191,16 @@ def natural(name: str) -> tuple[int, str]:
 
 def _is_image(name: str) -> bool:
     path = PurePosixPath(name)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden
+    return path.suffix.lower() in IMAGE_SUFFIXES and not _is_hidden(path)
+
+
+def _is_array(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix.lower() == ARRAY_SUFFIX and not _is_hidden(path)
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
 
 
 def _folder_reader(folder: Path) -> Reader:

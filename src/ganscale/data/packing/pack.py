@@ -8,7 +8,7 @@ neighbouring shards.
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,8 @@ import numpy as np
 from filelock import FileLock
 from PIL import Image
 
-from ganscale.data.images import count_channels, turn_upright
+from ganscale.data.arrays import AnyImage, bits_of, channels_of, size_of
+from ganscale.data.images import turn_upright
 from ganscale.data.packing.file_sources import UnusableImageError
 from ganscale.data.packing.process_pool import process_pool
 from ganscale.data.packing.shard_writer import (
@@ -27,7 +28,14 @@ from ganscale.data.packing.shard_writer import (
 )
 from ganscale.data.packing.sources import Source
 from ganscale.data.shards.index import index_path
-from ganscale.data.shards.manifest import MAX_SAMPLES, MAX_SIDE, Manifest, Shard, load_manifest
+from ganscale.data.shards.manifest import (
+    MAX_CHANNELS,
+    MAX_SAMPLES,
+    MAX_SIDE,
+    Manifest,
+    Shard,
+    load_manifest,
+)
 from ganscale.errors import GanscaleError
 from ganscale.files import write_atomically
 from ganscale.host_randomness import permutation
@@ -57,14 +65,21 @@ def pack(
     _check_class_names(source)
     if packing.samples_per_shard > MAX_SAMPLES:
         raise GanscaleError(f"--samples-per-shard must be at most {MAX_SAMPLES:,}")
-    channels, height, width = _image_shape(source, packing)
-    shape = (channels, height, width)
+    shape, bits = _image_shape(source, packing)
+    if packing.format != "png" and not (shape[0] in (1, 3) and bits == 8):
+        raise GanscaleError(
+            f"--format {packing.format} holds 1 or 3 channels of 8 bits, and these images have "
+            f"{shape[0]} of {bits}; use --format png"
+        )
     plan = {
         "source": source.description,
         "samples": len(source),
         "shape": list(shape),
-        **asdict(packing),
+        **{key: value for key, value in asdict(packing).items() if key != "bits"},
     }
+    if bits != 8:  # earlier versions had no other
+        plan["bits"] = bits
+    packing = replace(packing, bits=bits)
     if (finished_dataset := _find_packed(folder, plan)) is not None:
         return finished_dataset, PackingSummary()
     order = permutation(packing.shuffle_seed, "pack", 0, len(source))
@@ -88,9 +103,10 @@ def pack(
     manifest = Manifest(
         source=printable(source.description),
         classes=source.classes,
-        channels=channels,
-        height=height,
-        width=width,
+        channels=shape[0],
+        bits=bits,
+        height=shape[1],
+        width=shape[2],
         shards=tuple(shards[path.name] for path, _ in parts if shards[path.name].samples),
     )
     if not manifest.samples:
@@ -135,8 +151,8 @@ def _find_packed(folder: Path, plan: dict[str, object]) -> Manifest | None:
         return None
 
 
-def _image_shape(source: Source, packing: Packing) -> tuple[Literal[1, 3], int, int]:
-    """Return (channels, height, width) of the packed images, from the first readable image."""
+def _image_shape(source: Source, packing: Packing) -> tuple[tuple[int, int, int], Literal[8, 16]]:
+    """Return (channels, height, width) and bits of the packed images, as the first readable has."""
     for i in range(len(source)):
         try:
             first = _read_upright(source, i)
@@ -144,7 +160,7 @@ def _image_shape(source: Source, packing: Packing) -> tuple[Literal[1, 3], int, 
             if packing.on_error == "raise":
                 raise
             continue
-        height, width = first.height, first.width
+        height, width = size_of(first)
         if packing.size is not None:
             given = packing.size
             height, width = given if isinstance(given, tuple) else (given, given)
@@ -153,13 +169,19 @@ def _image_shape(source: Source, packing: Packing) -> tuple[Literal[1, 3], int, 
                 f"{source.description}: images of {width}×{height} pixels; no side may exceed "
                 f"{MAX_SIDE:,}: give a smaller --size"
             )
-        return packing.channels or count_channels(first), height, width
+        shape = (packing.channels or channels_of(first), height, width)
+        if shape[0] > MAX_CHANNELS:
+            raise GanscaleError(
+                f"{source.description}: {shape[0]} channels; at most {MAX_CHANNELS} are possible"
+            )
+        return shape, 16 if (packing.bits or bits_of(first)) == 16 else 8
     raise GanscaleError(f"{source.description}: none of its images could be read")
 
 
-def _read_upright(source: Source, i: int) -> Image.Image:
+def _read_upright(source: Source, i: int) -> AnyImage:
+    image = source.image(i)
     try:
-        return turn_upright(source.image(i))
+        return turn_upright(image) if isinstance(image, Image.Image) else image
     except ValueError as error:
         raise UnusableImageError(
             f"{source.description}: image {i} cannot be used ({error})"

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image
 
+from ganscale.data.arrays import AnyImage
 from ganscale.data.packing.file_sources import (
     MAX_IMAGE_BYTES,
     file_identity,
@@ -102,7 +102,7 @@ class ParquetSource:
         """Return the index into `classes`, or -1 for none."""
         return int(self._labels[i])
 
-    def image(self, i: int) -> Image.Image:
+    def image(self, i: int) -> AnyImage:
         """Return the decoded image."""
         return load_image(lambda: self._content(i), f"{self.description}: row {i}")
 

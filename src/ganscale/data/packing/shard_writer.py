@@ -7,12 +7,12 @@ import io
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from ganscale.data.images import convert, describe_conversion, resize
+from ganscale.data.arrays import AnyImage, resize_any, size_of, with_channels
+from ganscale.data.images import describe_conversion
 from ganscale.data.packing.file_sources import UnusableImageError
 from ganscale.data.packing.sources import Source
 from ganscale.data.reading import png
@@ -37,8 +37,10 @@ class Packing:
     crop: str = "center"
     """`center` cuts the centre to the aspect ratio; `none` keeps the whole image and pads it with
     black."""
-    channels: Literal[1, 3] | None = None
-    """1 or 3; if None, the channels of the first image."""
+    channels: int | None = None
+    """1 for grey, 3 for RGB, …; if None, the channels of the first image."""
+    bits: int | None = None
+    """8 or 16; if None, 8 for pictures, and what the first image has if it is an array."""
     format: str = "png"
     quality: int = 95
     samples_per_shard: int = 4096
@@ -115,7 +117,8 @@ def _write_tar(
                     raise
                 summary.skipped.append(str(error))
                 continue
-            summary.conversions.update(filter(None, [describe_conversion(raw)]))
+            if isinstance(raw, Image.Image) and packing.bits == 8:
+                summary.conversions.update(filter(None, [describe_conversion(raw)]))
             sample = {"__key__": f"{i:09d}", packing.format: _encode(image, packing)}
             label = source.label(i)
             if not -1 <= label < len(source.classes):
@@ -130,29 +133,31 @@ def _write_tar(
 
 
 def _fit(
-    source: Source, i: int, image: Image.Image, shape: tuple[int, int, int], packing: Packing
-) -> Image.Image:
-    """Convert image `i` of the source to the dataset's channels and size."""
+    source: Source, i: int, image: AnyImage, shape: tuple[int, int, int], packing: Packing
+) -> AnyImage:
+    """Convert image `i` of the source to the dataset's channels, bits and size."""
     channels, height, width = shape
     try:
-        image = convert(image, channels)
+        image = with_channels(image, channels, packing.bits or 8)
     except ValueError as error:
         raise UnusableImageError(
             f"{source.description}: image {i} cannot be used ({error})"
         ) from None
     if packing.size is not None:
-        image = resize(image, (height, width), packing.crop == "center")
-    if image.size != (width, height):
+        image = resize_any(image, (height, width), packing.crop == "center")
+    if (found := size_of(image)) != (height, width):
         raise GanscaleError(
-            f"{source.description}: image {i} has {image.width}×{image.height} pixels, but the "
+            f"{source.description}: image {i} has {found[1]}×{found[0]} pixels, but the "
             f"first has {width}×{height}; give --size to resize them all"
         )
     return image
 
 
-def _encode(image: Image.Image, packing: Packing) -> bytes:
+def _encode(image: AnyImage, packing: Packing) -> bytes:
     if packing.format == "png":
         return png.encode(np.atleast_3d(np.asarray(image)))
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image)
     buffer = io.BytesIO()
     if packing.format == "jpg":
         image.save(buffer, "JPEG", quality=packing.quality)

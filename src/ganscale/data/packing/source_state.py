@@ -11,7 +11,7 @@ from ganscale.data.packing.remote_sources import remote_state
 from ganscale.data.shards.storage import expand_braces, is_remote
 from ganscale.errors import GanscaleError
 
-OTHER_SUFFIXES = frozenset({".arrow", ".parquet", ".tar"})
+OTHER_SUFFIXES = frozenset({".arrow", ".npy", ".parquet", ".tar"})
 
 
 def source_state(location: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ganscale.config import Data
+from ganscale.data.arrays import AnyImage
 from ganscale.data.packing.file_sources import (
     ShardSource,
     folder_source,
@@ -51,12 +52,15 @@ class Source(Protocol):
     def label(self, i: int) -> int:
         """Return the index into `classes`, or -1 for none."""
 
-    def image(self, i: int) -> Image.Image:
-        """Return the decoded image; raise `GanscaleError` naming it if it cannot be read."""
+    def image(self, i: int) -> AnyImage:
+        """Return the decoded image: a picture, or uint8 or uint16 (height, width, channels).
+
+        Raises `GanscaleError` naming it if it cannot be read.
+        """
 
 
 class ArraySource:
-    """Grey or RGB images in memory: uint8, (N, H, W) or (N, H, W, 3)."""
+    """Images in memory: uint8 or uint16, (N, H, W) or (N, H, W, C)."""
 
     def __init__(
         self,
@@ -77,9 +81,11 @@ class ArraySource:
         """Return the index into `classes`."""
         return int(self._labels[i])
 
-    def image(self, i: int) -> Image.Image:
+    def image(self, i: int) -> AnyImage:
         """Return the image."""
-        return Image.fromarray(self._images[i])
+        image = self._images[i]
+        is_picture = image.dtype == np.uint8 and image.shape[2:] in ((), (3,))
+        return Image.fromarray(image) if is_picture else np.atleast_3d(image)
 
 
 class DatasetSource:
@@ -114,7 +120,7 @@ class DatasetSource:
             return -1
         return label if self._named and isinstance(label, int) else self._numbers[str(label)]
 
-    def image(self, i: int) -> Image.Image:
+    def image(self, i: int) -> AnyImage:
         """Return the decoded image."""
         where = f"{self.description}: row {i}"
         return load_image(lambda: self._content(i), where)

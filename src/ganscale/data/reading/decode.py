@@ -22,9 +22,11 @@ from ganscale.data.images import (
     refuse_scan_bomb,
     resize,
 )
-from ganscale.data.reading.png import Bytes, PlainPng
+from ganscale.data.reading.png import Bytes, Pixels, PlainPng
 
 JPEG_MODES = {1: "GRAY", 3: "RGB"}
+PIXEL_TYPES: dict[int, type[np.uint8] | type[np.uint16]] = {8: np.uint8, 16: np.uint16}
+"""Of a value of so many bits."""
 EXIF, XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 APP1 = 0xFFE1
 FRAME_MARKERS = frozenset(range(0xFFC0, 0xFFD0)) - {0xFFC4, 0xFFC8, 0xFFCC}
@@ -36,11 +38,16 @@ class Decoder:
     With `resize`, an image of another size is cropped at the centre and resized (Lanczos).
     """
 
-    def __init__(self, shape: tuple[int, int, int], max_pixels: int, resize: bool = False):
+    def __init__(
+        self, shape: tuple[int, int, int], max_pixels: int, resize: bool = False, bits: int = 8
+    ):
         self._channels, self._size = shape[0], shape[1:]
+        self._bits = bits
         self._max_pixels = max_pixels
         self._resize = resize
-        self._plain = PlainPng(shape)
+        self._plain = PlainPng(shape, bits)
+        self.stored_size = self._plain.size
+        """Height and width of the PNG that `ganscale pack` writes of such an image, pixels."""
         self.unfilter = self._plain.unfilter
 
     def scanlines(self, content: bytes) -> bytes | None:
@@ -50,18 +57,24 @@ class Decoder:
         """
         if not self._plain.is_announced(content):
             return None
-        check_pixels(*self._size, self._max_pixels)
+        check_pixels(*self._plain.size, self._max_pixels)
         return self._plain.scanlines(content)
 
-    def decode(self, content: bytes, into: Bytes) -> None:
+    def decode(self, content: bytes, into: Pixels) -> None:
         """Write the pixels of a PNG, JPEG or WebP file `into` (height, width, channels), uint8.
 
+        Other channels than grey or RGB, and 16 bits, are only in the files that `scanlines` reads.
         Raises `ValueError` if the content is not such an image, has another size, or announces
         more than `max_pixels` (checked before any pixel is decoded).
         """
         if not content:
             raise ValueError("the file is empty")
-        if content.startswith(JPEG_SIGNATURE) and self._decode_jpeg(content, into):
+        if self._bits != 8 or self._channels not in JPEG_MODES:
+            raise ValueError(
+                f"not a PNG as ganscale pack writes it for {self._channels} channels of "
+                f"{self._bits} bits and {self._size[1]}×{self._size[0]} pixels"
+            )
+        if content.startswith(JPEG_SIGNATURE) and self._decode_jpeg(content, into.view(np.uint8)):
             return
         image = convert(open_image(content, SHARD_FORMATS, self._max_pixels), self._channels)
         if self._resize:
@@ -92,13 +105,17 @@ class Decoder:
 
 
 def decode_bytes(
-    content: bytes, shape: tuple[int, int, int], max_pixels: int, resize: bool = False
-) -> Bytes:
-    """Decode one file as `Decoder` does; return uint8 of `shape` (channels, height, width)."""
+    content: bytes,
+    shape: tuple[int, int, int],
+    max_pixels: int,
+    resize: bool = False,
+    bits: int = 8,
+) -> Pixels:
+    """Decode one file as `Decoder` does; return uint8 or uint16, (channels, height, width)."""
+    decoder = Decoder(shape, max_pixels, resize, bits)
     if not resize:  # the shape may come from a stranger's manifest
-        check_pixels(*shape[1:], max_pixels)
-    decoder = Decoder(shape, max_pixels, resize)
-    pixels: Bytes = np.empty((1, *shape[1:], shape[0]), dtype=np.uint8)
+        check_pixels(*decoder.stored_size, max_pixels)
+    pixels: Pixels = np.empty((1, *shape[1:], shape[0]), PIXEL_TYPES[bits])
     rows = decoder.scanlines(content)
     if rows is None:
         decoder.decode(content, pixels[0])

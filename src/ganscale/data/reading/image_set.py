@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 import torch
@@ -25,11 +26,12 @@ class ImageSet:
         self._data = data
         self._weighted: Sequence[WeightedSet] = data.mixture or [WeightedSet(path=data.path)]
         self.image_shape = (data.channels, *data.size)
+        self.bits = data.bits
         self._readers: list[IndexedReader] = []
         for part in self._weighted:
             storage = open_storage(part.path, data)
             manifest = storage.manifest()
-            if not manifest.fits(self.image_shape):
+            if not manifest.fits(self.image_shape, self.bits):
                 raise GanscaleError(_misfit(part.path, manifest, data), every_rank=True)
             self._readers.append(
                 IndexedReader(
@@ -47,6 +49,11 @@ class ImageSet:
                 f"data.classes={data.classes}: {data.path} has {len(self.classes) or 'no'} classes",
                 every_rank=True,
             )
+
+    @property
+    def image_bytes(self) -> int:
+        """The number of bytes of a decoded image."""
+        return prod(self.image_shape) * self.bits // 8
 
     @property
     def manifests(self) -> list[Manifest]:
@@ -185,10 +192,22 @@ def _misfit(path: str, manifest: Manifest, data: Data) -> str:
     if manifest.channels != data.channels:
         pack.append(f"--channels {data.channels}")
         override.append(f"data.channels={manifest.channels}")
+    if manifest.bits != data.bits:
+        pack.append(f"--bits {data.bits}")
+        override.append(f"data.bits={manifest.bits}")
     remedy = f"pack it again with {' '.join(pack)}, or train with {' '.join(override)}"
     channels = f"{manifest.channels} channel{'s' if manifest.channels > 1 else ''}"
+    depth = f" of {manifest.bits} bits" if manifest.bits != data.bits else ""
+    said = f"data.resolution={wanted}, data.channels={data.channels}"
+    if depth:
+        said += f", data.bits={data.bits}"
+    if manifest.has_mixed_sizes:
+        return (
+            f"{path} holds images of different sizes, which are read as 1 or 3 channels of 8 bits, "
+            f"but the experiment says {said}: pack it again with {' '.join(pack)}"
+        )
     return (
-        f"{path} holds {manifest.height}×{manifest.width} images with {channels}, but the "
-        f"experiment says data.resolution={wanted}, data.channels={data.channels}: "
+        f"{path} holds {manifest.height}×{manifest.width} images with {channels}{depth}, but the "
+        f"experiment says {said}: "
         f"{remedy}"
     )

@@ -60,9 +60,13 @@ def batches(dataset: BatchDataset, first: int, last: int, data: Data) -> Iterato
     """Return this rank's part of batches `first` … `last` - 1."""
     if dataset.reader.in_memory or not data.workers:
         return (_pin(dataset[k]) for k in range(first, last))
-    if data.channels * prod(data.size) >= THREADED_BYTES:
+    if _image_bytes(data) >= THREADED_BYTES:
         return _decode_with_threads(dataset, first, last, data.workers)
     return _decode_with_processes(dataset, first, last, data)
+
+
+def _image_bytes(data: Data) -> int:
+    return data.channels * prod(data.size) * data.bits // 8
 
 
 def _pin(batch: Batch) -> Batch:
@@ -101,8 +105,7 @@ def _decode_with_processes(
     Sending a tensor to another process costs the same for one kilobyte as for a thousand.
     """
     size = len(dataset.rows)
-    pixels = size * data.channels * prod(data.size)
-    chunk = max(1, WORKER_CHUNK_BYTES // pixels)
+    chunk = max(1, WORKER_CHUNK_BYTES // (size * _image_bytes(data)))
     loader = DataLoader(
         GuardedDataset(dataset),
         batch_size=None,

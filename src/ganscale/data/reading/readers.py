@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from ganscale.config import Data
-from ganscale.data.reading.decode import Decoder
+from ganscale.data.reading.decode import PIXEL_TYPES, Decoder
 from ganscale.data.reading.order import Indices
-from ganscale.data.reading.png import Bytes
+from ganscale.data.reading.png import Pixels
 from ganscale.data.shards.index import LABEL, Table
 from ganscale.data.shards.manifest import Manifest
 from ganscale.data.shards.open_shard import OpenShard
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 UNFILTER_BYTES = 1 << 17  # small images are unfiltered together, which saves calls to numpy
 MAX_OPEN_SHARDS = 256
+TENSOR_TYPES = {8: torch.uint8, 16: torch.uint16}
+"""Of a value of so many bits."""
 MAX_SKIPPED_IN_A_ROW = 16
 
 
@@ -41,7 +43,7 @@ log = logging.getLogger("ganscale")
 
 
 class Batch(NamedTuple):
-    """Images (N, C, H, W), uint8, and labels (N,), int64, with -1 for none."""
+    """Images (N, C, H, W), uint8 or uint16, and labels (N,), int64, with -1 for none."""
 
     images: Tensor
     labels: Tensor
@@ -104,7 +106,7 @@ READERS = Registry[type[Reader] | type[Stream]](
 
 def describe_size(images: "ImageSet") -> str:
     """Say how much memory all images of a dataset take."""
-    size = images.samples * math.prod(images.image_shape)
+    size = images.samples * images.image_bytes
     return f"{images.samples:,} images take {size / 2**20:,.0f} MiB decoded"
 
 
@@ -131,7 +133,9 @@ class IndexedReader(Reader):
         self.manifest = manifest
         self._storage = storage
         self._image_shape = image_shape
-        self._decoder = Decoder(image_shape, max_pixels, resize=manifest.has_mixed_sizes)
+        self._decoder = Decoder(
+            image_shape, max_pixels, resize=manifest.has_mixed_sizes, bits=manifest.bits
+        )
         self._skip = skip
         self._classes = classes
         self._verify_shards = verify_shards
@@ -156,7 +160,8 @@ class IndexedReader(Reader):
         """Decode the samples; for a corrupt one, raise `GanscaleError` or use its successor."""
         shape = (len(indices), *self._image_shape)
         # Decoders write pixels in this order; converting to another takes a fifth of the time.
-        images = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
+        dtype = TENSOR_TYPES[self.manifest.bits]
+        images = torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
         labels = np.empty(len(indices), dtype=np.int64)
         pixels = images.permute(0, 2, 3, 1).numpy()
         chunk = max(1, UNFILTER_BYTES // math.prod(self._image_shape))
@@ -165,7 +170,7 @@ class IndexedReader(Reader):
             self._read_into(pixels[part], labels[part], indices[part])
         return Batch(images, torch.from_numpy(labels))
 
-    def _read_into(self, pixels: Bytes, labels: Indices, indices: Indices) -> None:
+    def _read_into(self, pixels: Pixels, labels: Indices, indices: Indices) -> None:
         places: list[int] = []
         plain: list[bytes] = []
         for row, (index, shard) in enumerate(self._locate(indices)):
@@ -176,7 +181,9 @@ class IndexedReader(Reader):
         if len(plain) == len(pixels):
             self._decoder.unfilter(plain, pixels)
         elif plain:
-            some = np.empty((len(plain), *pixels.shape[1:]), dtype=np.uint8)
+            some: Pixels = np.empty(
+                (len(plain), *pixels.shape[1:]), PIXEL_TYPES[self.manifest.bits]
+            )
             self._decoder.unfilter(plain, some)
             pixels[places] = some
 
@@ -199,7 +206,7 @@ class IndexedReader(Reader):
         return self._storage.index(self.manifest.shards[shard], len(self.manifest.classes))
 
     def _sample(
-        self, index: int, shard: int, into: Bytes, tries: int = MAX_SKIPPED_IN_A_ROW
+        self, index: int, shard: int, into: Pixels, tries: int = MAX_SKIPPED_IN_A_ROW
     ) -> tuple[bytes | None, int]:
         """Return a sample's scanlines, to be unfiltered with others, and its label.
 

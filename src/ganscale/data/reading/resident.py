@@ -1,6 +1,5 @@
 """The choice of a reader: decode all images once into memory, or each when it is needed."""
 
-import math
 import os
 import shutil
 import tempfile
@@ -17,7 +16,14 @@ from ganscale.config import Data
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.memory import free_memory
 from ganscale.data.reading.order import Indices
-from ganscale.data.reading.readers import READERS, Batch, Opening, Reader, describe_size
+from ganscale.data.reading.readers import (
+    READERS,
+    TENSOR_TYPES,
+    Batch,
+    Opening,
+    Reader,
+    describe_size,
+)
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 
@@ -48,7 +54,7 @@ def open_reader(
 
 @READERS.register("resident")
 class ResidentReader(Reader):
-    """Reads from one uint8 array that holds the whole decoded dataset."""
+    """Reads from one array that holds the whole decoded dataset."""
 
     in_memory = True
 
@@ -91,7 +97,7 @@ class ResidentReader(Reader):
 
 
 def decode_all(reader: Reader, images: Tensor, threads: int) -> Tensor:
-    """Decode the whole dataset into `images` (N, C, H, W), uint8; return the labels (N,), int64."""
+    """Decode the whole dataset into `images` (N, C, H, W); return the labels (N,), int64."""
     number = len(images)
     labels = torch.empty(number, dtype=torch.int64)
 
@@ -105,7 +111,7 @@ def decode_all(reader: Reader, images: Tensor, threads: int) -> Tensor:
 
 
 def _bytes_of(images: ImageSet) -> int:
-    return images.samples * math.prod(images.image_shape)
+    return images.samples * images.image_bytes
 
 
 def _fits_on_device(data: Data, needed: int, device: torch.device) -> bool:
@@ -125,8 +131,9 @@ def _decode_once_per_node(images: ImageSet, ranks: Ranks) -> ResidentReader:
     """Let local rank 0 decode all images into memory that all ranks of the node share."""
     shape = (images.samples, *images.image_shape)
     label_bytes = images.samples * LABEL_BYTES
-    memory = _shared_memory(label_bytes + int(np.prod(shape)), ranks)
-    labels, pixels = memory[:label_bytes].view(torch.int64), memory[label_bytes:].view(shape)
+    memory = _shared_memory(label_bytes + _bytes_of(images), ranks)
+    labels = memory[:label_bytes].view(torch.int64)
+    pixels = memory[label_bytes:].view(TENSOR_TYPES[images.bits]).view(shape)
 
     def decode() -> None:
         if ranks.local_rank == 0:

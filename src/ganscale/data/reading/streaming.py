@@ -179,7 +179,7 @@ def _decode(
 ) -> tuple[torch.Tensor, int]:
     for member in IMAGE_MEMBERS:
         if member in sample:
-            image = decode_bytes(sample[member], shape, data.max_pixels, resize=True)
+            image = decode_bytes(sample[member], shape, data.max_pixels, True, data.bits)
             text = sample.get("cls", b"-1")[:MAX_LABEL_BYTES]
             label = parse_label(text.decode().strip())
             if data.classes is not None and not 0 <= label < data.classes:

@@ -22,6 +22,7 @@ MANIFEST = "manifest.json"
 SHEET = "contact-sheet.png"
 MAX_MANIFEST_BYTES = 1 << 29  # a million shards take 300 MB
 MAX_SIDE = 1 << 16  # pixels
+MAX_CHANNELS = 64
 MAX_SAMPLES = 1 << 24  # per shard, so that the sample numbers of a block of shards fit into memory
 TAR_BLOCK = 512
 FETCHABLE_SCHEMES = frozenset(
@@ -83,7 +84,9 @@ class Manifest(BaseModel):
     format: Literal[1] = 1
     source: str
     classes: tuple[str, ...]
-    channels: Literal[1, 3]
+    channels: Annotated[int, Field(ge=1, le=MAX_CHANNELS)]
+    bits: Literal[8, 16] = 8
+    """Bits of a value."""
     height: Side | None
     width: Side | None
     shards: Annotated[tuple[Shard, ...], Field(min_length=1)]
@@ -94,6 +97,8 @@ class Manifest(BaseModel):
     def _check_consistency(self) -> "Manifest":
         if (self.height is None) != (self.width is None):
             raise ValueError("height and width must both be given or both be null")
+        if self.has_mixed_sizes and not self.is_of_pictures:
+            raise ValueError("images of different sizes must have 1 or 3 channels of 8 bits")
         if not all(shard.samples for shard in self.shards):
             raise ValueError("it lists a shard without samples")
         for shard in self.shards:  # the samples are ordered before any shard is opened
@@ -114,9 +119,16 @@ class Manifest(BaseModel):
         """True if the images differ in size."""
         return self.height is None
 
-    def fits(self, image_shape: tuple[int, int, int]) -> bool:
+    @property
+    def is_of_pictures(self) -> bool:
+        """True if the images are grey or RGB, of 8 bits, which any decoder may read."""
+        return self.channels in (1, 3) and self.bits == 8
+
+    def fits(self, image_shape: tuple[int, int, int], bits: int = 8) -> bool:
         """Return whether the dataset can be read as images of (channels, height, width)."""
-        return self.has_mixed_sizes or (self.channels, self.height, self.width) == image_shape
+        if self.has_mixed_sizes:
+            return image_shape[0] in (1, 3) and bits == 8
+        return (self.channels, self.height, self.width, self.bits) == (*image_shape, bits)
 
     @property
     def fingerprint(self) -> str:
@@ -127,12 +139,17 @@ class Manifest(BaseModel):
     def save(self, folder: Path) -> None:
         """Write the manifest into the dataset's folder atomically."""
         signed = self.model_copy(update={"checksum": self.compute_checksum()})
-        write_atomically(folder / MANIFEST, (signed.model_dump_json(indent=2) + "\n").encode())
+        text = signed.model_dump_json(indent=2, exclude=self._unsaid())
+        write_atomically(folder / MANIFEST, (text + "\n").encode())
 
     def compute_checksum(self) -> str:
         """Return the SHA-256 of everything but `checksum`."""
-        rest = self.model_dump_json(exclude={"checksum"})
+        rest = self.model_dump_json(exclude={"checksum", *self._unsaid()})
         return hashlib.sha256(rest.encode()).hexdigest()
+
+    def _unsaid(self) -> set[str]:
+        """Return the fields that are left out: 8 bits, as in the manifests of earlier versions."""
+        return {"bits"} if self.bits == 8 else set()
 
 
 def parse_manifest(path: Path) -> Manifest:

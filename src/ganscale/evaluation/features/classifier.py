@@ -26,6 +26,7 @@ from ganscale.evaluation.features.network import (
     compute_checksum,
 )
 from ganscale.gan.augment import shift
+from ganscale.gan.sampling import from_pixels
 from ganscale.monitoring.progress import tracked
 from ganscale.randomness import torch_seed, uniform
 
@@ -41,7 +42,7 @@ log = logging.getLogger("ganscale")
 
 @FEATURES.register("classifier")
 class Classifier(nn.Module, FeatureNetwork):
-    """Maps uint8 images (N, C, H, W) to features (N, 128) and class logits (N, classes)."""
+    """Maps pixels (N, C, H, W) to features (N, 128) and class logits (N, classes)."""
 
     key = "classifier"
     knows_the_classes = True
@@ -84,8 +85,8 @@ class Classifier(nn.Module, FeatureNetwork):
         return f"classifier features ({100 * float(self.accuracy):.1f} % right)"
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the features of uint8 images."""
-        features: Tensor = self.body(images.float() / 127.5 - 1)
+        """Return the features of uint8 or uint16 images."""
+        features: Tensor = self.body(from_pixels(images))
         return features
 
     @torch.no_grad()

@@ -16,6 +16,7 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.features.network import FEATURES, FeatureNetwork, Features, Opening
 from ganscale.files import read_regular_file
 
+DEEP_TO_BYTE = 257  # 65535 / 255
 MAX_BYTES = 1 << 30  # torch-fidelity's file has 95 million bytes
 
 log = logging.getLogger("ganscale")
@@ -55,12 +56,24 @@ class Inception(nn.Module, FeatureNetwork):
     @classmethod
     def open(cls, opening: Opening) -> "Inception":
         """Return the network with the weights that `evaluation.inception_weights` names."""
+        channels = opening.images.image_shape[0]
+        if channels not in (1, 3):
+            raise GanscaleError(
+                "evaluation.features=inception: Inception sees grey or RGB images, and "
+                f"data.channels={channels}; use classifier, or features of your own",
+                every_rank=True,
+            )
         weights = opening.experiment.evaluation.inception_weights
         return open_inception(Path(weights) if weights else None, opening.device)
 
     @torch.no_grad()
     def measure(self, images: Tensor) -> Features:
-        """Return features and ImageNet's logits; grey images get three equal channels."""
+        """Return features and ImageNet's logits.
+
+        Grey images get three equal channels, and 16 bits are rounded to the eight that it takes.
+        """
+        if images.dtype != torch.uint8:
+            images = (images.float() / DEEP_TO_BYTE).round_().to(torch.uint8)
         rgb = images if images.shape[1] == 3 else images.expand(-1, 3, -1, -1)
         return Features(*self._network(rgb))
 

@@ -45,7 +45,7 @@ class Opening(NamedTuple):
 
 
 class FeatureNetwork(ABC):
-    """Computes the features of uint8 images (N, C, H, W)."""
+    """Computes the features of uint8 or uint16 images (N, C, H, W)."""
 
     key: str
     """The network's name in file names; by default, the name of its class."""
@@ -89,7 +89,7 @@ FEATURES = Registry[type[FeatureNetwork]](
 
 
 def measure(network: FeatureNetwork, images: Tensor, device: torch.device) -> Features:
-    """Measure uint8 images (N, C, H, W), real or generated, in full float32 on `device`."""
+    """Measure pixels (N, C, H, W), uint8 or uint16, in full float32 on `device`."""
     with _full_float32():
         return network.measure(images.to(device))
 
