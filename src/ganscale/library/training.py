@@ -32,7 +32,7 @@ def train(
     The run is that of `ganscale train`: it resumes from its newest checkpoint, and returns at once
     if it is finished. `steps` is short for the override `train.steps`; `overrides` holds others,
     such as `{"train.batch_size": 64, "objective.loss": "hinge"}`. `callbacks` are called as the run
-    goes on.
+    goes on. In a notebook, a bar and the grid of samples take the place of log lines.
 
     Raises `GanscaleError` with the message that the command prints. What a run sets for its whole
     process (signal handlers, logging, PyTorch's choices and random numbers) is given back. A signal
@@ -59,11 +59,24 @@ def _train(
 ) -> signal.Signals | None:
     """Train; return the signal that has stopped the run, if one has."""
     from ganscale.library.callbacks import CallbackObserver
+    from ganscale.library.notebook import (
+        NotebookProgress,
+        hush_tqdm,
+        in_notebook,
+        show_only_warnings,
+    )
+
+    shown: list[Callback] = []
+    if in_notebook():
+        hush_tqdm()
+        shown = [NotebookProgress()]
     from ganscale.library.process_state import given_back
     from ganscale.training import trainer
 
-    observer = CallbackObserver(experiment, callbacks)
+    observer = CallbackObserver(experiment, [*shown, *callbacks])
     with given_back():
+        if shown:
+            show_only_warnings()
         code = trainer.train(experiment, launcher, observer, in_program=True)
     if observer.failure is not None:
         raise observer.failure
