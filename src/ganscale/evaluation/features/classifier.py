@@ -125,8 +125,8 @@ def train_classifier(
     device: torch.device,
 ) -> Classifier:
     """Train on nine tenths of the dataset, and measure `accuracy` on the rest."""
-    for epochs in EPOCHS:
-        steps = min(max(epochs * order.samples // BATCH_SIZE, MIN_STEPS), MAX_STEPS)
+    lengths = (epochs * order.samples // BATCH_SIZE for epochs in EPOCHS)
+    for steps in dict.fromkeys(min(max(length, MIN_STEPS), MAX_STEPS) for length in lengths):
         log.info("training the feature classifier on %d classes, %s steps", classes, f"{steps:,}")
         classifier = _train(reader, order, steps, image_shape, classes, device)
         accuracy = _accuracy(classifier, reader, order.samples, device)
