@@ -114,6 +114,19 @@ def test_truncation_is_that_of_the_command(run: Path, tmp_path: Path) -> None:
         assert (again.int() - found.int()).abs().max() <= 1
 
 
+def test_an_image_leads_back_to_its_latent(run: Path, tmp_path: Path) -> None:
+    first = Generator.from_run(run, "latest")
+    saved = Generator.from_pretrained(first.save_pretrained(tmp_path), device=first.device)
+    wanted = first.sample(seeds=[3, 14])
+    for generator in (first, saved):
+        latents, labels = generator.project(wanted, seed=1, steps=80)
+        error = (generator.images(latents, labels).float() - wanted.float()).square().mean().sqrt()
+        before = (generator.sample(2, seed=9).float() - wanted.float()).square().mean().sqrt()
+        assert error < before / 5
+    with pytest.raises(GanscaleError, match=r"must be \(N, 1, 28, 28\)"):
+        first.project(wanted[0])
+
+
 def test_seeds_have_their_image_in_whatever_list(run: Path) -> None:
     generator = Generator.from_run(run, "latest")
     images = generator.sample(seeds=[3, 12, 7])

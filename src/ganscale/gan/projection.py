@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LEARNING_RATE = 0.3  # falls to 0 along half a cosine; latents have a deviation of about 1
+CANDIDATES = 512  # random latents that are enough to begin with
 COARSEST = 4  # pixels; the side at which halving stops
 SHELL = 3.0  # standard deviations of the norm of a normal latent
 

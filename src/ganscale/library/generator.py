@@ -17,11 +17,14 @@ from torch import Tensor, nn
 
 from ganscale import randomness
 from ganscale.errors import GanscaleError
+from ganscale.gan.projection import CANDIDATES, project
 from ganscale.gan.sampling import (
+    from_pixels,
     generate,
     interpolation,
     mix,
     refuse_unknown_class,
+    run_generator,
     sample_labels,
     seed_labels,
 )
@@ -208,6 +211,36 @@ class Generator:
         latents = torch.cat([*path, ends[-1:]])
         labels = seed_labels([seeds[0]] * len(latents), self.about.classes, label)
         return self.images(latents, *labels)
+
+    def project(
+        self, images: Tensor, *, seed: int = 0, label: int | None = None, steps: int = 500
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the latents whose images are nearest to given ones, for `images` to take.
+
+        images: (N, C, H, W) of the generator's shape, in uint8 or uint16. Returns latents (N, dim)
+        and, of a conditional generator, classes (N,): `label`, or whichever is nearest. They are
+        those of `ganscale project --seed`; see `ganscale.gan.projection` for the search.
+        """
+        refuse_unknown_class(label, self.about.classes)
+        shape = tuple(images.shape[1:])
+        if shape != self.about.image_shape or images.dtype not in (torch.uint8, torch.uint16):
+            wanted = ", ".join(map(str, self.about.image_shape))
+            raise GanscaleError(
+                f"images of shape {tuple(images.shape)} and {images.dtype} cannot be projected: "
+                f"they must be (N, {wanted}), in uint8 or uint16"
+            )
+        rows = range(CANDIDATES)
+        candidates = randomness.latents(self.about, seed, "projection", 0, rows, self.device)
+        labels = sample_labels(rows, self.about.classes, label)
+        found = project(
+            lambda latents, classes: run_generator(self.network, latents, classes),
+            from_pixels(images.to(self.device)),
+            candidates,
+            tuple(label.to(self.device) for label in labels),
+            distribution=self.about.distribution,
+            steps=steps,
+        )
+        return found.latents, found.labels[0] if found.labels else None
 
     def images(
         self, latents: Tensor, labels: Tensor | None = None, *, batch_size: int = 250

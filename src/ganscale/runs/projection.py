@@ -15,12 +15,11 @@ from ganscale.data.arrays import open_any, resize_any, with_channels
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import pixels
 from ganscale.files import read_regular_file, refuse_special, write_output
-from ganscale.gan.projection import project
+from ganscale.gan.projection import CANDIDATES, project
 from ganscale.gan.sampling import from_pixels, images_of, run_generator
 from ganscale.monitoring.pictures import grid
 from ganscale.runs.sampler import Sampler
 
-CANDIDATES = 512  # random samples among which the search begins
 MAX_BYTES = 1 << 28
 
 
