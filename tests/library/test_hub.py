@@ -9,13 +9,17 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 from huggingface_hub import ModelCard, constants
 
 from ganscale.cli import main
+from ganscale.config import InitFrom
 from ganscale.errors import GanscaleError
-from ganscale.library import hub as client
 from ganscale.library.generator import Generator
+from ganscale.runs import checkpoint
+from ganscale.runs import hub as client
 from ganscale.runs.run_folder import RunFolder
+from ganscale.runs.source import read_source
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 from tests.library.hub_server import TOKEN, Hub, serving
@@ -213,3 +217,15 @@ def test_a_name_that_no_model_has(here: Hub) -> None:
     with pytest.raises(GanscaleError, match="a//b is not a folder, and cannot be loaded"):
         Generator.from_pretrained("a//b")
     assert not here.asked
+
+
+def test_a_run_starts_from_what_is_there(run: Path, here: Hub, tmp_path: Path) -> None:
+    Generator.from_run(run, device="cpu").push_to_hub(NAME)
+    source = read_source(InitFrom(source=NAME))
+    assert source.name == NAME
+    trained = checkpoint.read_weights(run / "checkpoints" / "step-00000002", "ema")
+    found = source.parts["ema"]
+    assert found.keys() == trained.keys()
+    assert all(torch.equal(value, trained[name]) for name, value in found.items())
+    with pytest.raises(GanscaleError, match=r"someone/else.* there is no such model"):
+        read_source(InitFrom(source="someone/else"))

@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Upload the generator, its card and samples, and print the address."""
-    from ganscale.library.hub import push
     from ganscale.monitoring.progress import set_up_logging
+    from ganscale.runs.hub import push
 
     set_up_logging(rank=0)
     address = push(

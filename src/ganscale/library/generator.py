@@ -99,7 +99,7 @@ class Generator:
         """
         folder = Path(source)
         if not folder.is_dir():
-            from ganscale.library.hub import download
+            from ganscale.runs.hub import download
 
             folder = download(str(source), (CONFIG, WEIGHTS, GRAPH), revision)
         network, about = read_pretrained(folder)
@@ -121,7 +121,7 @@ class Generator:
         already is left as it is. For one with scores and samples, use `ganscale push RUN
         user/name`.
         """
-        from ganscale.library.hub import upload
+        from ganscale.runs.hub import upload
 
         with tempfile.TemporaryDirectory() as folder:
             saved = self.save_pretrained(folder)

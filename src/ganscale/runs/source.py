@@ -17,7 +17,8 @@ from torch import Tensor
 from ganscale.config import Experiment, InitFrom
 from ganscale.errors import GanscaleError
 from ganscale.runs import checkpoint
-from ganscale.runs.pretrained import CONFIG, read_pretrained_weights
+from ganscale.runs.hub import NAME, download
+from ganscale.runs.pretrained import CONFIG, WEIGHTS, read_pretrained_weights
 from ganscale.runs.run_folder import RunFolder
 
 UNNAMED = "network"
@@ -67,9 +68,12 @@ def read_source(init_from: InitFrom) -> Source:
         return _read_saved_generator(path, str(path))
     if path.is_dir():
         return _read_run(path, init_from.checkpoint)
+    if NAME.fullmatch(init_from.source):
+        saved = download(init_from.source, (CONFIG, WEIGHTS), init_from.revision)
+        return _read_saved_generator(saved, init_from.source)
     raise GanscaleError(
         f"init_from.source={init_from.source}: there is no such run folder, safetensors file or "
-        "saved generator"
+        "saved generator, and it is not a name on the Hugging Face Hub (user/name)"
     )
 
 
