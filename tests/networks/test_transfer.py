@@ -151,6 +151,23 @@ CASES: dict[str, tuple[Build, Build, tuple[int, int], bool, dict[str, str]]] = {
             **{f"layers.{i + 3}.": f"layers.{i}." for i in range(8)},
         },
     ),
+    "not square": (
+        lambda: ResNetGenerator(DIM, (3, 32, 32), width=8),
+        lambda: ResNetGenerator(DIM, (3, 32, 48), width=8),
+        (32, 32),
+        True,
+        {"blocks.": "blocks."},  # the first layer makes a map of 4×6 pixels instead of 4×4
+    ),
+    "other channels": (
+        lambda: ResNetGenerator(DIM, (1, 32, 32), width=8),
+        lambda: ResNetGenerator(DIM, (3, 32, 32), width=8),
+        (32, 32),
+        True,
+        {
+            "first.": "first.",
+            **{f"blocks.layers.{i}.": f"blocks.layers.{i}." for i in range(4)},
+        },
+    ),
     # A layer in between renumbers what follows it, and nothing else.
     "attention": (
         lambda: DCGANGenerator(DIM, (3, 32, 32), width=4),

@@ -49,7 +49,12 @@ GAMES: dict[str, tuple[int, dict[str, Any], dict[str, Any], tuple[str, ...]]] = 
         ("data.classes=10", "train.accumulation=2", R1_AND_R2),
     ),
     "BatchNorm": (2, DCGAN, DCGAN, ()),
-    "spectral norm": (2, DCGAN, DCGAN | {"norm": "spectral"}, (R1_AND_R2,)),
+    "spectral norm, frozen": (
+        2,
+        DCGAN,
+        DCGAN | {"norm": "spectral"},
+        (R1_AND_R2, "init_from.source=elsewhere", "discriminator.freeze=2"),
+    ),
     "bf16": (2, TEXTBOOK, DCGAN | {"norm": "none"}, (R1_AND_R2, "train.precision=bf16")),
 }
 
