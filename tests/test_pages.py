@@ -36,6 +36,7 @@ RUN_ELSEWHERE = "docs/extending.md"
 SHOWN = {
     ("docs/architecture.md", "runs/NAME/"): "the files of a run folder",
     ("docs/evaluation.md", "FID 1.886,"): "what an evaluation prints",
+    ("docs/fine-tuning.md", "starting from runs"): "what a log says at the start",
     ("docs/running.md", "step 2,400 of"): "a line of a log",
 }
 """Blocks that are neither commands nor an experiment, by their page and first words."""

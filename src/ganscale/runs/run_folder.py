@@ -47,7 +47,7 @@ class RunFolder:
         self.projections = self.path / "projections"
         self.report = self.path / "report.html"
         self._experiment = self.path / "experiment.yaml"
-        self._first_weights = self.path / "init_from.json"
+        self._first_weights = self.path / "first_weights.json"
         self._holder = self.path / ".holder"
         self._end = self.path / ".end"
         self._lock = FileLock(self.path / ".lock", timeout=0)
