@@ -186,7 +186,6 @@ def test_every_convolutional_pair_plays_at_1024_pixels() -> None:
 def test_the_default_widths_do_not_explode_at_1024_pixels() -> None:
     """Each doubling beyond 64 pixels adds a DCGAN a layer of 8·64 channels, and no wider one."""
     with torch.device("meta"):
-        assert DCGANGenerator(100, LARGE)(torch.zeros(2, 100)).shape == (2, *LARGE)
         for network in (DCGANGenerator, DCGANDiscriminator):
             sizes = [
                 parameters(network(*(100,) * (network is DCGANGenerator), (3, side, side)))

@@ -106,9 +106,11 @@ class Experiment(Section):
 
     @model_validator(mode="after")
     def _check_augmentation(self) -> "Experiment":
-        transforms = registry_at("ganscale.gan.augment:TRANSFORMS")
         for name in self.augment.policy:
-            about = None if is_custom(name) else transforms.get(name).__dict__.get("about_shape")
+            if is_custom(name):
+                continue
+            transform = registry_at("ganscale.gan.augment:TRANSFORMS").get(name)
+            about = transform.__dict__.get("about_shape")
             if about is not None and (wanted := about(*self.image_shape)) is not None:
                 channels, *size = self.image_shape
                 raise ValueError(

@@ -49,6 +49,11 @@ class Batch(NamedTuple):
     labels: Tensor
 
 
+def as_supported(images: Tensor) -> Tensor:
+    """Return the same bytes in a type that indexing takes on every device: int16 for uint16."""
+    return images.view(torch.int16) if images.dtype == torch.uint16 else images
+
+
 class Opening(NamedTuple):
     """What a reader may be made from."""
 

@@ -22,6 +22,7 @@ from ganscale.data.reading.readers import (
     Batch,
     Opening,
     Reader,
+    as_supported,
     describe_size,
 )
 from ganscale.engines.distributed import Ranks
@@ -93,7 +94,8 @@ class ResidentReader(Reader):
         if self._images.is_cuda:
             # From pinned memory: another copy would wait for all that the GPU has yet to do.
             rows = rows.pin_memory().to(self._images.device, non_blocking=True)
-        return Batch(self._images.index_select(0, rows), self._labels.index_select(0, rows))
+        images = as_supported(self._images).index_select(0, rows).view(self._images.dtype)
+        return Batch(images, self._labels.index_select(0, rows))
 
 
 def decode_all(reader: Reader, images: Tensor, threads: int) -> Tensor:

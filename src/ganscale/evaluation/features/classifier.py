@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.order import Order
-from ganscale.data.reading.readers import Batch, Reader
+from ganscale.data.reading.readers import Batch, Reader, as_supported
 from ganscale.engines.adam import EagerAdam
 from ganscale.engines.distributed import Tensors, tensors_from_rank_0
 from ganscale.errors import GanscaleError
@@ -173,7 +173,7 @@ def _shift(images: Tensor, step: int) -> Tensor:
     def random(shape: tuple[int, ...]) -> Tensor:
         return uniform(0, "classifier/shift", step, range(len(images)), shape, images.device)
 
-    return shift(images, random)
+    return shift(as_supported(images), random).view(images.dtype)
 
 
 def _accuracy(classifier: Classifier, reader: Reader, samples: int, device: torch.device) -> float:
@@ -189,4 +189,5 @@ def _accuracy(classifier: Classifier, reader: Reader, samples: int, device: torc
 def _labelled(batch: Batch) -> Batch:
     """Return the samples that have a label."""
     chosen = batch.labels >= 0
-    return Batch(batch.images[chosen.to(batch.images.device)], batch.labels[chosen])
+    images = as_supported(batch.images)[chosen.to(batch.images.device)]
+    return Batch(images.view(batch.images.dtype), batch.labels[chosen])
