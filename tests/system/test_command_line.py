@@ -49,7 +49,7 @@ def test_samples_are_seeded_and_come_from_any_checkpoint(finished: Path, tmp_pat
     first = sample("a.npz")
     assert first.shape == (20, 28, 28, 1)
     assert first.dtype == np.uint8
-    assert np.array_equal(first, sample("b", "--checkpoint", "step-00000010"))
+    assert np.array_equal(first, sample("b.npz", "--checkpoint", "step-00000010"))
     assert not np.array_equal(first, sample("c.npz", "--seed", "1"))
     assert not np.array_equal(first, sample("d.npz", "--checkpoint", "5"))
     assert not np.array_equal(first, sample("e.npz", "--weights", "generator"))

@@ -77,6 +77,8 @@ WRITING = {
     "index": "index {digits} --out {disk}/indexed",
     "sheet": "inspect {digits} --sheet {disk}/sheet.png",
     "sample --out": "sample {run} --num 20 --out {disk}/images.npz",
+    "sample --seeds": "sample {run} --seeds 0-9 --out {disk}/images",
+    "project": "project {run} {run}/gallery/samples.png --steps 1 --out {disk}/projected.png",
     "sample --grid": "sample {run} --grid {disk}/grid.png",
     "sample --interpolate": "sample {run} --interpolate {disk}/loop.gif",
     "export": "export {run} --out {disk}/exported",

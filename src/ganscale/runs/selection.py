@@ -148,10 +148,13 @@ def save_images(images: Pixels, selection: Selection, path: Path) -> Path:
 
 def refuse_wrong_output(path: Path) -> None:
     """Raise `GanscaleError` if a path is neither an .npz file nor a folder."""
-    if path.suffix.lower() != ".npz" and path.suffix and not path.is_dir():
+    if path.suffix.lower() == ".npz" or path.is_dir():
+        return
+    refuse_special(path)
+    if path.suffix or path.exists():
         raise GanscaleError(
-            f"--out {path}: must be FILE.npz, or a folder for PNG files (a name without a dot, or "
-            "an existing folder)"
+            f"--out {path}: must be FILE.npz, or a folder for PNG files (a new name without a dot, "
+            "or an existing folder)"
         )
 
 
