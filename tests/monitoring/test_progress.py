@@ -1,5 +1,6 @@
 """What a terminal of eighty columns shows, and what a log file gets."""
 
+import io
 import logging
 import os
 import pty
@@ -11,7 +12,7 @@ import textwrap
 import pytest
 
 from ganscale.monitoring import progress
-from ganscale.monitoring.progress import set_up_logging, tracked
+from ganscale.monitoring.progress import counted, set_up_logging, tracked
 from tests.system.processes import environment
 
 NUMBERS = {
@@ -116,3 +117,17 @@ def test_a_log_line_on_a_terminal_holds_no_control_characters() -> None:
         80,
     )
     assert r"\x1b]0;title\x07 images" in shown
+
+
+def test_a_phase_that_is_counted_elsewhere_has_a_bar_from_its_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    logging.getLogger("ganscale").setLevel(logging.INFO)
+    with counted("packing photos") as show:
+        show(3, 6000)
+    assert "packing photos" in terminal.getvalue()

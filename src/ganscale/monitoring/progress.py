@@ -137,7 +137,7 @@ def counted(phase: str) -> Iterator[Callable[[int, int], None]]:
             from ganscale.monitoring.bars import on_terminal
 
             bars = stack.enter_context(on_terminal())
-            task = bars.add_task(phase, total=None)
+            task = bars.add_task(phase, total=0)  # until `show` says how much there is
             stack.callback(bars.remove_task, task)
         logged = time.monotonic()
 

@@ -160,9 +160,11 @@ def test_one_packs_while_others_wait_and_survive_its_death(photos: Path, tmp_pat
     copies = Copies(own(tmp_path, photos))
     child = os.fork()
     if child == 0:
-        packing.write_shard = lambda *_: time.sleep(60)  # type: ignore[assignment]
-        copies.make(str(photos), unseen)
-        os._exit(0)
+        try:
+            packing.write_shard = lambda *_: time.sleep(60)  # type: ignore[assignment]
+            copies.make(str(photos), unseen)
+        finally:
+            os._exit(0)
     while not list(copies.folder.glob("*.partial/packing.json")):
         time.sleep(0.01)
     made: list[Path] = []
@@ -229,6 +231,12 @@ def test_packed_sets_and_what_is_missing_are_no_sources(digits: Path, tmp_path: 
     unfinished.mkdir()
     (unfinished / "packing.json").write_text("{}")
     assert not is_source(str(unfinished), data)
+
+
+def test_a_folder_of_packed_sets_is_not_one_of_images(digits: Path, tmp_path: Path) -> None:
+    folder = digits.parent
+    with pytest.raises(GanscaleError, match=f"set data.path to one of them: .*{digits}"):
+        Copies(own(tmp_path, folder)).make(str(folder), unseen)
 
 
 def test_an_archive_at_an_address_is_fetched_once(photos: Path, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ class Copies:
         One process packs, and others that want the same copy wait for it. If that process dies,
         one of them goes on where it was. Raises `GanscaleError` if the source cannot be packed.
         """
+        _refuse_folder_of_sets(source)
         try:
             origin = self._origin(source)
             copy = self._place(origin)
@@ -206,6 +207,17 @@ class Copies:
                     source,
                     older,
                 )
+
+
+def _refuse_folder_of_sets(source: str) -> None:
+    """Raise `GanscaleError` for a folder of packed datasets, whose contact sheets are images."""
+    inside = [] if is_remote(source) else sorted(Path(source).glob(f"*/{PLAN}"))
+    if inside:
+        raise GanscaleError(
+            f"{source}: not a folder of images, since it holds packed datasets; set data.path to "
+            f"one of them: {', '.join(str(plan.parent) for plan in inside[:SHOWN])}",
+            every_rank=True,
+        )
 
 
 def _processes() -> int:
