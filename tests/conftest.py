@@ -26,6 +26,7 @@ SLOWEST = (
     "test_command_line.py",
     "test_slurm_arrays.py",
     "test_processes.py",
+    "test_examples.py",
     "test_reference.py",
     "test_readme.py",
     "test_compiled_start.py",
