@@ -77,7 +77,7 @@ def _newest_evaluations(sampler: Sampler, step: int) -> list[Evaluated]:
 def _metadata(
     experiment: Experiment, evaluations: Iterable[Evaluated], license: str | None
 ) -> dict[str, Any]:
-    names = _datasets(experiment)
+    names = [_name(dataset) for dataset in _datasets(experiment)]
     on_the_hub = [match[1] for path in _paths(experiment) if (match := HUB_DATASET.match(path))]
     architecture = experiment.generator.network.architecture
     built_in = [] if is_custom(architecture) else [architecture]
@@ -89,7 +89,7 @@ def _metadata(
     results = [
         {
             "task": {"type": PIPELINE_TAG, "name": "Unconditional image generation"},
-            "dataset": {"name": printable(line["real_set"]), "type": " and ".join(names)},
+            "dataset": {"name": _name(line["real_set"]), "type": " and ".join(names)},
             "metrics": _metrics(line),
         }
         for line in evaluations
@@ -111,9 +111,9 @@ def _metrics(evaluation: Evaluated) -> list[dict[str, Any]]:
         suffix, on = f"_{short_name(features)}", f" on {evaluation['features']}"
     return [
         {
-            "type": printable(f"{name}{suffix}"),
+            "type": _name(f"{name}{suffix}"),
             "value": value,
-            "name": printable(f"{title_of(name)}{on}"),
+            "name": _name(f"{title_of(name)}{on}"),
             "args": {"generated": evaluation["samples"], "real": evaluation["real_samples"]},
         }
         for name, value in deciding_values(evaluation).items()
@@ -152,6 +152,11 @@ def _licence(license: str | None) -> str:
     if license is None:
         return "No licence was given for these weights: ask whoever published them."
     return f"The weights are licensed under `{license}`."
+
+
+def _name(text: str) -> str:
+    """Return a name for metadata, on one line and without markup that a page might interpret."""
+    return re.sub(r"[^\w .,:;%()/+×-]+", "-", " ".join(printable(text).split()))
 
 
 def _plain(text: str) -> str:
