@@ -10,9 +10,10 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 from ganscale.errors import GanscaleError
@@ -20,6 +21,15 @@ from ganscale.errors import GanscaleError
 MAX_BYTES = 1 << 28
 MAX_LINE_BYTES = 1 << 24
 TAIL_BYTES = 1 << 16
+# Windows has neither of the first three; without O_BINARY it would translate line ends.
+_SAFELY = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+_DIRECTORY: int | None = getattr(os, "O_DIRECTORY", None)  # None: folders cannot be opened
+_seeking = Lock()
+_LINKED = (
+    "{path} is or passes through a link, and links in a run folder are not followed; replace the "
+    "link with the file itself"
+)
 
 
 def sha256_of_file(path: Path) -> str:
@@ -55,7 +65,7 @@ def open_regular_descriptor(path: Path) -> int:
 
     Raises `OSError` for a pipe or a device, which might block forever.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | _SAFELY)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise OSError(f"{path}: not a regular file")
@@ -81,10 +91,31 @@ def read_at(descriptor: int, offset: int, size: int) -> bytes:
 
     Raises `ValueError` if the file ends before that.
     """
-    content = os.pread(descriptor, size, offset)
+    content = read_up_to(descriptor, offset, size)
     if len(content) != size:
         raise ValueError(f"truncated: {len(content):,} of {size:,} bytes at byte {offset:,}")
     return content
+
+
+def read_up_to(descriptor: int, offset: int, size: int) -> bytes:
+    """Return up to `size` bytes of an open file from `offset` on; threads may share the file."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    with _seeking:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk; Windows syncs files only."""
+    if _DIRECTORY is None and path.is_dir():
+        return
+    flags = os.O_RDONLY if path.is_dir() else os.O_RDWR  # Windows syncs what it may write
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def open_inside(folder: Path, *names: str) -> BinaryIO:
@@ -93,16 +124,33 @@ def open_inside(folder: Path, *names: str) -> BinaryIO:
     Raises `FileNotFoundError` if there is no such file, and `GanscaleError` if it is not a regular
     file.
     """
-    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     path = folder.joinpath(*names)
+    if _DIRECTORY is None:
+        _refuse_links_on_the_way(folder, names)
+        return _wrap_regular(_open_at(str(path), os.O_RDONLY, None, path), path)
+    directory = os.open(folder, os.O_RDONLY | _DIRECTORY | _SAFELY)
     try:
         for name in names[:-1]:
-            inner = _open_at(name, os.O_RDONLY | os.O_DIRECTORY, directory, path)
+            inner = _open_at(name, os.O_RDONLY | _DIRECTORY, directory, path)
             os.close(directory)
             directory = inner
         return _wrap_regular(_open_at(names[-1], os.O_RDONLY, directory, path), path)
     finally:
         os.close(directory)
+
+
+def _refuse_links_on_the_way(folder: Path, names: Sequence[str]) -> None:
+    """Raise `GanscaleError` if a part of the path is a link.
+
+    This is for Windows, which opens no file relative to an open folder. It cannot notice a link
+    that another process plants at this very moment.
+    """
+    way = folder
+    for name in names:
+        way = way / name
+        # A junction is no symlink, but leads elsewhere just the same.
+        if way.is_symlink() or way.resolve().parent != way.parent.resolve():
+            raise GanscaleError(_LINKED.format(path=folder.joinpath(*names)))
 
 
 def read_inside(folder: Path, *names: str) -> bytes:
@@ -200,16 +248,12 @@ def refuse_links(folder: Path) -> None:
 def _open_at(name: str, flags: int, directory: int | None, path: Path) -> int:
     try:
         # Without O_NONBLOCK, opening a FIFO that has no writer would block.
-        flags |= os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        return os.open(name, flags, 0o666, dir_fd=directory)
+        return os.open(name, flags | _NOFOLLOW | _SAFELY, 0o666, dir_fd=directory)
     except FileNotFoundError:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK):
-            raise GanscaleError(
-                f"{path} is or passes through a link, and links in a run folder are not followed; "
-                "replace the link with the file itself"
-            ) from None
+            raise GanscaleError(_LINKED.format(path=path)) from None
         raise
 
 

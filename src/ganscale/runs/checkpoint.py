@@ -7,7 +7,6 @@ killed.
 """
 
 import logging
-import os
 import re
 import shutil
 import sys
@@ -27,7 +26,7 @@ from ganscale.engines.arithmetic import Arithmetic
 from ganscale.engines.distributed import is_lost_contact
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
-from ganscale.files import open_inside, read_inside, sha256_of_file, sha256_of_stream
+from ganscale.files import open_inside, read_inside, sha256_of_file, sha256_of_stream, sync
 from ganscale.system_errors import find_system_error
 from ganscale.validation import first_mistake
 
@@ -87,11 +86,11 @@ def write(
         lines = [f"{sha256_of_file(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
         (temporary / SUMS).write_text("".join(lines))
         for path in temporary.iterdir():
-            _sync(path)
-        _sync(temporary)
+            sync(path)
+        sync(temporary)
         replaced = _hide(final) if final.exists() else None
         temporary.rename(final)
-        _sync(folder)
+        sync(folder)
         if replaced is not None:
             shutil.rmtree(replaced, ignore_errors=True)
     except Exception as error:
@@ -104,14 +103,6 @@ def write(
             f"({kept}). Free some space and start again: the run resumes from the newest."
         ) from error
     return final
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _canonical(tree: Any) -> Any:

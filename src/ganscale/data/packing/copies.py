@@ -228,7 +228,11 @@ def _processes() -> int:
     main = sys.modules.get("__main__")
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     name = spec.name.partition(".")[0] if spec is not None else Path(file or "").stem
-    return len(os.sched_getaffinity(0)) if name == "ganscale" else 1
+    if name != "ganscale":
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS and Windows
 
 
 def _samples_per_shard(samples: int) -> int:

@@ -2,15 +2,17 @@
 
 import os
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_all_start_methods, get_context, parent_process
 from threading import Thread
 
 
 def process_pool(processes: int, module: str) -> ProcessPoolExecutor:
     """Return a pool of worker processes for functions of `module`."""
     # Forking this process could deadlock on its threads' locks; the server also imports only once.
-    context = get_context("forkserver")
-    context.set_forkserver_preload([module])
+    server = "forkserver" in get_all_start_methods()  # not on Windows
+    context = get_context("forkserver" if server else "spawn")
+    if server:
+        context.set_forkserver_preload([module])
     return ProcessPoolExecutor(processes, context, initializer=_end_with_parent)
 
 

@@ -179,8 +179,11 @@ def _temporary_file(size: int) -> Iterator[str]:
         folder = Path(tempfile.gettempdir())
     with tempfile.NamedTemporaryFile(prefix="ganscale-", dir=folder) as file:
         try:
-            # Without this, a lack of space would show as a SIGBUS in the middle of decoding.
-            os.posix_fallocate(file.fileno(), 0, size)
+            if hasattr(os, "posix_fallocate"):
+                # Without this, a lack of space would show as a SIGBUS in the middle of decoding.
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:  # macOS and Windows
+                file.truncate(size)
         except OSError as error:
             raise GanscaleError(
                 f"{folder}: no space for the decoded dataset of {size / 2**20:,.0f} MiB "

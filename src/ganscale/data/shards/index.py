@@ -8,7 +8,6 @@ columns `OFFSET` and `SIZE` (of the image's bytes in the tar), `LABEL` (-1 for n
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
 import zlib
@@ -20,7 +19,13 @@ from numpy.typing import NDArray
 
 from ganscale.data.shards.manifest import TAR_BLOCK, Shard
 from ganscale.errors import GanscaleError
-from ganscale.files import open_regular_file, read_at, read_regular_file, write_atomically
+from ganscale.files import (
+    open_regular_file,
+    read_at,
+    read_regular_file,
+    read_up_to,
+    write_atomically,
+)
 
 OFFSET, SIZE, LABEL, CHECKSUM = range(4)
 COLUMNS = 4
@@ -222,7 +227,7 @@ def refuse_compressed(descriptor: int) -> None:
 
     It has no offsets to index, and a few kilobytes may decompress to gigabytes.
     """
-    start = os.pread(descriptor, 8, 0)
+    start = read_up_to(descriptor, 0, 8)
     for magic, name in COMPRESSED.items():
         if start.startswith(magic):
             raise ValueError(f"compressed with {name}; decompress it first")
@@ -233,6 +238,6 @@ def _check_end(descriptor: int, offset: int) -> None:
 
     Without this check a damaged header would look like the end of the archive.
     """
-    block = os.pread(descriptor, TAR_BLOCK, offset)
+    block = read_up_to(descriptor, offset, TAR_BLOCK)
     if block != bytes(TAR_BLOCK):
         raise ValueError(f"damaged or truncated at byte {offset:,}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ganscale.data.shards.index import NO_CHECKSUM, Table, member_size
 from ganscale.data.shards.manifest import TAR_BLOCK
-from ganscale.files import open_regular_descriptor, read_at
+from ganscale.files import open_regular_descriptor, read_at, read_up_to
 
 
 class OpenShard:
@@ -28,7 +28,7 @@ class OpenShard:
         content = read_at(self._descriptor, offset, size)
         if zlib.crc32(content) == checksum:
             return content
-        header = os.pread(self._descriptor, TAR_BLOCK, offset - TAR_BLOCK)
+        header = read_up_to(self._descriptor, offset - TAR_BLOCK, TAR_BLOCK)
         if offset % TAR_BLOCK or member_size(header) != size:
             raise ValueError("the index does not point at a member of the tar")
         if checksum != NO_CHECKSUM:
@@ -38,7 +38,7 @@ class OpenShard:
     def key(self, offset: int) -> str:
         """Return the name of the member whose data begin at `offset`, for messages."""
         try:
-            header = os.pread(self._descriptor, TAR_BLOCK, max(offset - TAR_BLOCK, 0))
+            header = read_up_to(self._descriptor, max(offset - TAR_BLOCK, 0), TAR_BLOCK)
         except OSError:
             return f"at byte {offset}"
         return header[:100].partition(b"\0")[0].decode(errors="replace")
