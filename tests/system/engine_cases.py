@@ -9,19 +9,22 @@ from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState
+from safetensors.torch import save_file
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from ganscale.config import Experiment
+from ganscale.config import Experiment, InitFrom
 from ganscale.engines import distributed
 from ganscale.engines.launcher import Launcher
 from ganscale.engines.player import Player
 from ganscale.errors import GanscaleError
 from ganscale.runs import checkpoint
+from ganscale.runs.run_folder import RunFolder
 from ganscale.training.divergence import refuse_differing_ranks
 from ganscale.training.model import GANModel
 from ganscale.training.statistics import Statistics
 from ganscale.training.update import GANStep
+from ganscale.training.warm_start import start_from_elsewhere
 from tests.conftest import tiny
 from tests.models import make_step
 from tests.reference import real_batches
@@ -238,6 +241,22 @@ def resumed(digits: Path, folder: Path, name: str) -> GANModel:
     return model
 
 
+def started(digits: Path, folder: Path) -> dict[str, Any]:
+    """The first weights of a run that starts from a file, and what the file holds."""
+    experiment = case_experiment(digits, folder, "MLP, hinge, clipped, frozen", "fp32")
+    other, _ = start(experiment.model_copy(update={"seed": 1}))
+    weights = {part: other.weights()[part] for part in ("generator", "discriminator")}
+    file = folder / "both.safetensors"
+    if distributed.rank() == 0:
+        save_file(
+            {f"{p}.{n}": t for p, tensors in weights.items() for n, t in tensors.items()}, file
+        )
+    experiment = experiment.model_copy(update={"init_from": InitFrom(source=str(file))})
+    model, _ = start(experiment)
+    start_from_elsewhere(experiment, model, RunFolder(folder), ())
+    return {"found": model.weights(), "expected": weights | {"ema": weights["generator"]}}
+
+
 def diverged(digits: Path, folder: Path) -> str:
     """What is said when one bit of one weight of one rank has changed."""
     model, _ = start(case_experiment(digits, folder, "MLP, non-saturating", "fp32"))
@@ -282,6 +301,7 @@ def main() -> None:
             **traffic(counter, digits, folder),
         },
     )
+    save("started", started(digits, folder))
     save("diverged", diverged(digits, folder))
     # Left to the interpreter's end, Gloo's threads sometimes abort the process.
     distributed.gather_objects(None)  # all ranks are here

@@ -45,6 +45,7 @@ def test_an_engine_plays_the_same_game(played: tuple[str, Path], digits: Path) -
         assert row.gradient_norms < gradient_norms, row
     for case in resumed_cases(engine):
         check_resumed(case, folder)
+    check_started(torch.load(folder / "started"))
     # Without R1 and R2, with R2 alone, with both, and the generator's.
     assert torch.load(folder / "graphs") == (4 if engine in COMPILED else 0)
     if engine != "cpu":
@@ -62,6 +63,13 @@ def check_resumed(case: str, folder: Path) -> None:
     for part, tensors in whole.items():
         for name, tensor in tensors.items():
             assert torch.equal(tensor, resumed[part][name]), f"{part} {name}"
+
+
+def check_started(weights: dict[str, Any]) -> None:
+    """Rank 0 reads the weights that a run starts from, and every rank has them."""
+    for part, tensors in weights["expected"].items():
+        for name, tensor in tensors.items():
+            assert torch.equal(tensor, weights["found"][part][name]), f"{part} {name}"
 
 
 def check_ranks_agree(folder: Path) -> None:
