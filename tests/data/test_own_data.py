@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from ganscale.config import Experiment
-from ganscale.data.own_data import fingerprint, own_sources, pack_own_data
+from ganscale.data.fingerprint import fingerprint
+from ganscale.data.own_data import own_sources, pack_own_data
 from ganscale.data.packing.pack import Progress
 from ganscale.data.shards.manifest import load_manifest
 from ganscale.engines import distributed

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from ganscale.config import Experiment
+from ganscale.data.fingerprint import fingerprint
 from ganscale.data.packing.named_sources import digits_source
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
 from ganscale.data.reading.image_set import ImageSet
-from ganscale.data.shards.storage import fingerprint
 from ganscale.errors import GanscaleError
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train

@@ -159,7 +159,7 @@ def _check_players(experiment: "Experiment") -> None:
 
 def _check_set(data: "Data") -> None:
     """Raise `GanscaleError` if a dataset that this machine can see does not fit the experiment."""
-    paths = [part.path for part in data.mixture] or [data.path]
+    paths = data.places
     if data.is_streamed or any("://" in path for path in paths):
         return
     missing = [path for path in paths if not Path(path).exists()]

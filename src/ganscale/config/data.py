@@ -93,6 +93,11 @@ class Data(Section):
         return side if isinstance(side, tuple) else (side, side)
 
     @property
+    def places(self) -> tuple[str, ...]:
+        """Where the images are: the locations in `mixture`, or else `path`."""
+        return tuple(part.path for part in self.mixture) or (self.path,)
+
+    @property
     def is_streamed(self) -> bool:
         """True if the reader draws samples at random, without numbers; False for user code."""
         if self.reader == "auto" or is_custom(self.reader):

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from ganscale.config import Data, Experiment
 from ganscale.data.packing.copies import Copies, Show, is_source
 from ganscale.data.shards.manifest import load_manifest
-from ganscale.data.shards.storage import fingerprint as fingerprint_of_packed
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 
@@ -44,7 +43,7 @@ def pack_own_data(experiment: Experiment, ranks: Ranks, show: Show) -> Experimen
 def own_sources(experiment: Experiment) -> list[str]:
     """Return the locations in an experiment that hold images which are not packed."""
     data = experiment.data
-    places = [part.path for part in data.mixture] or [data.path]
+    places = list(data.places)
     if experiment.balance is not None:
         places.append(experiment.balance.held_out)
     return [place for place in dict.fromkeys(places) if is_source(place, data)]
@@ -59,20 +58,19 @@ def replace_sources(experiment: Experiment, copies: Mapping[str, str]) -> Experi
     return experiment.model_copy(update=changes)
 
 
-def fingerprint(data: Data) -> str:
-    """Return the value of `ImageSet.fingerprint` without importing code that reads images.
+def find_copies(data: Data) -> Data:
+    """Return the data with each source of images replaced by its copy.
 
-    Raises `GanscaleError` if there is no such dataset, or no copy of a source as it is now.
+    Raises `GanscaleError` if there is no copy of a source as it is now.
     """
     copies = Copies(data)
-    places = [part.path for part in data.mixture] or [data.path]
     found: dict[str, str] = {}
-    for place in (place for place in places if is_source(place, data)):
+    for place in (place for place in data.places if is_source(place, data)):
         copy = copies.find(place)
         if copy is None:
             raise GanscaleError(f"{place}: not packed yet")
         found[place] = str(copy)
-    return fingerprint_of_packed(_with_copies(data, found))
+    return _with_copies(data, found)
 
 
 def _with_copies(data: Data, copies: Mapping[str, str]) -> Data:

@@ -78,7 +78,7 @@ def _metadata(
     experiment: Experiment, evaluations: Iterable[Evaluated], license: str | None
 ) -> dict[str, Any]:
     names = [_name(dataset) for dataset in _datasets(experiment)]
-    on_the_hub = [match[1] for path in _paths(experiment) if (match := HUB_DATASET.match(path))]
+    on_the_hub = [match[1] for path in experiment.data.places if (match := HUB_DATASET.match(path))]
     architecture = experiment.generator.network.architecture
     built_in = [] if is_custom(architecture) else [architecture]
     metadata: dict[str, Any] = {"license": license} if license else {}
@@ -120,14 +120,9 @@ def _metrics(evaluation: Evaluated) -> list[dict[str, Any]]:
     ]
 
 
-def _paths(experiment: Experiment) -> list[str]:
-    data = experiment.data
-    return [part.path for part in data.mixture] or [data.path]
-
-
 def _datasets(experiment: Experiment) -> list[str]:
     """Return the names of the datasets: those of their folders, without the way to them."""
-    folders = [PurePosixPath(path) for path in _paths(experiment)]
+    folders = [PurePosixPath(path) for path in experiment.data.places]
     named = [folder.parent if folder.suffix == ".tar" else folder for folder in folders]
     return [printable(folder.name) or "unknown" for folder in named]
 

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from ganscale.config import Checkpoint, Evaluation, Experiment
 from ganscale.config import load as experiment_file
-from ganscale.data.own_data import fingerprint
+from ganscale.data.fingerprint import fingerprint
 from ganscale.errors import GanscaleError
 from ganscale.files import read_inside, refuse_links, write_atomically
 from ganscale.runs import checkpoint

@@ -137,11 +137,3 @@ def open_storage(location: str, data: Data) -> Storage:
         raise GanscaleError(f"{location}: pipe: requires data.reader=streaming")
     kind = RemoteStorage if is_remote(location) else LocalStorage
     return kind(location, open_cache(data))
-
-
-def fingerprint(data: Data) -> str:
-    """Return the value of `ImageSet.fingerprint` without importing code that reads images."""
-    if data.is_streamed:
-        return data.reader
-    paths = [part.path for part in data.mixture] or [data.path]
-    return "-".join(open_storage(path, data).manifest().fingerprint for path in paths)
