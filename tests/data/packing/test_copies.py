@@ -271,3 +271,11 @@ def test_only_our_own_program_packs_in_several_processes(monkeypatch: pytest.Mon
         assert module._processes() == processes
     main.__spec__ = ModuleSpec("ganscale.__main__", None)
     assert module._processes() == 3
+
+
+def test_a_source_without_images_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    copies = Copies(own(tmp_path, tmp_path / "notes"))
+    with pytest.raises(GanscaleError, match="no image files"):
+        copies.make(str(tmp_path / "notes"), unseen)
+    assert not [path for path in copies.folder.iterdir() if path.is_dir()]

@@ -15,7 +15,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -174,17 +174,26 @@ class Copies:
             log.info("%s: another process is packing it; waiting for it to finish", source)
         return lock
 
+    def _open(self, source: str, partial: Path) -> Source:
+        """Open a source; if that fails and nothing was downloaded, leave no folder behind."""
+        try:
+            return open_source(
+                source,
+                split=self._data.split,
+                workspace=partial / WORKSPACE,
+                image_column=self._data.image_column,
+                limit_bytes=int(self._data.cache_gib * 2**30),
+            )
+        except GanscaleError:
+            with suppress(OSError):
+                partial.rmdir()
+            raise
+
     def _pack(self, source: str, origin: dict[str, Any], copy: Path, show: Show) -> None:
         """Pack into a folder beside the copy, which gets the copy's name when it is complete."""
         partial = copy.with_name(f"{copy.name}.partial")
         partial.mkdir(exist_ok=True)
-        opened = open_source(
-            source,
-            split=self._data.split,
-            workspace=partial / WORKSPACE,
-            image_column=self._data.image_column,
-            limit_bytes=int(self._data.cache_gib * 2**30),
-        )
+        opened = self._open(source, partial)
         log.info("%s: packing %s images into %s, once", source, f"{len(opened):,}", copy)
         packing = replace(self._packing, samples_per_shard=_samples_per_shard(len(opened)))
         processes = _processes()
