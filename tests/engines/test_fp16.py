@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,8 +80,8 @@ def test_an_overflow_in_a_logged_step_does_not_end_the_run(
     experiment = tiny(digits, tmp_path, HALF, "train.steps=40")
     initialise = Trainer.__init__
 
-    def overflowing(trainer: Trainer, given: Experiment, launcher: Launcher) -> None:
-        initialise(trainer, given, launcher)
+    def overflowing(trainer: Trainer, *given: Any) -> None:
+        initialise(trainer, *given)
         overflow(trainer.model.generator)
 
     monkeypatch.setattr(Trainer, "__init__", overflowing)
