@@ -43,3 +43,17 @@ def test_a_ring_sends_everything_twice_but_one_part() -> None:
 
 def test_one_process_copies_no_gradients() -> None:
     assert footprint(ENGINES["ddp"], STATE, 1).flat == 0
+
+
+def test_frozen_weights_have_neither_moments_nor_gradients() -> None:
+    """Of the discriminator's 1,200 bytes, 1,000 are frozen; the generator has 400."""
+    state = State(generator=400, discriminator=1200, discriminator_updates=2, frozen=1000)
+    ddp = footprint(ENGINES["ddp"], state, 4)
+    assert (ddp.weights, ddp.moments, ddp.gradients) == (1600, 2 * 600, 400)
+    assert ddp.sent == 2 * (2 * 200 + 400) * 3 // 4
+    fsdp2 = footprint(ENGINES["fsdp2"], state, 4)
+    assert (fsdp2.weights, fsdp2.moments) == (400 + 1600, 2 * 150)
+    assert fsdp2.sent == ((2 * 200 + 400) + (2 * 1200 + 400)) * 3 // 4
+    zero2 = footprint(ENGINES["zero2"], state, 4)
+    assert (zero2.weights, zero2.moments, zero2.gradients) == (1600 + 150, 2 * 150, 100)
+    assert footprint(ENGINES["zero3"], state, 4).weights == 400 + 150 + 1200

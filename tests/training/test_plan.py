@@ -31,6 +31,17 @@ def test_parts_add_up_to_the_sum() -> None:
     assert plan.reduced == state
 
 
+def test_a_plan_leaves_out_the_moments_of_frozen_layers() -> None:
+    experiment = load(CONFIGS / "mnist_dcgan.yaml", ["train.batch_size=64"])
+    whole = make_plan(experiment, cluster())
+    frozen = experiment.discriminator.model_copy(update={"freeze": 1})
+    some = make_plan(experiment.model_copy(update={"discriminator": frozen}), cluster())
+    first = 32 * 1 * 4 * 4  # the weights of the first convolution, which has no bias
+    assert whole.engines[0].footprint.moments - some.engines[0].footprint.moments == 8 * first
+    assert whole.reduced - some.reduced == 4 * first
+    assert whole.discriminator_parameters == some.discriminator_parameters
+
+
 def test_the_largest_batch_fits_and_a_larger_one_does_not() -> None:
     """The chords are compared with rehearsals of the batches that they end at."""
     overrides = ["train.batch_size=8", "train.accumulation=2"]

@@ -19,6 +19,8 @@ class State:
     generator: int
     discriminator: int
     discriminator_updates: int
+    frozen: int = 0
+    """Bytes of the discriminator's weights that no update changes (`discriminator.freeze`)."""
 
     @property
     def weights(self) -> int:
@@ -26,14 +28,20 @@ class State:
         return self.generator + self.discriminator
 
     @property
+    def trained(self) -> int:
+        """Bytes of the weights that updates change, which alone have moments."""
+        return self.weights - self.frozen
+
+    @property
     def gradients(self) -> int:
-        """Bytes of the larger network's gradients."""
-        return max(self.generator, self.discriminator)
+        """Bytes of the gradients of the network that has more of them."""
+        return max(self.generator, self.discriminator - self.frozen)
 
     @property
     def reduced(self) -> int:
         """Bytes of all gradients that are averaged over ranks in one step."""
-        return self.discriminator_updates * self.discriminator + self.generator
+        trained = self.discriminator - self.frozen
+        return self.discriminator_updates * trained + self.generator
 
 
 @dataclass(frozen=True)
@@ -65,20 +73,23 @@ class Footprint:
 def footprint(engine: Engine, state: State, world_size: int) -> Footprint:
     """Return what an engine keeps on each of `world_size` ranks."""
     whole, gathered = state.weights, state.reduced
-    part = -(-whole // world_size)
-    weights, moments, gradients = whole, 2 * whole, state.gradients
+    part, of_trained = -(-whole // world_size), -(-state.trained // world_size)
+    weights, moments, gradients = whole, 2 * state.trained, state.gradients
     bucket, flat = 0, state.gradients if world_size > 1 else 0
     if engine.name == "fsdp2":
-        weights, moments = part + whole, 2 * part  # gathered from the first forward to the update
+        weights = part + whole  # gathered from the first forward to the update
+        moments = 2 * of_trained
+        gathered += state.discriminator_updates * state.frozen
     elif engine.zero_stage:
         zero = engine.deepspeed["zero_optimization"]
         on_host = "offload_optimizer" in zero
-        weights, moments = whole + (0 if on_host else part), 0 if on_host else 2 * part
+        weights = whole + (0 if on_host else of_trained)
+        moments = 0 if on_host else 2 * of_trained
         bucket, flat = 4 * int(zero.get("reduce_bucket_size", DEEPSPEED_BUCKET)), 0
         if engine.zero_stage >= 2:
             gradients = -(-gradients // world_size)
         if engine.zero_stage == 3:
-            weights = 2 * part + max(state.generator, state.discriminator)
+            weights = part + of_trained + max(state.generator, state.discriminator)
             # Both networks are gathered for each forward and again for each backward that runs
             # through them, and the generator once more for its average.
             of_updates = state.discriminator_updates * (state.generator + 2 * state.discriminator)

@@ -90,7 +90,9 @@ def make_plan(experiment: Experiment, cluster: Cluster) -> Plan:
     rehearsals = {images: Rehearsal(experiment, images) for images in sizes}
     step = rehearsals[micro]
     generator, discriminator = step.parameters["generator"], step.parameters["discriminator"]
-    state = State(WEIGHT_BYTES * generator, WEIGHT_BYTES * discriminator, steps)
+    state = State(
+        WEIGHT_BYTES * generator, WEIGHT_BYTES * discriminator, steps, WEIGHT_BYTES * step.frozen
+    )
     image = _bytes_of_image(experiment)
     activations = max(0, step.peak - state.gradients)
     needs = {images: rehearsal.peak + images * image for images, rehearsal in rehearsals.items()}

@@ -66,6 +66,11 @@ class Rehearsal:
             player.name: sum(parameter.numel() for parameter in player.module.parameters())
             for player in (model.generator, model.discriminator)
         }
+        self.frozen = sum(
+            parameter.numel()
+            for parameter in model.discriminator.module.parameters()
+            if not parameter.requires_grad
+        )
         self._step = GANStep(self._experiment, model, range(images))
         # The first draw compares two kernels, which it cannot do with numbers that are not there.
         random_bits(0, torch.zeros(1, dtype=torch.int64, device=model.device), 1)
