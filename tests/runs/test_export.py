@@ -88,6 +88,14 @@ def test_the_cards_own_lines_run(
     assert scope["images"].shape == (16, 1, 28, 28)  # type: ignore[attr-defined]
 
 
+def test_whoever_may_read_a_new_file_may_read_weights(run: Path, tmp_path: Path) -> None:
+    """safetensors closes its files to all but their owner, whatever the umask."""
+    (tmp_path / "new").touch()
+    files = [export(run, "latest", k, tmp_path / k) for k in ("safetensors", "pretrained")]
+    files += run.rglob("*.safetensors")
+    assert {file.stat().st_mode for file in files} == {(tmp_path / "new").stat().st_mode}
+
+
 def test_a_folder_with_something_in_it_is_left_alone(run: Path, tmp_path: Path) -> None:
     (tmp_path / "kept.txt").write_text("kept")
     with pytest.raises(GanscaleError, match="not empty"):

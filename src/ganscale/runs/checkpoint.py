@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ganscale.config import Evaluation
@@ -27,6 +27,7 @@ from ganscale.engines.distributed import is_lost_contact
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.files import open_inside, read_inside, sha256_of_file, sha256_of_stream, sync
+from ganscale.runs.tensor_file import save_tensors
 from ganscale.system_errors import find_system_error
 from ganscale.validation import first_mistake
 
@@ -80,7 +81,7 @@ def write(
         temporary.mkdir(parents=True)
         for part, tensors in weights.items():
             host = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-            save_file(host, temporary / f"{part}.safetensors")
+            save_tensors(host, temporary / f"{part}.safetensors")
         torch.save(_canonical(training), temporary / TRAINING)
         (temporary / STATE).write_text(state.model_dump_json(indent=2) + "\n")
         lines = [f"{sha256_of_file(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]

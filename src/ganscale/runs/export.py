@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ganscale.config import Experiment
@@ -18,6 +17,7 @@ from ganscale.files import refuse_links, write_output
 from ganscale.runs.card import model_card
 from ganscale.runs.pretrained import CARD, About, write_pretrained
 from ganscale.runs.sampler import Sampler
+from ganscale.runs.tensor_file import save_tensors
 
 SAMPLES = 64
 EXAMPLE_BATCH = 2  # for tracing; the exported generator accepts any batch size
@@ -103,7 +103,7 @@ def _write_safetensors(sampler: Sampler, folder: Path) -> Path:
     path = folder / "generator.safetensors"
     weights = {key: value.contiguous() for key, value in sampler.generator.state_dict().items()}
     about = {"format": "pt", "experiment": json.dumps(sampler.experiment.model_dump(mode="json"))}
-    save_file(weights, path, metadata=about)
+    save_tensors(weights, path, about)
     return path
 
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ganscale.errors import GanscaleError
 from ganscale.runs.graph import EXAMPLE_BATCH, Graph, trace
+from ganscale.runs.tensor_file import save_tensors
 
 CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "graph.json"
 CARD = "README.md"
@@ -56,7 +57,7 @@ def write_pretrained(network: nn.Module, about: About, folder: Path) -> Path:
         graph, weights = network.written()
     else:
         graph, weights = trace(copy.deepcopy(network).cpu(), _example(about))
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    save_tensors(weights, folder / WEIGHTS, {"format": "pt"})
     (folder / GRAPH).write_text(json.dumps(graph) + "\n")
     config = {"format": FORMAT, "library_name": LIBRARY, **asdict(about)}
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
