@@ -112,3 +112,15 @@ def test_a_process_ends_before_pytorchs_threads_can_abort_it() -> None:
     assert done.returncode == 75
     assert done.stdout == "the last line\n"
     assert done.stderr == "tracker closed "
+
+
+def test_who_looks_for_resume_is_told_that_train_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["resume", "runs/mnist_mlp"])
+    assert "`ganscale train FILE` resumes its run" in capsys.readouterr().err
+
+
+def test_overrides_are_not_called_required(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train"])
+    assert capsys.readouterr().err.endswith("arguments are required: experiment\n")

@@ -48,3 +48,16 @@ def test_the_sentence_says_where_what_and_what_to_do() -> None:
         "/a/b: No space left on device; free some space or choose another folder, then start again"
     )
     assert describe_error(OSError("encoder error -2")) == "encoder error -2"
+
+
+def test_too_little_memory_is_one_sentence() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 55)
+    found = find_system_error(caught.value)
+    assert found is not None
+    assert found.errno == errno.ENOMEM
+    assert "lower train.batch_size" in describe_error(found)
+    cuda = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a …")
+    found = find_system_error(cuda)
+    assert found is not None
+    assert describe_error(found).startswith("CUDA out of memory. Tried to allocate 2.50 GiB; ")

@@ -18,10 +18,10 @@ from ganscale.terminal import abandon_output, flush_output, prepare_streams, pri
 LAST_WORD_S = 15
 DESCRIPTION = "Train GANs from one laptop to many nodes."
 EPILOG = """\
-a run, from data to pictures:
-  ganscale pack digits data/digits --size 28
-  ganscale train configs/mnist_mlp.yaml data.path=data/digits train.steps=2000
-  ganscale sample runs/mnist_mlp --grid grid.png
+from a folder of images to generated ones:
+  ganscale configure photos/
+  ganscale train photos.yaml                        # again: resumes
+  ganscale sample runs/photos --grid grid.png
 """
 
 
@@ -108,8 +108,18 @@ class _CommandParser(argparse.ArgumentParser):
             self._is_intermixing = False
 
 
+class _Program(argparse.ArgumentParser):
+    """The program's arguments, with a word for those who look for a command to resume with."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and exit."""
+        if message.startswith("argument COMMAND: invalid choice: 'resume'"):
+            message = "there is no command to resume with: `ganscale train FILE` resumes its run"
+        super().error(message)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Program(
         "ganscale",
         description=DESCRIPTION,
         epilog=EPILOG,

@@ -22,9 +22,12 @@ ADVICE = {
     errno.EMFILE: "raise the limit (ulimit -n), then start again",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ESTALE: "the file server no longer knows this file; start again",
+    errno.ENOMEM: "lower train.batch_size, or raise train.accumulation; `ganscale plan` says what "
+    "an experiment needs",
     errno.EIO: "the disk is failing; check the system log",
 }
 _RUST = re.compile(r"\(os error (\d+)\)")  # safetensors, tokenizers
+_MEMORY = re.compile(r"DefaultCPUAllocator: .*memory.*|CUDA out of memory[^.]*\.[^.]*\.\d+ \w+")
 _TORCH = ("iostream error", "PytorchStreamWriter failed", "inline_container.cc")
 
 
@@ -40,6 +43,8 @@ def find_system_error(error: BaseException) -> OSError | None:
             return link
         if number := _RUST.search(str(link)):
             return OSError(int(number[1]), os.strerror(int(number[1])))
+        if isinstance(link, RuntimeError) and (found := _MEMORY.search(str(link))):
+            return OSError(errno.ENOMEM, found[0].rstrip("."))
         if isinstance(link, RuntimeError) and any(text in str(link) for text in _TORCH):
             return OSError(f"torch could not write or read a file ({str(link).splitlines()[0]})")
         link = link.__cause__ or link.__context__

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from ganscale.config import Data, Experiment, Train
 from ganscale.config.load import differences, json_schema, load, load_recorded, to_yaml
 from ganscale.errors import GanscaleError
 
@@ -279,6 +280,27 @@ def test_a_file_that_is_none(tmp_path: Path, content: str | None, message: str) 
         path.write_text(content)
     with pytest.raises(GanscaleError, match=message):
         load(path)
+
+
+def test_a_folder_in_place_of_a_file_says_which_file(tmp_path: Path) -> None:
+    with pytest.raises(GanscaleError, match=f"`ganscale configure {tmp_path}` writes"):
+        load(tmp_path)
+    (tmp_path / "experiment.yaml").write_text("name: a")
+    with pytest.raises(GanscaleError, match=r"the one in it is .*experiment\.yaml"):
+        load(tmp_path)
+
+
+def test_a_mistake_in_a_program_reads_as_in_a_file() -> None:
+    with pytest.raises(GanscaleError) as refused:
+        Experiment(name="a b", train={"stps": 3, "batch_size": -1})  # type: ignore[arg-type]
+    assert str(refused.value).splitlines() == [
+        "not a valid experiment:",
+        "  name='a b': string should match pattern '^[A-Za-z0-9][A-Za-z0-9._-]*$'",
+        "  train.batch_size=-1: input should be greater than 0",
+        "  train.stps: unknown key; did you mean train.steps?",
+    ]
+    with pytest.raises(GanscaleError, match=r"^not a valid experiment:\n  train\.batch_size=3"):
+        Experiment(name="a", train=Train(batch_size=3), data=Data(partitions=2))
 
 
 def test_differences_pass_over_the_machinery() -> None:

@@ -135,4 +135,5 @@ def add_trust_code(parser: ArgumentParser) -> None:
 
 def add_overrides(parser: ArgumentParser, meaning: str | None = None) -> None:
     """Declare the `key=value` arguments that override an experiment's values."""
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=meaning)
+    # Without a default, argparse names it among the arguments that are required.
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help=meaning)

@@ -1,9 +1,15 @@
 """A complete experiment: its sections, and the rules that hold between them."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from ganscale.config.data import Data
 from ganscale.config.objective import EMA, Augment, Balance, Objective
@@ -16,7 +22,11 @@ from ganscale.config.schedulable import refuse_backward_pieces, schedules_in
 from ganscale.config.schedules import Pace
 from ganscale.config.section import NonNegativeInt, Section
 from ganscale.config.start import InitFrom
+from ganscale.errors import GanscaleError
 from ganscale.registry import is_custom
+
+EACH_MISTAKE: Final = {"each mistake": True}
+"""A context for `Experiment.model_validate`: raise pydantic's error, for who words it elsewhere."""
 
 
 class Experiment(Section):
@@ -188,3 +198,22 @@ class Experiment(Section):
                     "image alone and BatchNorm mixes them; use discriminator.network.norm=none"
                 )
         return self
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain_mistakes(
+        cls,
+        values: Any,
+        validate: ModelWrapValidatorHandler["Experiment"],
+        info: ValidationInfo,
+    ) -> "Experiment":
+        """Raise `GanscaleError` with a line for each mistake; the last validator sees them all."""
+        try:
+            return validate(values)
+        except ValidationError as error:
+            if info.context is EACH_MISTAKE:
+                raise
+            from ganscale.config.mistakes import explain
+
+            lines = [f"  {explain(mistake, values)}" for mistake in error.errors()]
+            raise GanscaleError("\n".join(["not a valid experiment:", *lines])) from None

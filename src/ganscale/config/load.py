@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from yaml import YAMLError, safe_dump
 
 from ganscale.config import Experiment
+from ganscale.config.experiment import EACH_MISTAKE
 from ganscale.config.mistakes import explain, flatten, key_of, shown
 from ganscale.config.schedulable import schedules_in
 from ganscale.config.schedules import Schedule
@@ -43,7 +44,7 @@ def load(origin: str | Path | Experiment | None, overrides: Sequence[str] = ()) 
         _put_over(tree, override)
     values = _resolved(tree, " with ".join([source, *map(_shortened, overrides)]))
     try:
-        return Experiment.model_validate(values)
+        return Experiment.model_validate(values, context=EACH_MISTAKE)
     except ValidationError as error:
         mistakes = error.errors()
     heading, keys_of_file = f"{source}: not a valid experiment", set[str]()
@@ -88,7 +89,7 @@ def load_recorded(content: bytes, path: Path) -> Experiment:
     for key, mistake in _not_plain(values, ""):
         raise GanscaleError(f"{path}: {key} {mistake}")
     try:
-        return Experiment.model_validate(values)
+        return Experiment.model_validate(values, context=EACH_MISTAKE)
     except ValidationError as error:
         lines = [f"  {explain(mistake, values)}" for mistake in error.errors()]
         raise GanscaleError("\n".join([f"{path}: not a valid experiment:", *lines])) from None
@@ -149,7 +150,7 @@ def _keys_if_valid(path: Path) -> set[str]:
     """Return the keys that a file sets; an empty set if it is not a valid experiment by itself."""
     try:
         values = _resolved(_read(path), str(path))
-        Experiment.model_validate(values)
+        Experiment.model_validate(values, context=EACH_MISTAKE)
     except (GanscaleError, ValidationError):
         return set()
     return {key for key, _ in flatten(values)}
@@ -173,6 +174,8 @@ def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
     """Return the values of a file, merged over those of its base."""
     if path in readers:
         raise GanscaleError(f"{path}: its `base` files form a circle")
+    if path.is_dir():
+        raise GanscaleError(_about_folder(path))
     with one_message(str(path)):
         values = OmegaConf.load(path)
     if not isinstance(values, DictConfig):
@@ -186,6 +189,17 @@ def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
         merged = OmegaConf.merge(_with_room_for(values, below), values)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _about_folder(path: Path) -> str:
+    """Return what to give in place of a folder: of a run, or of something else."""
+    within = path / "experiment.yaml"
+    if within.is_file():
+        return f"{path}: a folder, not an experiment file; the one in it is {within}"
+    return (
+        f"{path}: a folder, not an experiment file; if it holds images, "
+        f"`ganscale configure {path}` writes an experiment for them"
+    )
 
 
 def _with_room_for(values: Any, below: Any) -> Any:

@@ -106,7 +106,7 @@ def _optional(command: str, what: str) -> Finding:
 def _deepspeed() -> Finding:
     version = environment()["deepspeed"]
     if version == "not installed":
-        return "note", "not installed: DDP only", ""
+        return "note", "not installed: DDP and FSDP2 only", "pip install 'ganscale[deepspeed]'"
     return "ok", version, ""
 
 

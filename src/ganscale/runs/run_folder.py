@@ -63,9 +63,17 @@ class RunFolder:
             content = self.read(self._experiment)
         except (FileNotFoundError, NotADirectoryError):
             raise GanscaleError(
-                f"{self.path}: not a run folder ({self._experiment.name} is missing)"
+                f"{self.path}: not a run folder ({self._about_what_it_is()}); "
+                "`ganscale runs` lists those in runs/"
             ) from None
         return experiment_file.load_recorded(content, self._experiment)
+
+    def _about_what_it_is(self) -> str:
+        if not self.path.exists():
+            return "there is none of that name"
+        if self.path.is_file():
+            return "it is a file"
+        return f"{self._experiment.name} is missing"
 
     def read(self, path: Path) -> bytes:
         """Return the content of a file of the run, which no link on the way may lead elsewhere."""

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ganscale.config import Data, Experiment
+from ganscale.config.experiment import EACH_MISTAKE
 from ganscale.config.mistakes import explain
 from ganscale.data.packing.copies import Copies, is_source
 from ganscale.data.reading.image_set import ImageSet
@@ -81,7 +82,7 @@ def _with_evaluation(experiment: Experiment, changes: dict[str, object]) -> Expe
     values = experiment.model_dump(mode="json")
     values["evaluation"] |= changes
     try:
-        return Experiment.model_validate(values)
+        return Experiment.model_validate(values, context=EACH_MISTAKE)
     except ValidationError as error:
         raise GanscaleError(explain(error.errors()[0], values)) from None
 

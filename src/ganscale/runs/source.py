@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ganscale.config import Experiment, InitFrom
+from ganscale.config.experiment import EACH_MISTAKE
 from ganscale.errors import GanscaleError
 from ganscale.runs import checkpoint
 from ganscale.runs.hub import NAME, download
@@ -113,7 +114,7 @@ def _read_file(path: Path) -> Source:
 def _experiment_in(about: str) -> Experiment | None:
     """Return the experiment in an export's metadata; None if this version cannot read it."""
     try:
-        return Experiment.model_validate(json.loads(about))
+        return Experiment.model_validate(json.loads(about), context=EACH_MISTAKE)
     except (ValueError, RecursionError, ValidationError):
         return None
 

@@ -174,9 +174,15 @@ def load_manifest(folder: str | Path) -> Manifest:
     try:
         return parse_manifest(Path(folder) / MANIFEST)
     except FileNotFoundError:
+        if not Path(folder).exists():
+            raise GanscaleError(
+                f"{folder}: no such file or folder; set data.path to your images, or to a dataset "
+                f"that `ganscale pack SOURCE {folder}` has made",
+                every_rank=True,
+            ) from None
         raise GanscaleError(
-            f"{folder}: not a packed dataset ({MANIFEST} is missing); make one with "
-            f"`ganscale pack SOURCE {folder}`, or set data.path=DIR to where it is",
+            f"{folder}: not a packed dataset ({MANIFEST} is missing); if it holds images, "
+            f"`ganscale pack {folder} DIR --size N` packs them into DIR",
             every_rank=True,
         ) from None
     except (OSError, ValueError) as error:
