@@ -8,8 +8,11 @@ from PIL import Image
 
 from ganscale.cli import main
 from ganscale.config.load import load
-from ganscale.training import step_time
-from ganscale.training.recipe_file import Machine, name_of
+from ganscale.data.packing.file_sources import folder_source
+from ganscale.data.survey import survey
+from ganscale.monitoring.progress import counted
+from ganscale.training import recipe, step_time
+from ganscale.training.recipe_file import Machine, compose, name_of
 
 
 @pytest.fixture
@@ -53,11 +56,30 @@ def test_what_cannot_be_configured_is_named(
 ) -> None:
     assert main(["configure", str(digits)]) == 1
     assert "not a folder, zip or tar of image files" in capsys.readouterr().err
+    for other in ("hf://datasets/user/name", "rows.parquet"):
+        Path("rows.parquet").touch()
+        assert main(["configure", other]) == 1
+        assert f"folder_dcgan64.yaml data.path={other}" in capsys.readouterr().err
     for file in photos.glob("*.png"):
         file.unlink()
     assert main(["configure", "my photos"]) == 1
     assert "none of its 1 images can be read" in capsys.readouterr().err
     assert not Path("my-photos.yaml").exists()
+
+
+def test_only_a_conditional_gan_balances_its_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without classes, balance would show the two images of the small folder in half of all."""
+    for name, number in (("many", 24), ("few", 2)):
+        (tmp_path / name).mkdir()
+        for i in range(number):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / name / f"{i}.png")
+    found = survey(folder_source(tmp_path), counted)
+    assert "balance_classes" not in compose("x", found, Machine("CPU")).values["data"]
+    monkeypatch.setattr(recipe, "LEAST_OF_CLASS", 2)
+    data = compose("x", found, Machine("CPU")).values["data"]
+    assert (data["classes"], data["balance_classes"]) == (2, True)
 
 
 def test_names_of_runs() -> None:

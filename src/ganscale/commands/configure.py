@@ -63,7 +63,11 @@ def _open(location: str) -> "FileSource":
 
     source = open_source(location)
     if not isinstance(source, FileSource):
-        raise GanscaleError(f"{location}: not a folder, zip or tar of image files")
+        raise GanscaleError(
+            f"{location}: not a folder, zip or tar of image files, which is what configure looks "
+            "at; train on it with any experiment: "
+            f"ganscale train configs/folder_dcgan64.yaml data.path={location}"
+        )
     return source
 
 
@@ -76,7 +80,8 @@ def _this_machine() -> "Machine":
 
     inception = find_spec("torch_fidelity") is not None
     if not torch.cuda.is_available():
-        return Machine(f"CPU, {torch.get_num_threads()} threads", inception=inception)
+        threads = torch.get_num_threads()
+        return Machine(f"CPU, {threads} thread{'s'[: threads > 1]}", inception=inception)
     return Machine(torch.cuda.get_device_name(), True, torch.cuda.is_bf16_supported(), inception)
 
 

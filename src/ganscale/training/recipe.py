@@ -96,7 +96,8 @@ def choose_balance(classes: Counter[str]) -> Choice:
     """Return whether to draw all classes equally often; the ratio of 10 is this project's choice.
 
     Class-balanced sampling is common where classes are uneven (e.g. Kang et al. 2020, "Decoupling
-    representation and classifier for long-tailed recognition").
+    representation and classifier for long-tailed recognition"). It is for a conditional GAN: one
+    without classes would only see the few images of a small folder over and over.
     """
     most, least = max(classes.values()), max(1, min(classes.values()))
     if most > UNEVEN * least:

@@ -82,8 +82,9 @@ def compose(source: str, found: Survey, machine: Machine) -> ExperimentFile:
     steps = recipe.choose_steps(found.images, batch_size.value)
     file.put("data.resolution", resolution)
     file.put("data.channels", recipe.choose_channels(found.kinds, found.grey))
-    file.put("data.classes", recipe.choose_classes(found.classes))
-    if len(found.classes) > 1 and (balance := recipe.choose_balance(found.classes)).value:
+    classes = recipe.choose_classes(found.classes)
+    file.put("data.classes", classes)
+    if classes.value and (balance := recipe.choose_balance(found.classes)).value:
         file.put("data.balance_classes", balance)
     if found.broken:
         reason = f"of {found.images:,} images, {len(found.broken):,} cannot be read"

@@ -137,8 +137,12 @@ def test_sources_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(GanscaleError, match="--data-root"):
         open_source("mnist", tmp_path)
     (tmp_path / "x.tar").write_bytes(b"no tar")
-    with pytest.raises(GanscaleError, match="not a readable tar"):
+    with pytest.raises(GanscaleError, match="not a readable tar") as refused:
         open_source(str(tmp_path / "x.tar"))
+    assert "\n" not in str(refused.value)
+    (tmp_path / "x.JPG").write_bytes(b"an image")
+    with pytest.raises(GanscaleError, match=r"x\.JPG: one image; give the folder"):
+        open_source(str(tmp_path / "x.JPG"))
 
 
 def test_colour_modes_become_grey_or_rgb(tmp_path: Path) -> None:

@@ -252,7 +252,8 @@ def _samples_per_shard(samples: int) -> int:
 def _report(source: str, opened: Source, manifest: Manifest, packed: PackingSummary) -> None:
     """Log what was converted and what was left out."""
     for kind, count in packed.conversions.most_common():
-        log.info("%s: converted %s images: %s", source, f"{count:,}", kind)
+        images = "image" if count == 1 else "images"
+        log.info("%s: converted %s %s: %s", source, f"{count:,}", images, kind)
     for message in packed.skipped[:SHOWN]:
         log.warning("left out: %s", message)
     if left_out := len(opened) - manifest.samples:

@@ -321,6 +321,9 @@ def _list_members(names: Callable[[], list[str]], path: Path, kind: str) -> list
     try:
         return names()
     except Exception as error:  # a damaged archive can raise any exception
+        first = (
+            str(error).partition("\n")[0].rstrip(":")
+        )  # tarfile adds a line for each compression
         raise GanscaleError(
-            f"{path}: not a readable {kind} ({type(error).__name__}: {error})"
+            f"{path}: not a readable {kind} ({type(error).__name__}: {first})"
         ) from None

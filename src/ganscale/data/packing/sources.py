@@ -18,6 +18,7 @@ from PIL import Image
 from ganscale.config import Data
 from ganscale.data.arrays import AnyImage
 from ganscale.data.packing.file_sources import (
+    IMAGE_SUFFIXES,
     ShardSource,
     folder_source,
     load_image,
@@ -192,12 +193,18 @@ def open_source(
         )
     if zipfile.is_zipfile(path):
         return zip_source(path, labels)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise GanscaleError(f"{name}: one image; give the folder that it lies in")
     return tar_source(path, labels, workspace)
 
 
 def _required(workspace: Path | None, name: str) -> Path:
     if workspace is None:
-        raise GanscaleError(f"{name}: such a source can only be packed or trained on")
+        raise GanscaleError(
+            f"{name}: neither a folder, zip or tar of image files nor packed, so it can only be "
+            "packed (`ganscale pack`) or trained on: "
+            f"ganscale train configs/folder_dcgan64.yaml data.path={name}"
+        )
     return workspace
 
 
