@@ -23,8 +23,17 @@ FILES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
 ]
+DEPENDENCIES = [re.split(r"[\s<>=!~\[;]", line)[0] for line in PROJECT["dependencies"]]
 WITH_A_VALUE = ("--python", "--constraint")
-WITHOUT = ("--quiet", "--compile-bytecode", "--no-cache-dir", "--no-cache", "--editable", "-e")
+WITHOUT = (
+    "--quiet",
+    "--no-deps",
+    "--compile-bytecode",
+    "--no-cache-dir",
+    "--no-cache",
+    "--editable",
+    "-e",
+)
 
 
 def lines() -> list[tuple[str, str]]:
@@ -56,7 +65,7 @@ def test_what_is_to_be_installed_exists(line: str) -> None:
     for name in named:
         name = name.replace("[{extra}]", "[s3]")  # every value of it is tested below
         project, extra = re.fullmatch(r"([\w.*/-]+)(?:\[(\w+)\])?", name).groups()  # type: ignore[union-attr]
-        assert project in ("uv", ".", "ganscale") or project == WHEEL
+        assert project in ("uv", ".", "ganscale", WHEEL, *DEPENDENCIES)
         assert extra is None or extra in PROJECT["optional-dependencies"]
         # ganscale is in no package index: only where it is installed does pip find its extras
         assert project != "ganscale" or extra is not None
