@@ -9,11 +9,11 @@ import torch
 from games import setting
 from setting import Loop, rate
 
+from ganscale.devices import wait_for
 from ganscale.engines import distributed
 from ganscale.engines.arithmetic import set_up_arithmetic
 from ganscale.networks import first_generator, grouped_convolution
 from ganscale.profiling.timeline import IDLE
-from ganscale.profiling.waiting import wait_for
 from ganscale.training.profile import profile_steps
 
 REPEATS = 50

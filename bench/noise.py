@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ganscale import philox, randomness
-from ganscale.profiling.waiting import wait_for
+from ganscale.devices import wait_for
 
 ROUNDS = 21
 DRAWS = {

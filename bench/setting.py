@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from ganscale.config import Experiment
+from ganscale.devices import wait_for
 from ganscale.networks import first_discriminator, first_generator
-from ganscale.profiling.waiting import wait_for
 
 WARM_UP = 3  # steps
 

@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ganscale.devices import HOST, has_float64
 from ganscale.philox import WORDS_PER_COUNTER, random_bits
 
 STREAM_VERSION = 2
@@ -89,8 +90,11 @@ def normal(
     This is the transform of Box and Muller (1958) of two 32-bit words to two numbers of at most
     6.8. It is computed in float64 and then rounded: devices whose logarithm or cosine differ in
     the last digit give the same float32, except for about one number in 10⁸, which may differ in
-    its last bit.
+    its last bit. For a device without float64, they are drawn on the host.
     """
+    if not has_float64(device):
+        on_host = step if isinstance(step, int) else step.cpu()
+        return normal(seed, purpose, on_host, rows, shape, HOST).to(device)
     columns = prod(shape)
     half = -(-columns // 2)
     bits = _bits(seed, purpose, step, rows, 2 * half, device)

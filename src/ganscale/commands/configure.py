@@ -76,19 +76,22 @@ def _this_machine() -> "Machine":
 
     import torch
 
+    from ganscale import devices
     from ganscale.training.recipe_file import Machine
 
     inception = find_spec("torch_fidelity") is not None
-    if not torch.cuda.is_available():
+    device = devices.best_device()
+    if device.type == "cpu":
         threads = torch.get_num_threads()
         return Machine(f"CPU, {threads} thread{'s'[: threads > 1]}", inception=inception)
-    return Machine(torch.cuda.get_device_name(), True, torch.cuda.is_bf16_supported(), inception)
+    return Machine(devices.name_of(device), True, devices.has_bfloat16(device), inception)
 
 
 def _measure(file: "ExperimentFile") -> float:
     """Return the seconds of a step; halve the batch until a GPU holds it."""
     import torch
 
+    from ganscale import devices
     from ganscale.training.step_time import measure_step
 
     while True:
@@ -101,7 +104,7 @@ def _measure(file: "ExperimentFile") -> float:
             train["batch_size"] //= 2
             train["steps"] *= 2
             file.reasons["train.batch_size"] = "the largest that this GPU holds"
-            torch.cuda.empty_cache()
+            torch.get_device_module(devices.best_device()).empty_cache()
 
 
 def _table(found: "Survey") -> "Table":

@@ -18,11 +18,12 @@ from accelerate.utils import InitProcessGroupKwargs
 from torch import nn
 
 from ganscale.config import Experiment
+from ganscale.devices import HOST, best_device
 from ganscale.engines import distributed
 from ganscale.engines.deepspeed_config import complete_deepspeed_config
 from ganscale.engines.launcher import Launcher
 from ganscale.engines.player import Player
-from ganscale.engines.rules import refuse_unfit_engine
+from ganscale.engines.rules import refuse_unfit_device, refuse_unfit_engine
 from ganscale.errors import GanscaleError
 
 CHOOSING_ENGINE = (
@@ -49,8 +50,8 @@ def build_players(
 ) -> tuple[Player, Player]:
     """Return the generator's and the discriminator's player on the launcher's engine.
 
-    A machine without a GPU trains on its CPU. Raises `GanscaleError` if the engine cannot train
-    this experiment, or if the processes did not find each other.
+    A machine without a GPU trains on its CPU. Raises `GanscaleError` if the engine or the device
+    cannot train this experiment, or if the processes did not find each other.
     """
     accelerators = make_accelerators(experiment, launcher)
     module, _, name = launcher.engine.player.partition(":")
@@ -70,16 +71,18 @@ def build_players(
 
 def make_accelerators(experiment: Experiment, launcher: Launcher) -> Accelerators:
     """Form the process group and return both Accelerators."""
-    engine, gpus = launcher.engine, torch.cuda.is_available()
+    engine, device = launcher.engine, choose_device(launcher)
+    gpus = device.type != "cpu"
     refuse_unfit_engine(experiment, engine, gpus=gpus)
+    refuse_unfit_device(experiment.train, device)
     _warn_of_other_precision(experiment, launcher)
     timeout = timedelta(seconds=experiment.train.timeout)
-    distributed.join_restarted_group(launcher.attempt, timeout)
+    distributed.join_restarted_group(launcher.attempt, timeout, device)
     # The player applies the engine and the experiment's precision. Accelerate would otherwise
     # build a plugin of its own from the same variables.
     with _without_variables(*CHOOSING_ENGINE):
         if engine.deepspeed:
-            accelerators = _make_for_deepspeed(experiment, launcher, timeout)
+            accelerators = _make_for_deepspeed(experiment, launcher, timeout, gpus)
         else:
             group = InitProcessGroupKwargs(timeout=timeout)
             accelerators = Accelerators(
@@ -97,6 +100,23 @@ def make_accelerators(experiment: Experiment, launcher: Launcher) -> Accelerator
             every_rank=True,
         )
     return accelerators
+
+
+def choose_device(launcher: Launcher) -> torch.device:
+    """Return the kind of device that this process trains on, without its number.
+
+    The GPU of a Mac is for a single process: PyTorch has no collectives on MPS, and processes that
+    share the machine train on its CPU.
+    """
+    device = best_device()
+    if device.type == "mps" and (launcher.world_size > 1 or launcher.engine.deepspeed):
+        if launcher.rank == 0:
+            log.warning(
+                "training on the CPU: the GPU of a Mac (MPS) is used by a single process without "
+                "DeepSpeed only"
+            )
+        return HOST
+    return device
 
 
 def _warn_of_other_precision(experiment: Experiment, launcher: Launcher) -> None:
@@ -123,9 +143,8 @@ def _without_variables(*prefixes: str) -> Iterator[None]:
 
 
 def _make_for_deepspeed(
-    experiment: Experiment, launcher: Launcher, timeout: timedelta
+    experiment: Experiment, launcher: Launcher, timeout: timedelta, gpus: bool
 ) -> Accelerators:
-    gpus = torch.cuda.is_available()
     if not gpus:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # read when DeepSpeed is imported
     try:

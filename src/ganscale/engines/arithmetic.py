@@ -7,6 +7,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from ganscale.config import Train
+from ganscale.devices import name_of
 
 log = logging.getLogger("ganscale")
 
@@ -34,9 +35,8 @@ class Arithmetic(BaseModel):
     @classmethod
     def of(cls, device: torch.device, world_size: int, engine: str, train: Train) -> "Arithmetic":
         """Return what computes in this process."""
-        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
         return cls(
-            device=name,
+            device=name_of(device),
             threads=torch.get_num_threads(),
             world_size=world_size,
             pytorch=torch.__version__,

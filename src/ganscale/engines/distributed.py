@@ -7,6 +7,7 @@ Without a process group each does what it would do for a single process.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from math import prod
 from threading import Thread
 from typing import Any, Literal, TypeVar
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from ganscale.devices import HOST, best_device
 from ganscale.engines.launcher import Launcher
 from ganscale.errors import GanscaleError
 
@@ -25,6 +27,8 @@ T = TypeVar("T")
 Tensors = dict[str, Tensor]
 
 _OPERATIONS = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
+ON_DEVICES_ONLY = ("nccl", "xccl")
+"""Backends that send no tensor of the host's."""
 
 
 # -- the process group -------------------------------------------------------------------------
@@ -32,8 +36,16 @@ _OPERATIONS = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.R
 
 def available_backends() -> list[str]:
     """Return the names of the libraries that processes could communicate by; not a collective."""
-    found = ["NCCL"] if torch.cuda.is_available() and dist.is_nccl_available() else []
-    return [*found, "gloo"] if dist.is_gloo_available() else found
+    kinds = dict.fromkeys(backend_of(device) for device in (best_device(), HOST))
+    return [name for name in kinds if dist.is_backend_available(name)]
+
+
+def backend_of(device: torch.device) -> str:
+    """Return the library by which processes on such devices communicate, `gloo` if in doubt.
+
+    Not a collective.
+    """
+    return dist.Backend.default_device_backend_map.get(device.type, "gloo")
 
 
 def is_initialized() -> bool:
@@ -51,16 +63,16 @@ def world_size() -> int:
     return dist.get_world_size() if is_initialized() else 1
 
 
-def join_restarted_group(attempt: str, timeout: timedelta) -> None:
+def join_restarted_group(attempt: str, timeout: timedelta, device: torch.device) -> None:
     """Form the process group under this attempt's own keys if torchrun has restarted the ranks.
 
     Its store outlives a restart, so the addresses of the dead ranks would be taken for ours.
     """
-    if attempt == "0" or is_initialized():
+    if attempt == "0" or is_initialized() or device.type == "mps":  # which trains alone
         return
     store, rank_, size = next(rendezvous("env://", timeout=timeout))
     dist.init_process_group(
-        "nccl" if torch.cuda.is_available() else "gloo",
+        backend_of(device),
         store=PrefixStore(f"attempt-{attempt}", store),
         rank=rank_,
         world_size=size,
@@ -77,9 +89,18 @@ def is_lost_contact(error: BaseException) -> bool:
 
 
 def all_reduce(tensor: Tensor, operation: Literal["sum", "min", "max"] = "sum") -> Tensor:
-    """Reduce a tensor over ranks in place, and return it."""
-    if is_initialized():
-        dist.all_reduce(tensor, _OPERATIONS[operation])
+    """Reduce a tensor over ranks in place, and return it.
+
+    It may be in host memory, too: sums in float64 are, where the devices have no float64.
+    """
+    if not is_initialized():
+        return tensor
+    if tensor.device.type == "cpu" and dist.get_backend() in ON_DEVICES_ONLY:
+        of_ranks = torch.stack(gather_objects(tensor))
+        if operation == "sum":
+            return tensor.copy_(of_ranks.sum(0))
+        return tensor.copy_(of_ranks.amin(0) if operation == "min" else of_ranks.amax(0))
+    dist.all_reduce(tensor, _OPERATIONS[operation])
     return tensor
 
 
@@ -170,11 +191,12 @@ def tensors_from_rank_0(find: Callable[[], Tensors | None], device: torch.device
         return None
     received: Tensors = {}
     for key, shape, dtype in shapes:
-        tensor = torch.empty(shape, dtype=dtype, device=device)
+        # As bytes: the device need not have the tensor's type.
+        content = torch.empty(prod(shape) * dtype.itemsize, dtype=torch.uint8, device=device)
         if found is not None:
-            tensor.copy_(found[key])
-        dist.broadcast(tensor, 0)
-        received[key] = tensor.cpu()
+            content.copy_(found[key].contiguous().view(-1).view(torch.uint8))
+        dist.broadcast(content, 0)
+        received[key] = content.cpu().view(dtype).view(shape)
     return received
 
 

@@ -1,6 +1,9 @@
-"""What an engine or a device cannot train: known before any process has started."""
+"""What an engine or a device cannot train, known before any network is built."""
 
-from ganscale.config import Experiment
+import torch
+
+from ganscale.config import Experiment, Train
+from ganscale.devices import has_bfloat16, has_float64
 from ganscale.engines.launcher import Engine
 from ganscale.errors import GanscaleError
 
@@ -46,3 +49,27 @@ def refuse_unfit_engine(experiment: Experiment, engine: Engine, *, gpus: bool) -
             f"objective.penalties ({kinds}) needs; use stage 2, FSDP2 or DDP",
             every_rank=True,
         )
+
+
+def refuse_unfit_device(train: Train, device: torch.device) -> None:
+    """Raise `GanscaleError` if such a GPU cannot do what this training needs."""
+    kind = device.type
+    if train.cuda_graph and kind not in ("cuda", "cpu"):
+        raise GanscaleError(
+            f"train.cuda_graph=true needs CUDA, and this GPU is {kind}; set it to false",
+            every_rank=True,
+        )
+    if train.sync_batch_norm and kind == "mps":
+        raise GanscaleError(
+            "train.sync_batch_norm=true: PyTorch has no synchronised BatchNorm on mps, where a "
+            "single process trains anyway; set it to false",
+            every_rank=True,
+        )
+    # PyTorch's gradient scaler divides in float64, except on MPS.
+    if train.precision == "fp16" and kind != "mps" and not has_float64(device):
+        raise GanscaleError(
+            f"train.precision=fp16 needs float64, which this {kind} has not; use bf16",
+            every_rank=True,
+        )
+    if train.precision == "bf16" and kind == "mps" and not has_bfloat16(device):
+        raise GanscaleError("train.precision=bf16 needs macOS 14 on mps; use fp16 or fp32")

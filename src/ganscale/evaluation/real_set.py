@@ -14,6 +14,7 @@ from torch import Tensor
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.order import Indices
 from ganscale.data.reading.readers import Reader
+from ganscale.devices import float64_device
 from ganscale.engines.distributed import (
     Ranks,
     Tensors,
@@ -130,19 +131,22 @@ class RealSet:
         indices = self._distribution.spread(COMPARED)
         nothing = self._nothing()
         sums, resampled = Sums.zero(nothing), Sums.zero(nothing)
-        class_weights = torch.zeros(classes, dtype=torch.float64, device=self._device)
+        # Float64 from here on: on the host, if the device has none.
+        precise = float64_device(self._device)
+        class_weights = torch.zeros(classes, dtype=torch.float64, device=precise)
         compared = [nothing.features]
         parts = self._my_part(np.arange(samples))
         for numbers in tracked(parts, sum(map(len, parts)), "measuring the real images", len):
             batch = self._reader.read(numbers)
             measured = measure(self._network, batch.images, self._device)
-            weights = self._distribution.weights(numbers).to(self._device)
-            sums.add(measured, weights)
-            resampled.add(*_repeat(measured, weights, again[numbers]))
             wanted = torch.from_numpy(np.isin(numbers, indices)).to(self._device)
             compared.append(measured.features[wanted])
+            measured, weights = measured.to(precise), self._distribution.weights(numbers)
+            weights = weights.to(precise)
+            sums.add(measured, weights)
+            resampled.add(*_repeat(measured, weights, again[numbers]))
             if classes:
-                labels = batch.labels.to(self._device)
+                labels = batch.labels.to(precise)
                 has_class = labels >= 0
                 class_weights.index_add_(0, labels[has_class], weights[has_class])
         for part in (sums, resampled):
@@ -161,8 +165,8 @@ class RealSet:
             measured = measure(
                 self._network, self._reader.read(numbers[places]).images, self._device
             )
-            ones = torch.ones(len(places), dtype=torch.float64, device=self._device)
-            sums.add(*_repeat(measured, ones, times[places]))
+            ones = torch.ones(len(places), dtype=torch.float64, device=sums.count.device)
+            sums.add(*_repeat(measured.to(ones.device), ones, times[places]))
         sums.add_up_over_ranks()
         return sums.on_host()
 

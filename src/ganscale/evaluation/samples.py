@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ganscale import randomness
 from ganscale.data.reading.png import Pixels
+from ganscale.devices import float64_device
 
 
 def pixels(images: Tensor) -> Pixels:
@@ -22,6 +23,7 @@ def drawn_labels(
     """
     # Summed on the host, so that no device rounds the sums in another way.
     shares = shares.double().cpu()
-    ends = (shares.cumsum(0) / shares.sum()).to(device)
-    unit = randomness.uniform(seed, purpose, step, rows, (), device).double()
-    return torch.searchsorted(ends, unit, right=True).clamp(max=len(shares) - 1)
+    where = float64_device(device)
+    ends = (shares.cumsum(0) / shares.sum()).to(where)
+    unit = randomness.uniform(seed, purpose, step, rows, (), where).double()
+    return torch.searchsorted(ends, unit, right=True).clamp(max=len(shares) - 1).to(device)

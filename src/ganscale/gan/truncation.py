@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganscale import randomness
+from ganscale.devices import float64_device
 from ganscale.errors import GanscaleError
 from ganscale.gan.sampling import sample_labels
 from ganscale.randomness import LatentOptions
@@ -44,8 +45,10 @@ def truncate(latents: Tensor, threshold: float | None, distribution: str) -> Ten
         return latents * min(threshold, 1.0)
     share = math.erf(threshold / math.sqrt(2))
     # In float64: in float32, erf is 1 beyond 3.9 deviations.
-    inside = torch.erfinv(share * torch.erf(latents.double() / math.sqrt(2)))
-    return (math.sqrt(2) * inside).to(latents.dtype).clamp(-threshold, threshold)
+    precise = latents.to(float64_device(latents.device)).double()
+    inside = torch.erfinv(share * torch.erf(precise / math.sqrt(2)))
+    truncated = (math.sqrt(2) * inside).to(latents.dtype).clamp(-threshold, threshold)
+    return truncated.to(latents.device)
 
 
 def has_batch_norm(network: nn.Module) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ganscale import randomness
+from ganscale import devices, randomness
 from ganscale.errors import GanscaleError
 from ganscale.gan.projection import CANDIDATES, project
 from ganscale.gan.sampling import (
@@ -55,7 +55,7 @@ class Generator:
 
     def __init__(self, network: nn.Module, about: About, device: str | torch.device | None = None):
         self.about = about
-        self.device = torch.device(device) if device is not None else _best_device()
+        self.device = torch.device(device) if device is not None else devices.best_device()
         self.network = network.to(self.device)
         self._standing: dict[float, nn.Module] = {}
 
@@ -291,9 +291,3 @@ def _number(number: int | None) -> int:
     if number is None:
         raise GanscaleError("say how many samples of one seed, or which seeds: sample(seeds=[…])")
     return number
-
-
-def _best_device() -> torch.device:
-    """Return the accelerator that torch finds, of whatever kind, or the CPU."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return accelerator or torch.device("cpu")

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
@@ -73,14 +74,24 @@ def _torch() -> Iterator[None]:
 def _random_numbers() -> Iterator[None]:
     """Give back the state of PyTorch's generators, so that a run does not reseed the program."""
     host = torch.get_rng_state()
-    # Asking a GPU that was not in use for its state would start it.
-    gpu = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    gpu = _module_of_gpu_in_use()
+    on_gpu = None if gpu is None else gpu.get_rng_state()
     try:
         yield
     finally:
         torch.set_rng_state(host)
         if gpu is not None:
-            torch.cuda.set_rng_state(gpu)
+            gpu.set_rng_state(on_gpu)
+
+
+def _module_of_gpu_in_use() -> Any:
+    """Return `torch.cuda` or its like; None if no GPU is in use: asking one would start it."""
+    device = torch.accelerator.current_accelerator()
+    if device is None:
+        return None
+    module = torch.get_device_module(device)
+    # MPS cannot tell, and has nothing to start that costs time.
+    return module if getattr(module, "is_initialized", module.is_available)() else None
 
 
 @contextmanager

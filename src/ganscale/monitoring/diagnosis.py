@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from ganscale.engines.distributed import available_backends
+from ganscale import devices
+from ganscale.engines.distributed import available_backends, backend_of
 from ganscale.monitoring.environment import environment
 
 MIN_DISK_GIB = 2
@@ -44,20 +45,23 @@ def _torchvision() -> Finding:
 
 
 def _gpus() -> Finding:
-    if not torch.cuda.is_available():
+    names = devices.accelerator_names()
+    if not names:
         return "note", "no GPU: training runs on the CPU", ""
-    names = [
-        f"{torch.cuda.get_device_name(i)} ({torch.cuda.mem_get_info(i)[1] / 2**30:.0f} GiB)"
-        for i in range(torch.cuda.device_count())
-    ]
+    kind = devices.best_device().type
+    for number, name in enumerate(names):
+        memory = devices.memory_of(torch.device(kind, number))
+        if memory is not None:
+            names[number] = f"{name} ({memory[1] / 2**30:.0f} GiB)"
     return "ok", ", ".join(names), ""
 
 
 def _communication() -> Finding:
     backends = available_backends()
     found = ", ".join(backends)
-    if torch.cuda.device_count() > 1 and "NCCL" not in backends:
-        return "FAULT", "several GPUs but no NCCL", "install the CUDA build of torch"
+    wanted = backend_of(devices.best_device())
+    if devices.count_accelerators() > 1 and wanted not in backends:
+        return "FAULT", f"several GPUs but no {wanted}", "install the build of torch for these GPUs"
     return ("ok", found, "") if found else ("note", "none: only one process can train", "")
 
 

@@ -11,14 +11,15 @@ def environment() -> dict[str, str]:
     """Return the facts that may differ between two machines, by name."""
     import torch
 
+    from ganscale import devices
+
     facts = {
         "ganscale": _version("ganscale"),
         "python": platform.python_version(),
         "system": platform.platform(),
         "host": platform.node(),
         "CPU cores": f"{os.cpu_count()} ({torch.get_num_threads()} threads used)",
-        "GPUs": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-        or "none",
+        "GPUs": ", ".join(devices.accelerator_names()) or "none",
         "CUDA": str(torch.version.cuda),
     }
     return facts | {name: _version(name) for name in PACKAGES}

@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from ganscale.profiling.waiting import wait_for
+from ganscale.devices import wait_for
 
 SIDES = {"cpu": 1024}
 SIDE = 4096  # on anything else

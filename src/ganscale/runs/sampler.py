@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganscale import randomness
+from ganscale import devices, randomness
 from ganscale.config import Experiment
 from ganscale.data.reading.png import Pixels
 from ganscale.errors import GanscaleError
@@ -66,7 +66,7 @@ class Sampler:
         self.experiment: Experiment = self.folder.experiment()
         self.folder.refuse_links()
         self.checkpoint = self.folder.find_checkpoint(name, self.experiment.evaluation)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = devices.best_device()
         self.seed = seed
         self.classes = self.experiment.data.classes
         self.bits = self.experiment.data.bits

@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-from ganscale import randomness
+from ganscale import devices, randomness
 
 CACHE = Path("~/.cache/ganscale/compiled")
 """Not in the run folder: what lies there is executed, and a run folder may be a stranger's."""
@@ -26,6 +26,7 @@ def compile_whole(loss: Callable[Arguments, Result]) -> Callable[Arguments, Resu
     TORCHINDUCTOR_CACHE_DIR, if it is set, names another folder for the compiled code.
     """
     torch.compiler.assume_constant_result(randomness.key_of)
+    torch.compiler.assume_constant_result(devices.has_float64)
     torch._dynamo.config.recompile_limit = MOST_GRAPHS
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE.expanduser()))
     compiled: Callable[Arguments, Result] = torch.compile(loss, fullgraph=True, dynamic=False)

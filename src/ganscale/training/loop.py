@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ganscale import randomness
+from ganscale import devices, randomness
 from ganscale.config import Experiment
 from ganscale.data.reading.batch_source import BatchSource
 from ganscale.data.reading.readers import Batch
@@ -151,10 +151,7 @@ class Loop:
         """Seed torch's own generators, which dropout and the like draw from."""
         purpose = f"network/rank{self._ranks.rank}"
         seed = randomness.torch_seed(self._experiment.seed, purpose, self.step)
-        # torch.manual_seed would format a stack trace for each kind of device that is not there.
-        torch.default_generator.manual_seed(seed)
-        if self._model.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+        devices.seed_generator(self._model.device, seed)
 
     # -- between two steps ---------------------------------------------------------------------
 
@@ -266,8 +263,10 @@ class Loop:
             "seconds/data": data / steps,
             "seconds/step": step / steps,
         }
-        if self._model.device.type == "cuda":
-            numbers["memory/GiB"] = torch.cuda.max_memory_allocated() / 2**30
+        device = self._model.device
+        if device.type != "cpu":
+            if (peak := devices.peak_memory(device)) is not None:
+                numbers["memory/GiB"] = peak / 2**30
             # Counting takes a second or so, once: not worth it where a run takes minutes.
             if self._ranks.is_main and (mfu := self._utilization.of(numbers["images/s"])):
                 numbers["mfu"] = mfu

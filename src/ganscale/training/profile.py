@@ -10,6 +10,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from ganscale.config import Experiment
+from ganscale.devices import wait_for
 from ganscale.engines.launcher import Launcher
 from ganscale.engines.player import DTYPES
 from ganscale.errors import GanscaleError
@@ -17,7 +18,6 @@ from ganscale.monitoring.progress import set_up_logging
 from ganscale.profiling.marks import DATA, PREFIX, STEP, mark
 from ganscale.profiling.matmul_rate import measure_matmul_rate
 from ganscale.profiling.timeline import read_events, seconds_by_part
-from ganscale.profiling.waiting import wait_for
 from ganscale.training.rehearsal import flop_per_image
 from ganscale.training.trainer import Trainer
 
@@ -86,6 +86,8 @@ def profile_steps(experiment: Experiment, steps: int, trace: Path) -> Profile | 
     run(WARM_UP)
     step_s = run(steps) / steps
     gpu = [ProfilerActivity.CUDA] if device.type == "cuda" else []
+    if device.type not in ("cpu", "cuda"):
+        log.warning("the profile shows the host's time: it knows no work of a %s", device.type)
     with profile(activities=[ProfilerActivity.CPU, *gpu]) as profiled:
         profiled_s = run(steps) / steps
     trainer.end()

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from ganscale.devices import wait_for
 from ganscale.gan.game import Measured
-from ganscale.profiling.waiting import wait_for
 
 
 class Statistics:

@@ -6,9 +6,9 @@ import torch
 
 from ganscale.config import Experiment
 from ganscale.data.reading.readers import Batch
+from ganscale.devices import wait_for
 from ganscale.engines.arithmetic import set_up_arithmetic
 from ganscale.engines.launcher import Launcher
-from ganscale.profiling.waiting import wait_for
 from ganscale.training.model import GANModel
 from ganscale.training.update import GANStep
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ganscale.config import Experiment
 from ganscale.data.reading.readers import Batch
+from ganscale.devices import copy_to
 from ganscale.engines.player import Player
 from ganscale.gan.game import Measured
 from ganscale.gan.schedules import value_at
@@ -196,7 +197,7 @@ class GANStep:
         """Divide this rank's part of a batch, and bring each part to the device."""
         experiment, model = self._experiment, self._model
         device, size = model.generator.device, len(batch.images) // self._accumulation
-        to_device = partial(Tensor.to, device=device, non_blocking=True)
+        to_device = partial(copy_to, device=device)
         for i in range(self._accumulation):
             part = slice(i * size, (i + 1) * size)
             rows = range(self.rows.start + i * size, self.rows.start + (i + 1) * size)

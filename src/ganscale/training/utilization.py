@@ -4,6 +4,7 @@ import logging
 
 import torch
 
+from ganscale import devices
 from ganscale.config import Experiment
 from ganscale.engines.player import DTYPES
 from ganscale.errors import GanscaleError
@@ -44,6 +45,5 @@ class Utilization:
         except (GanscaleError, torch.OutOfMemoryError) as error:
             log.info("the log has no mfu: %s", str(error).splitlines()[0])
             return None
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)  # the matrices are not the run's
+        devices.forget_peak_memory(self._device)  # the matrices are not the run's
         return rate * self._world_size / flop

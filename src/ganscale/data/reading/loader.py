@@ -7,9 +7,9 @@ from itertools import islice
 from math import prod
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, Dataset
 
+from ganscale import devices
 from ganscale.config import Data
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.order import Indices, Order
@@ -71,7 +71,7 @@ def _image_bytes(data: Data) -> int:
 
 def _pin(batch: Batch) -> Batch:
     """Move a batch into pinned host memory, from which a GPU copies asynchronously."""
-    if not torch.cuda.is_available() or batch.images.is_cuda:
+    if not devices.pins_memory() or batch.images.device.type != "cpu":
         return batch
     return Batch(batch.images.pin_memory(), batch.labels.pin_memory())
 
@@ -111,7 +111,7 @@ def _decode_with_processes(
         batch_size=None,
         sampler=[range(k, min(k + chunk, last)) for k in range(first, last, chunk)],
         num_workers=data.workers,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=devices.pins_memory(),
     )
     for images, labels in reraise_errors(loader):
         yield from map(Batch, images.split(size), labels.split(size))

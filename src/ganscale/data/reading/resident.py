@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganscale import devices
 from ganscale.config import Data
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.memory import free_memory
@@ -91,9 +92,10 @@ class ResidentReader(Reader):
     def read(self, indices: Indices) -> Batch:
         """Copy the samples out of the array."""
         rows = torch.from_numpy(indices)
-        if self._images.is_cuda:
+        if self._images.device.type != "cpu":
             # From pinned memory: another copy would wait for all that the GPU has yet to do.
-            rows = rows.pin_memory().to(self._images.device, non_blocking=True)
+            rows = rows.pin_memory() if devices.pins_memory() else rows
+            rows = devices.copy_to(rows, self._images.device)
         images = as_supported(self._images).index_select(0, rows).view(self._images.dtype)
         return Batch(images, self._labels.index_select(0, rows))
 
@@ -118,9 +120,12 @@ def _bytes_of(images: ImageSet) -> int:
 
 def _fits_on_device(data: Data, needed: int, device: torch.device) -> bool:
     """Return whether the dataset goes into the device's memory."""
-    if device.type != "cuda" or data.resident_on == "host":
+    if device.type == "cpu" or data.resident_on == "host":
         return False
-    free, _ = torch.cuda.mem_get_info(device)
+    memory = devices.memory_of(device)
+    if memory is None:
+        return data.resident_on == "device"
+    free, _ = memory
     if data.resident_on == "device" and needed > free:
         raise GanscaleError(
             f"data.resident_on=device: the dataset takes {needed / 2**30:.1f} GiB, but only "

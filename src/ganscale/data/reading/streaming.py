@@ -14,6 +14,7 @@ import torch
 import webdataset as wds
 from torch.utils.data import DataLoader
 
+from ganscale import devices
 from ganscale.config import Data
 from ganscale.data.reading.decode import decode_bytes
 from ganscale.data.reading.readers import READERS, Batch, Stream
@@ -82,7 +83,7 @@ def stream(
         guard_items,
     )
     loader = DataLoader(
-        pipeline, batch_size=None, num_workers=data.workers, pin_memory=torch.cuda.is_available()
+        pipeline, batch_size=None, num_workers=data.workers, pin_memory=devices.pins_memory()
     )
     return reraise_errors(loader)
 

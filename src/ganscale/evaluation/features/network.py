@@ -32,6 +32,10 @@ class Features(NamedTuple):
     logits: Tensor
     """(N, classes), float32, for the dataset's own classes or ImageNet's."""
 
+    def to(self, device: torch.device) -> "Features":
+        """Return the same features on a device."""
+        return Features(self.features.to(device), self.logits.to(device))
+
 
 class Opening(NamedTuple):
     """What a feature network may be built from."""

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ganscale.devices import float64_device
 from ganscale.evaluation.metrics.metric import METRICS, Comparison, Metric
 
 NEIGHBOURS = 5  # k of precision, recall, density and coverage (Naeem et al. 2020)
@@ -53,7 +54,7 @@ class Coverage(Metric):
 
 
 def _of_sides(compared: Comparison) -> dict[str, float]:
-    device = compared.device
+    device = float64_device(compared.device)
     return neighbourhoods(compared.real_features.to(device), compared.fake_features.to(device))
 
 

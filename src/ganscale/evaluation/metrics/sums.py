@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ganscale.devices import float64_device
 from ganscale.engines.distributed import all_reduce
 
 if TYPE_CHECKING:  # scores are read without what makes features
@@ -33,14 +34,18 @@ class Sums:
 
     @classmethod
     def zero(cls, like: "Features") -> "Sums":
-        """Return the sums over no images, with the widths and the device of `like`."""
+        """Return the sums over no images, with the widths of `like`.
+
+        They are on its device, or in host memory if that does not compute in float64.
+        """
         width, classes = like.features.shape[1], like.logits.shape[1]
         shapes = ((), (), (width,), (width, width), (classes,), (), (classes,))
-        device = like.features.device
+        device = float64_device(like.features.device)
         return cls(*(torch.zeros(s, dtype=torch.float64, device=device) for s in shapes))
 
     def add(self, measured: "Features", weights: Tensor | None = None) -> None:
-        """Add these images, with weights (N,), float64, if given."""
+        """Add these images, with weights (N,), float64, on the sums' device, if given."""
+        measured = measured.to(self.count.device)
         features, logs = measured.features.double(), measured.logits.double().log_softmax(1)
         if weights is None:
             weights = torch.ones(len(features), dtype=torch.float64, device=features.device)
