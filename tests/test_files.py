@@ -1,3 +1,4 @@
+import ast
 import os
 from pathlib import Path
 
@@ -115,3 +116,17 @@ def test_a_run_folder_with_a_link_is_refused(run: Path, secret: Path) -> None:
         with pytest.raises(GanscaleError, match=rf"{name} is a link.* set runs=FOLDER"):
             refuse_links(run)
         (run / name).unlink()
+
+
+def test_text_is_utf_8_whatever_the_system_writes_by_default() -> None:
+    """On Windows it would be the country's own."""
+    calls = 0
+    for path in (Path(__file__).parents[1] / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            if node.func.attr in ("read_text", "write_text"):
+                calls += 1
+                named = [keyword.arg for keyword in node.keywords]
+                assert "encoding" in named, f"{path}:{node.lineno}"
+    assert calls > 10

@@ -74,7 +74,7 @@ def _name(folder: Path) -> str:
 def _content(name: str) -> dict[str, bytes]:
     """Return the content of each file of the project, by its path."""
     content = {
-        target: shipped(source).read_text("utf-8").replace("NAME", name).encode()
+        target: shipped(source).read_text(encoding="utf-8").replace("NAME", name).encode()
         for target, source in WRITTEN.items()
     }
     root = shipped("")

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
     print(f"# GANSCALE_ENGINE={options.engine} {shlex.join(line)}")
     print(f"# {_world(options, experiment)}")
     if options.dry_run:
-        print(SCRIPT.read_text(), end="")
+        print(SCRIPT.read_text(encoding="utf-8"), end="")
         return
     environment = {**os.environ, "GANSCALE_ENGINE": options.engine}
     done = subprocess.run(line, env=environment, capture_output=True, text=True)

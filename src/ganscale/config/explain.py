@@ -53,7 +53,7 @@ def _set_in(parts: Sequence[str], configs: Path) -> Iterator[tuple[Path, str]]:
     """Yield each file below `configs` that sets the key, and the value there as YAML."""
     for path in sorted(configs.rglob("*.yaml")):
         try:
-            tree = yaml.safe_load(path.read_text())
+            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
             continue
         tables = [tree, *(tree.get(name) for name in SWEPT)] if isinstance(tree, dict) else []

@@ -33,7 +33,7 @@ def read_deepspeed_file(path: Path) -> dict[str, Any]:
     Raises `GanscaleError` if it cannot be used or sets what the experiment decides.
     """
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         stage = config["zero_optimization"]["stage"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise GanscaleError(

@@ -37,7 +37,7 @@ class JsonLinesTracker(GeneralTracker):
         kept = [line for line in logged if line["step"] <= resumed_step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(path, text.encode())
-        self._file = path.open("a", buffering=1)
+        self._file = path.open("a", buffering=1, encoding="utf-8")
 
     @property
     def tracker(self) -> Any:

@@ -83,9 +83,9 @@ def write(
             host = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
             save_tensors(host, temporary / f"{part}.safetensors")
         torch.save(_canonical(training), temporary / TRAINING)
-        (temporary / STATE).write_text(state.model_dump_json(indent=2) + "\n")
+        (temporary / STATE).write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
         lines = [f"{sha256_of_file(path)}  {path.name}\n" for path in sorted(temporary.iterdir())]
-        (temporary / SUMS).write_text("".join(lines))
+        (temporary / SUMS).write_text("".join(lines), encoding="utf-8")
         for path in temporary.iterdir():
             sync(path)
         sync(temporary)

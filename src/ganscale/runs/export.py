@@ -63,7 +63,7 @@ def export(
     try:
         log.info("writing the generator of %s as %s", sampler.checkpoint.name, kind)
         path = WRITERS[kind](sampler, folder)
-        (folder / "experiment.yaml").write_text(to_yaml(sampler.experiment))
+        (folder / "experiment.yaml").write_text(to_yaml(sampler.experiment), encoding="utf-8")
         sampler.save_grid(SAMPLES, folder / "samples.png")
         card = model_card(sampler, about(sampler.experiment), path, license, published_as)
         (folder / CARD).write_text(card, encoding="utf-8")

@@ -58,9 +58,9 @@ def write_pretrained(network: nn.Module, about: About, folder: Path) -> Path:
     else:
         graph, weights = trace(copy.deepcopy(network).cpu(), _example(about))
     save_tensors(weights, folder / WEIGHTS, {"format": "pt"})
-    (folder / GRAPH).write_text(json.dumps(graph) + "\n")
+    (folder / GRAPH).write_text(json.dumps(graph) + "\n", encoding="utf-8")
     config = {"format": FORMAT, "library_name": LIBRARY, **asdict(about)}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     if not (folder / CARD).exists():  # someone may have written a better one
         (folder / CARD).write_text(_brief_card(about), encoding="utf-8")
     return folder / WEIGHTS
@@ -74,7 +74,7 @@ def read_pretrained(folder: Path) -> tuple[Graph, About]:
     """
     about = _read_about(folder)
     try:
-        graph = json.loads((folder / GRAPH).read_text())
+        graph = json.loads((folder / GRAPH).read_text(encoding="utf-8"))
         return Graph(graph, load_file(folder / WEIGHTS)), about
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise GanscaleError(f"{folder} is not a saved generator: {error!r}") from None
@@ -92,7 +92,7 @@ def read_pretrained_weights(folder: Path) -> tuple[dict[str, Tensor], About]:
 
 def _read_about(folder: Path) -> About:
     try:
-        config: Mapping[str, Any] = json.loads((folder / CONFIG).read_text())
+        config: Mapping[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         if config["format"] != FORMAT:
             raise GanscaleError(
                 f"{folder / CONFIG} has format {config['format']}, which this version of ganscale "

@@ -32,7 +32,7 @@ class Sweep(BaseModel):
     def load(cls, path: Path) -> "Sweep":
         """Read a grid file; raise `GanscaleError` if it is invalid."""
         with experiment_file.one_message(str(path), "grid file"):
-            values = yaml.safe_load(path.read_text())
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
         try:
             return cls.model_validate(values)
         except ValidationError as error:

@@ -140,7 +140,7 @@ def _find_packed(folder: Path, plan: dict[str, object]) -> Manifest | None:
                 )
             write_atomically(path, text.encode())
             return None
-    if path.read_text() != text:
+    if path.read_text(encoding="utf-8") != text:
         raise GanscaleError(
             f"{folder}: already holds another packed dataset (described in {path}); "
             "remove the folder or choose another one"

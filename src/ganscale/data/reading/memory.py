@@ -22,7 +22,7 @@ def free_memory(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> int:
 def _groups(cgroups: Path, own: Path) -> list[Path]:
     """Return the folders of this process's memory control group and of its ancestors."""
     found = []
-    for line in own.read_text().splitlines() if own.is_file() else []:
+    for line in own.read_text(encoding="utf-8").splitlines() if own.is_file() else []:
         _, controllers, name = line.split(":", 2)
         if not controllers or "memory" in controllers.split(","):  # version 2, version 1
             root = cgroups / controllers
@@ -41,11 +41,13 @@ def _free_in_group(group: Path) -> int | None:
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
-            bound = (group / limit).read_text().strip()
+            bound = (group / limit).read_text(encoding="utf-8").strip()
             if bound == "max":
                 return None
-            statistics = dict(s.split() for s in (group / "memory.stat").read_text().splitlines())
-            taken = int((group / used).read_text()) - int(statistics.get(cache, 0))
+            statistics = dict(
+                s.split() for s in (group / "memory.stat").read_text(encoding="utf-8").splitlines()
+            )
+            taken = int((group / used).read_text(encoding="utf-8")) - int(statistics.get(cache, 0))
         except OSError:
             continue
         return max(0, int(bound) - taken)

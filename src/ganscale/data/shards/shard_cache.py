@@ -101,13 +101,13 @@ class ShardCache:
 
     def _record_verified(self, path: Path) -> None:
         self._verified.add(_state(path))
-        path.with_suffix(VERIFIED).write_text(f"{_state(path)}")
+        path.with_suffix(VERIFIED).write_text(f"{_state(path)}", encoding="utf-8")
 
     def _was_verified_recently(self, path: Path, state: tuple[str, int, int]) -> bool:
         """Return whether another process of this run has just verified the file."""
         record = path.with_suffix(VERIFIED)
         try:
-            same = record.read_text() == f"{state}"
+            same = record.read_text(encoding="utf-8") == f"{state}"
             return same and record.stat().st_mtime > self._created - SAME_RUN_S
         except (OSError, ValueError):
             return False
