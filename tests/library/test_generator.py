@@ -44,6 +44,7 @@ def test_its_samples_are_those_of_the_command(run: Path) -> None:
     generator = ganscale.Generator.from_run(run, "latest")
     images = generator.sample(7, seed=3, batch_size=4)
     wanted = Sampler(run, "latest", seed=3).images(7)
+    assert repr(generator).startswith("<Generator tiny: images (1, 28, 28)")
     assert np.array_equal(images.permute(0, 2, 3, 1).numpy(), wanted)
 
 

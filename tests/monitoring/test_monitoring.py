@@ -14,7 +14,7 @@ from accelerate import PartialState
 from PIL import Image
 
 from ganscale.monitoring.metrics_log import read_metrics
-from ganscale.monitoring.pictures import grid, save_grid, show
+from ganscale.monitoring.pictures import columns_of_classes, grid, save_grid, show
 from ganscale.monitoring.trackers import JsonLinesTracker, Trackers
 from ganscale.runs.report import write_report
 from ganscale.runs.run_folder import RunFolder
@@ -105,6 +105,16 @@ def test_small_images_are_enlarged_by_whole_factors(number: int, side: int, fact
     pixels = picture[::factor, ::factor]
     assert np.array_equal(picture, pixels.repeat(factor, 0).repeat(factor, 1))
     assert np.array_equal(pixels[1 : 1 + side, 1 : 1 + side], images[0, :, :, 0])
+
+
+@pytest.mark.parametrize(
+    ("number", "classes", "columns"),
+    [(64, 10, 10), (64, 3, 9), (64, 2, 8), (4, 1000, 1000), (64, None, None)],
+)
+def test_a_column_holds_one_class_and_the_grid_is_about_square(
+    number: int, classes: int | None, columns: int | None
+) -> None:
+    assert columns_of_classes(number, classes) == columns
 
 
 def test_channels_that_no_picture_has_are_shown_by_the_first_three() -> None:

@@ -73,7 +73,7 @@ def _summary(experiment: "Experiment", plan: "Plan", cluster: "Cluster") -> "Tab
     table.add_row(
         "batch",
         f"{train.batch_size:,} images, {plan.images_per_rank:,} a card in "
-        f"{train.accumulation} micro-batches",
+        f"{train.accumulation} micro-batch{'es' * (train.accumulation > 1)}",
     )
     table.add_row("gradients", f"{plan.reduced / 1e6:,.1f} MB averaged over cards in a step")
     return table

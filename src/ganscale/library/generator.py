@@ -59,6 +59,11 @@ class Generator:
         self.network = network.to(self.device)
         self._standing: dict[float, nn.Module] = {}
 
+    def __repr__(self) -> str:
+        shape, of = self.about.image_shape, self.about.classes
+        classes = f", {of:,} classes" if of else ""
+        return f"<Generator {self.about.name}: images {shape}{classes}, on {self.device}>"
+
     # -- where it comes from -------------------------------------------------------------------
 
     @classmethod

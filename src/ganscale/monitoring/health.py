@@ -53,8 +53,8 @@ SYMPTOMS = (
         Alert(
             "The generator leaves classes out",
             "The entropy of the classes of its images is below 80 % of the maximum. What usually "
-            "helps: a larger batch, a gradient penalty, the relativistic loss, or a conditional "
-            "GAN (data.classes).",
+            "helps, where it is not there yet: a larger batch, a gradient penalty, the "
+            "relativistic loss, or a conditional GAN (data.classes).",
         ),
     ),
     Symptom(
@@ -63,9 +63,9 @@ SYMPTOMS = (
         1,
         Alert(
             "The generator's images are all alike",
-            "They are less than half as far from each other as real images. What usually helps: a "
-            "lower learning rate, a gradient penalty, the relativistic loss, or going back to an "
-            "earlier checkpoint.",
+            "They are less than half as far from each other as real images. What usually helps, "
+            "where it is not there yet: a lower learning rate, a gradient penalty, the "
+            "relativistic loss, or going back to an earlier checkpoint.",
         ),
     ),
 )

@@ -104,7 +104,7 @@ def _gallery(run: RunFolder) -> str:
     """Return the HTML of the gallery's pictures, embedded."""
     captions = {
         run.gallery_samples: (
-            "Uncurated samples; if the generator is conditional, one column per class"
+            "Uncurated samples; if the generator is conditional, a column is one class"
         ),
         run.gallery_walk: "A walk between latents",
         run.gallery_neighbours: (

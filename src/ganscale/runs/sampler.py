@@ -30,7 +30,7 @@ from ganscale.gan.truncation import (
     truncate,
     with_standing_statistics,
 )
-from ganscale.monitoring.pictures import grid, save_grid
+from ganscale.monitoring.pictures import columns_of_classes, grid, save_grid
 from ganscale.monitoring.progress import tracked
 from ganscale.networks import first_generator
 from ganscale.runs import checkpoint
@@ -122,8 +122,8 @@ class Sampler:
         return pixels(torch.cat(list(batches)))
 
     def save_grid(self, number: int, path: Path) -> Path:
-        """Write a grid of the first samples, with a column per class of a conditional generator."""
-        columns = self.classes if self.cycles_classes else None
+        """Write a grid of the first samples; a column of it holds one class, if there are any."""
+        columns = columns_of_classes(number, self.classes if self.cycles_classes else None)
         return save_grid(self.images(number), path, columns)
 
     def save_interpolation(self, path: Path, seeds: Sequence[int] = ()) -> Path:

@@ -17,7 +17,7 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import pixels
 from ganscale.files import refuse_special, write_output
 from ganscale.gan.sampling import generate, mix, seed_labels
-from ganscale.monitoring.pictures import BORDER_GREY, save_grid, show
+from ganscale.monitoring.pictures import BORDER_GREY, columns_of_classes, save_grid, show
 from ganscale.monitoring.progress import tracked
 from ganscale.runs.sampler import Sampler
 
@@ -65,7 +65,7 @@ def first_samples(sampler: Sampler, number: int) -> Selection:
     rows = range(number)
     labels = sampler.labels(rows)
     names = tuple(f"seed{sampler.seed:04d}-{row:05d}" for row in rows)
-    columns = sampler.classes if sampler.cycles_classes else None
+    columns = columns_of_classes(number, sampler.classes if sampler.cycles_classes else None)
     return Selection(sampler.latents(rows), labels, names, columns)
 
 

@@ -14,7 +14,7 @@ from ganscale.evaluation.scores import Scores, forget_after
 from ganscale.gan.sampling import run_generator, sample_labels, to_pixels
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.health import Health
-from ganscale.monitoring.pictures import save_grid
+from ganscale.monitoring.pictures import columns_of_classes, save_grid
 from ganscale.monitoring.trackers import Trackers
 from ganscale.runs.gallery import draw_gallery
 from ganscale.runs.report import write_report
@@ -66,8 +66,10 @@ class Recorder:
             images = run_generator(network, latents, sample_labels(rows, classes))
         path = self._folder.sample_grid(step)
         save_grid(
-            pixels(to_pixels(images, experiment.data.bits)), path, columns=classes
-        )  # one column for each class
+            pixels(to_pixels(images, experiment.data.bits)),
+            path,
+            columns_of_classes(len(rows), classes),
+        )
         self._trackers.picture(step, "samples", path)
         return path
 
