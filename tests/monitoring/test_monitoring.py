@@ -152,13 +152,14 @@ def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(
     lines = JsonLinesTracker(tmp_path / METRICS, 0)
     for step in (1, 2):
         rates = {"learning_rate/generator": 1e-3 / step, "learning_rate/discriminator": 2e-3}
-        lines.log({"images": 8 * step, **rates}, step=step)
+        lines.log({"images": 8 * step, "kid": 3.0 / step, **rates}, step=step)
     lines.finish()
     scored = {"step": 2, "images": 16, "values": {"fid": 1.0}, "features": "a classifier's"}
     against = {"samples": 10, "real_samples": 10, "real_set": "digits"}
     RunFolder(tmp_path).evaluations.write_text(json.dumps(scored | against) + "\n")
     page = write_report(RunFolder(tmp_path), tiny(digits, tmp_path), {"python": "3"}).read_text()
     assert "<!-- Learning rates -->" in page
+    assert "<!-- KID: lower is better -->" in page
     assert "<!-- learning_rate/discriminator -->" in page
     assert "The best checkpoint" in page
     # An older evaluation may lack the score that says which is best.

@@ -14,6 +14,7 @@ class KID(Metric):
     """The kernel inception distance: the mean of the estimates from disjoint subsets."""
 
     title = "KID"
+    chart = "KID: lower is better"
     lower_is_better = True
 
     def __call__(self, compared: Comparison) -> float:
