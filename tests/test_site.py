@@ -38,7 +38,9 @@ def test_every_page_is_there_in_readmes_order(site: Path) -> None:
     assert all((site / page / "index.html").is_file() for page in pages)
     home = (site / "index.html").read_text()
     guide = re.findall(r'href="([\w-]+)/" class="md-nav__link"', home)
-    assert guide[0] == "architecture"
+    read_on = (ROOT / "README.md").read_text().partition("**Read on:**")[2]
+    in_order = re.findall(r"\(docs/([\w-]+)\.md\)", read_on)
+    assert guide[: len(in_order)] == in_order
     assert pages <= set(guide)
 
 
