@@ -21,7 +21,7 @@ EPILOG = """\
 from a folder of images to generated ones:
   ganscale configure photos/
   ganscale train photos.yaml                        # again: resumes
-  ganscale sample runs/photos --grid grid.png
+  ganscale sample runs/photos --grid photos.png
 """
 
 
