@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 LAYERS = (
     (
         *("custom_code", "errors", "files", "validation", "registry", "terminal", "shipped"),
-        *("system_errors", "devices", "philox", "randomness", "host_randomness"),
+        *("system_errors", "devices", "philox", "randomness", "host_randomness", "tensor_file"),
     ),
     ("config",),
     ("profiling",),

@@ -19,6 +19,7 @@ from ganscale.evaluation import feature_cache as cache_module
 from ganscale.evaluation.feature_cache import Cache
 from ganscale.evaluation.features import classifier
 from ganscale.evaluation.features.classifier import Classifier, cached_classifier
+from ganscale.tensor_file import save_tensors
 from tests.conftest import tiny
 from tests.evaluation.replay import HOST, Replay, all_images, make
 
@@ -103,12 +104,12 @@ def test_runs_that_start_at_once_on_a_new_set_end_with_one_classifier(
 
     written: list[Path] = []
 
-    def save(tensors: dict[str, torch.Tensor], path: Path, **more: dict[str, str]) -> None:
+    def save(tensors: dict[str, torch.Tensor], path: Path, about: dict[str, str]) -> None:
         written.append(path)
-        save_file(tensors, path, **more)
+        save_tensors(tensors, path, about)
 
     monkeypatch.setattr(classifier, "train_classifier", train)
-    monkeypatch.setattr(cache_module, "save_file", save)
+    monkeypatch.setattr(cache_module, "save_tensors", save)
     found: list[Classifier] = []
 
     def start() -> None:
@@ -126,3 +127,14 @@ def test_runs_that_start_at_once_on_a_new_set_end_with_one_classifier(
     assert len({float(one.accuracy) for one in found}) == 1
     assert len(set(written)) == 4  # no two write into one file
     assert [path.name[:11] for path in (tmp_path / "set").iterdir()] == ["classifier-"]
+
+
+def test_what_is_kept_beside_a_shared_set_is_for_all_who_read_the_set(
+    digits: Path, tmp_path: Path
+) -> None:
+    data = tiny(digits, tmp_path).data
+    cache = Cache(data.model_copy(update={"path": str(tmp_path)}), ImageSet(data), tmp_path / "run")
+    cache.write("features", {"a": torch.zeros(1)})
+    (kept,) = tmp_path.glob("features-*")
+    (tmp_path / "new").touch()
+    assert kept.stat().st_mode == (tmp_path / "new").stat().st_mode

@@ -184,8 +184,13 @@ class Signalling(ganscale.Callback):
 
 
 def test_an_interrupt_saves_and_is_passed_on(file: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        ganscale.train(file, callbacks=[Signalling(signal.SIGINT)])
+    # A shell's background job, which the tests may be, ignores Ctrl-C.
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ganscale.train(file, callbacks=[Signalling(signal.SIGINT)])
+    finally:
+        signal.signal(signal.SIGINT, old)
     run = ganscale.Run(file.parent / "runs" / "tiny")
     assert run.step == 3
     assert (run.folder / "report.html").is_file()

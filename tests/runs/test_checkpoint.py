@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from ganscale import tensor_file
 from ganscale.errors import GanscaleError
 from ganscale.runs import checkpoint
 from ganscale.runs.checkpoint import State
@@ -86,11 +87,11 @@ def test_a_full_disk_is_one_message(
 ) -> None:
     """As the system, safetensors and torch say it."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     save(tmp_path, 1)
-    monkeypatch.setattr(checkpoint, "save_file", fail)
+    monkeypatch.setattr(tensor_file, "save_file", fail)
     with pytest.raises(GanscaleError, match=r"could not be written.*step-00000001"):
         save(tmp_path, 2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ganscale.config import Data
@@ -17,6 +16,7 @@ from ganscale.config.resolution import write_resolution
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.shards.storage import is_remote
 from ganscale.errors import GanscaleError
+from ganscale.tensor_file import save_tensors
 
 VERSION = "3"  # of the cached content, and of the classifier that computed it
 
@@ -68,7 +68,7 @@ class Cache:
             temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                save_file(host, temporary, metadata=about)
+                save_tensors(host, temporary, about)
                 _publish(temporary, path, about)
                 return _read(path, about) or host
             except (OSError, SafetensorError):

@@ -27,8 +27,8 @@ from ganscale.engines.distributed import is_lost_contact
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.files import open_inside, read_inside, sha256_of_file, sha256_of_stream, sync
-from ganscale.runs.tensor_file import save_tensors
 from ganscale.system_errors import find_system_error
+from ganscale.tensor_file import save_tensors
 from ganscale.validation import first_mistake
 
 STATE = "state.json"

@@ -17,7 +17,7 @@ from ganscale.files import refuse_links, write_output
 from ganscale.runs.card import model_card
 from ganscale.runs.pretrained import CARD, About, write_pretrained
 from ganscale.runs.sampler import Sampler
-from ganscale.runs.tensor_file import save_tensors
+from ganscale.tensor_file import save_tensors
 
 SAMPLES = 64
 EXAMPLE_BATCH = 2  # for tracing; the exported generator accepts any batch size

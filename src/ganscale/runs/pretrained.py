@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ganscale.errors import GanscaleError
 from ganscale.runs.graph import EXAMPLE_BATCH, Graph, trace
-from ganscale.runs.tensor_file import save_tensors
+from ganscale.tensor_file import save_tensors
 
 CONFIG, WEIGHTS, GRAPH = "config.json", "model.safetensors", "graph.json"
 CARD = "README.md"
