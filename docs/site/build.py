@@ -85,7 +85,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _repository_path(source: str, target: str) -> str | None:
-    """Return the path in the repository that a page's link leads to; None if it is no file."""
+    """Return the path in the repository that a page's link leads to; None if that is not a file."""
     path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
     return path if "://" not in target and (ROOT / path).is_file() else None
 

@@ -8,24 +8,14 @@ import torch
 from PIL import Image
 
 from ganscale.cli import main
-from ganscale.config import Experiment
 from ganscale.library.generator import Generator
 from ganscale.runs.projection import read_picture
-from ganscale.training.trainer import train
-from tests.conftest import tiny
+from tests.runs.conditional import conditional_run
 
 
 @pytest.fixture(scope="module")
 def run(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A conditional generator."""
-    folder = tmp_path_factory.mktemp("projection")
-    values = tiny(digits, folder, "train.steps=2").model_dump(mode="json")
-    values["data"]["classes"] = 10
-    network = {"architecture": "dcgan", "width": 4}
-    values["generator"]["network"] = values["discriminator"]["network"] = network
-    experiment = Experiment.model_validate(values)
-    train(experiment)
-    return experiment.folder
+    return conditional_run(digits, tmp_path_factory.mktemp("projection"))
 
 
 @pytest.fixture(scope="module")

@@ -26,11 +26,10 @@ def run(options: argparse.Namespace) -> None:
     from ganscale.runs.scoring import evaluate
 
     set_up_logging(rank=0)
-    given = {
+    changes = {
         "samples": options.num,
         "features": options.features,
         "inception_weights": options.inception_weights,
     }
-    changed = {key: value for key, value in given.items() if value is not None}
-    name, scores = evaluate(options.run, options.checkpoint, changed, options.trust_code)
+    name, scores = evaluate(options.run, options.checkpoint, changes, options.trust_code)
     print(printable(f"{name}: {scores}"))  # a set names itself

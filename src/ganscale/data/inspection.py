@@ -94,7 +94,7 @@ def first_images(location: str, manifest: Manifest) -> Pixels:
 
 
 def _array(content: bytes, manifest: Manifest, max_pixels: int) -> Pixels:
-    """Decode an image that is no picture, (H, W, C)."""
+    """Decode an image that Pillow does not read as it is packed, (H, W, C)."""
     shape = (manifest.channels, manifest.height or 0, manifest.width or 0)
     return np.moveaxis(decode_bytes(content, shape, max_pixels, bits=manifest.bits), 0, 2)
 

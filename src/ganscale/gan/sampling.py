@@ -129,6 +129,24 @@ def images_of(
     return to_pixels(images, bits)
 
 
+def generate_from(
+    generator: nn.Module,
+    latents: Tensor,
+    labels: tuple[Tensor, ...],
+    batch_size: int,
+    bits: int = 8,
+) -> Iterator[Tensor]:
+    """Yield the images of latents (N, dim), as `generate` does; `labels` as in `run_generator`."""
+    yield from generate(
+        generator,
+        lambda rows: latents[rows.start : rows.stop],
+        lambda rows: tuple(label[rows.start : rows.stop] for label in labels),
+        range(len(latents)),
+        batch_size,
+        bits,
+    )
+
+
 def generate(
     generator: nn.Module,
     latents: Callable[[range], Tensor],

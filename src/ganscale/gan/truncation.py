@@ -83,14 +83,25 @@ def with_standing_statistics(network: nn.Module, draw: Callable[[int], Inputs]) 
     return network
 
 
-def standing_batch(
-    latent: LatentOptions, classes: int | None, threshold: float, number: int, device: torch.device
-) -> Inputs:
-    """Return a batch for standing statistics: the same for each seed, with classes in turn."""
+def with_truncated_statistics(
+    network: nn.Module,
+    latent: LatentOptions,
+    classes: int | None,
+    threshold: float,
+    device: torch.device,
+) -> nn.Module:
+    """Return a copy with the standing statistics of truncated latents.
+
+    They are the same for each seed, over the classes in turn.
+    """
     rows = range(BATCH_SIZE)
-    drawn = randomness.latents(latent, 0, "standing statistics", number, rows, device)
-    labels = (label.to(device) for label in sample_labels(rows, classes))
-    return (truncate(drawn, threshold, latent.distribution), *labels)
+
+    def draw(number: int) -> Inputs:
+        drawn = randomness.latents(latent, 0, "standing statistics", number, rows, device)
+        labels = (label.to(device) for label in sample_labels(rows, classes))
+        return (truncate(drawn, threshold, latent.distribution), *labels)
+
+    return with_standing_statistics(network, draw)
 
 
 def _batch_norms(network: nn.Module) -> list[_BatchNorm]:

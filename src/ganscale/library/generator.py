@@ -20,7 +20,7 @@ from ganscale.errors import GanscaleError
 from ganscale.gan.projection import CANDIDATES, project
 from ganscale.gan.sampling import (
     from_pixels,
-    generate,
+    generate_from,
     interpolation,
     mix,
     refuse_unknown_class,
@@ -28,12 +28,7 @@ from ganscale.gan.sampling import (
     sample_labels,
     seed_labels,
 )
-from ganscale.gan.truncation import (
-    has_batch_norm,
-    standing_batch,
-    truncate,
-    with_standing_statistics,
-)
+from ganscale.gan.truncation import has_batch_norm, truncate, with_truncated_statistics
 from ganscale.runs.graph import Graph
 from ganscale.runs.pretrained import (
     CARD,
@@ -261,14 +256,7 @@ class Generator:
         self, network: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], batch_size: int
     ) -> Tensor:
         latents = latents.to(self.device)
-        batches = generate(
-            network,
-            lambda rows: latents[rows.start : rows.stop],
-            lambda rows: tuple(label[rows.start : rows.stop] for label in labels),
-            range(len(latents)),
-            batch_size,
-            self.about.bits,
-        )
+        batches = generate_from(network, latents, labels, batch_size, self.about.bits)
         return torch.cat(list(batches))
 
     def _network_for(self, truncation: float | None) -> nn.Module:
@@ -283,13 +271,10 @@ class Generator:
         if not has_batch_norm(self.network):
             return self.network
         if truncation not in self._standing:
-            self._standing[truncation] = with_standing_statistics(
-                self.network, lambda number: self._standing_batch(number, truncation)
+            self._standing[truncation] = with_truncated_statistics(
+                self.network, self.about, self.about.classes, truncation, self.device
             )
         return self._standing[truncation]
-
-    def _standing_batch(self, number: int, truncation: float) -> tuple[Tensor, ...]:
-        return standing_batch(self.about, self.about.classes, truncation, number, self.device)
 
 
 def _number(number: int | None) -> int:

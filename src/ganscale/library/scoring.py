@@ -29,12 +29,11 @@ def evaluate(
     allows code that the run names to be executed, even if you have not trained the run on this
     machine. Raises `GanscaleError` with the message that the command prints.
     """
-    given = {
+    changes: dict[str, object] = {
         "samples": samples,
         "features": features,
         "inception_weights": None if inception_weights is None else os.fspath(inception_weights),
     }
-    changes: dict[str, object] = {k: value for k, value in given.items() if value is not None}
     with explained():
         _, scores = scoring.evaluate(Path(run), checkpoint, changes, trust_code)
     return scores

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ganscale.data.shards.extras import import_hub
 from ganscale.errors import GanscaleError
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -111,14 +112,7 @@ def push(
 
 
 def _library(purpose: str) -> Any:
-    try:
-        import huggingface_hub
-        import huggingface_hub.errors
-    except ImportError:
-        raise GanscaleError(
-            f"{purpose}, huggingface_hub is needed: pip install 'ganscale[hf]'"
-        ) from None
-    return huggingface_hub
+    return import_hub(f"{purpose}, huggingface_hub is needed")
 
 
 @contextmanager

@@ -24,12 +24,7 @@ from ganscale.gan.sampling import (
     sample_labels,
     seed_labels,
 )
-from ganscale.gan.truncation import (
-    has_batch_norm,
-    standing_batch,
-    truncate,
-    with_standing_statistics,
-)
+from ganscale.gan.truncation import has_batch_norm, truncate, with_truncated_statistics
 from ganscale.monitoring.pictures import columns_of_classes, grid, save_grid
 from ganscale.monitoring.progress import tracked
 from ganscale.networks import first_generator
@@ -82,10 +77,8 @@ class Sampler:
         self.truncation = truncation
         if truncation is not None and has_batch_norm(self.generator):
             log.info("computing BatchNorm's statistics over latents truncated at %g", truncation)
-            latent, device = self.experiment.latent, self.device
-            self.generator = with_standing_statistics(
-                self.generator,
-                lambda number: standing_batch(latent, self.classes, truncation, number, device),
+            self.generator = with_truncated_statistics(
+                self.generator, self.experiment.latent, self.classes, truncation, self.device
             )
 
     @property

@@ -34,7 +34,8 @@ def evaluate(
 
     The scores are recorded in the run folder and shown in its report and, if this user trained the
     run, in W&B. The gallery is drawn again for the best checkpoint, which may have changed.
-    `changes` are values that replace some of the experiment's `evaluation`.
+    `changes` are values that replace some of the experiment's `evaluation`; None leaves one as it
+    is.
     """
     sampler = Sampler(run, name, trust_code=trust_code)
     folder, experiment = sampler.folder, sampler.experiment
@@ -80,7 +81,7 @@ def _update_wandb(sampler: Sampler, wandb_id: str | None, summary: dict[str, Any
 def _with_evaluation(experiment: Experiment, changes: dict[str, object]) -> Experiment:
     """Return the experiment with some values of its `evaluation` replaced."""
     values = experiment.model_dump(mode="json")
-    values["evaluation"] |= changes
+    values["evaluation"] |= {key: value for key, value in changes.items() if value is not None}
     try:
         return Experiment.model_validate(values, context=EACH_MISTAKE)
     except ValidationError as error:

@@ -16,7 +16,7 @@ from ganscale.data.reading.png import Pixels, encode
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import pixels
 from ganscale.files import refuse_special, write_output
-from ganscale.gan.sampling import generate, mix, seed_labels
+from ganscale.gan.sampling import generate_from, mix, seed_labels
 from ganscale.monitoring.pictures import BORDER_GREY, columns_of_classes, save_grid, show
 from ganscale.monitoring.progress import tracked
 from ganscale.runs.sampler import Sampler
@@ -109,13 +109,8 @@ def mixed_samples(sampler: Sampler, rows: Sequence[int], columns: Sequence[int])
 def images_of_selection(sampler: Sampler, selection: Selection) -> Pixels:
     """Return the images, uint8 or uint16 (N, H, W, C), showing the progress meanwhile."""
     number = len(selection.names)
-    batches = generate(
-        sampler.generator,
-        lambda rows: selection.latents[rows.start : rows.stop],
-        lambda rows: tuple(label[rows.start : rows.stop] for label in selection.labels),
-        range(number),
-        BATCH_SIZE,
-        sampler.bits,
+    batches = generate_from(
+        sampler.generator, selection.latents, selection.labels, BATCH_SIZE, sampler.bits
     )
     return pixels(torch.cat(list(tracked(batches, number, "generating samples", len))))
 

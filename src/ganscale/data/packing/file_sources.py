@@ -171,7 +171,7 @@ Reader = Callable[[str], bytes]
 def load_image(read: Callable[[], bytes], where: str, packed: ArrayShape | None = None) -> AnyImage:
     """Read and decode an image; raise `UnusableImageError` naming it if that fails.
 
-    `packed` is what `ganscale pack` has made of it, if that is no picture.
+    `packed` is what `ganscale pack` has made of it, if Pillow does not read that.
     """
     try:
         if packed is None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ganscale.data.packing.parquet_source import ParquetFile, ParquetSource, files_of_split
 from ganscale.data.packing.remote_sources import UnreachableError
-from ganscale.data.shards.extras import pip_line
+from ganscale.data.shards.extras import import_hub
 from ganscale.data.shards.manifest import MANIFEST
 from ganscale.errors import GanscaleError
 
@@ -134,14 +134,7 @@ def _downloaded(
 
 
 def _library(address: str) -> Any:
-    try:
-        import huggingface_hub
-        import huggingface_hub.errors
-    except ImportError:
-        raise GanscaleError(
-            f"{address}: datasets of the hub need huggingface_hub: {pip_line('hf')}"
-        ) from None
-    return huggingface_hub
+    return import_hub(f"{address}: datasets of the hub need huggingface_hub")
 
 
 @contextmanager

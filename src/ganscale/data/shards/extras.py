@@ -29,6 +29,20 @@ def pip_line(extra: str) -> str:
     return f"pip install 'ganscale[{extra}]'"
 
 
+def import_hub(without_it: str) -> Any:
+    """Return the client of the Hugging Face Hub.
+
+    Raises `GanscaleError` if it is not installed: `without_it` says what needs it, before the
+    command that installs it.
+    """
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ImportError:
+        raise GanscaleError(f"{without_it}: {pip_line('hf')}") from None
+    return huggingface_hub
+
+
 def _remedy(address: str, error: ImportError) -> str:
     scheme = address.partition("://")[0]
     if scheme in EXTRAS:
