@@ -15,7 +15,8 @@ from PIL import Image
 
 from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.monitoring.pictures import columns_of_classes, grid, save_grid, show
-from ganscale.monitoring.trackers import JsonLinesTracker, Trackers
+from ganscale.monitoring.trackers.json_lines import JsonLinesTracker
+from ganscale.monitoring.trackers.run_trackers import Trackers
 from ganscale.runs.report import write_report
 from ganscale.runs.run_folder import RunFolder
 from tests.conftest import tiny
@@ -26,13 +27,13 @@ METRICS = "metrics.jsonl"
 def test_steps_after_the_checkpoint_are_logged_once(tmp_path: Path) -> None:
     first = JsonLinesTracker(tmp_path / METRICS, 0)
     for step in (1, 2, 3, 4):
-        first.log({"loss": step}, step=step)
+        first.log(step, {"loss": step})
     first.finish()
     with (tmp_path / METRICS).open("a") as file:
         file.write('{"step": 5, "lo')  # killed while writing
     second = JsonLinesTracker(tmp_path / METRICS, 2)
     assert second.logged_step == 4
-    second.log({"loss": 30}, step=3)
+    second.log(3, {"loss": 30})
     second.finish()
     read = [(m["step"], m["loss"]) for m in read_metrics(tmp_path / METRICS)]
     assert read == [(1, 1), (2, 2), (3, 30)]
@@ -41,7 +42,7 @@ def test_steps_after_the_checkpoint_are_logged_once(tmp_path: Path) -> None:
 def test_a_history_survives_a_resume_that_cannot_write_it(tmp_path: Path) -> None:
     first = JsonLinesTracker(tmp_path / METRICS, 0)
     for step in range(1, 201):
-        first.log({"loss": step}, step=step)
+        first.log(step, {"loss": step})
     first.finish()
     before = (tmp_path / METRICS).read_bytes()
     child = os.fork()
@@ -54,7 +55,7 @@ def test_a_history_survives_a_resume_that_cannot_write_it(tmp_path: Path) -> Non
     assert os.WTERMSIG(status) == signal.SIGXFSZ
     assert (tmp_path / METRICS).read_bytes() == before
     again = JsonLinesTracker(tmp_path / METRICS, 100)
-    again.log({"loss": -1}, step=101)
+    again.log(101, {"loss": -1})
     again.finish()
     assert [m["step"] for m in read_metrics(tmp_path / METRICS)] == list(range(1, 102))
 
@@ -152,7 +153,7 @@ def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(
     lines = JsonLinesTracker(tmp_path / METRICS, 0)
     for step in (1, 2):
         rates = {"learning_rate/generator": 1e-3 / step, "learning_rate/discriminator": 2e-3}
-        lines.log({"images": 8 * step, "kid": 3.0 / step, **rates}, step=step)
+        lines.log(step, {"images": 8 * step, "kid": 3.0 / step, **rates})
     lines.finish()
     scored = {"step": 2, "images": 16, "values": {"fid": 1.0}, "features": "a classifier's"}
     against = {"samples": 10, "real_samples": 10, "real_set": "digits"}

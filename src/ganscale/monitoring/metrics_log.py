@@ -1,4 +1,4 @@
-"""The file of a run's measurements, a JSON object a line; `trackers` writes it."""
+"""The file of a run's measurements, a JSON object a line; `trackers/json_lines` writes it."""
 
 from pathlib import Path
 from typing import Any

@@ -60,10 +60,10 @@ def _update_wandb(sampler: Sampler, wandb_id: str | None, summary: dict[str, Any
     """Add numbers to the run's W&B summary, unless it is being trained or is someone else's."""
     if wandb_id is None:
         return
-    from ganscale.monitoring.trackers import summarize_in_wandb, uses_wandb  # imports Accelerate
+    from ganscale.monitoring.trackers import wandb_tracker  # imports Accelerate
 
     run = sampler.folder.path
-    if not uses_wandb(sampler.experiment):
+    if not wandb_tracker.uses_wandb(sampler.experiment):
         return
     if sampler.folder.is_being_trained():
         log.info("%s is being trained: only the process that trains it logs to W&B", run)
@@ -75,7 +75,7 @@ def _update_wandb(sampler: Sampler, wandb_id: str | None, summary: dict[str, Any
             wandb_id,
         )
     else:
-        summarize_in_wandb(sampler.experiment, run, wandb_id, summary)
+        wandb_tracker.summarize_in_wandb(sampler.experiment, run, wandb_id, summary)
 
 
 def _with_evaluation(experiment: Experiment, changes: dict[str, object]) -> Experiment:

@@ -15,7 +15,7 @@ from ganscale.gan.sampling import run_generator, sample_labels, to_pixels
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.health import Health
 from ganscale.monitoring.pictures import columns_of_classes, save_grid
-from ganscale.monitoring.trackers import Trackers
+from ganscale.monitoring.trackers.run_trackers import Trackers
 from ganscale.runs.gallery import draw_gallery
 from ganscale.runs.report import write_report
 from ganscale.runs.run_folder import RunFolder

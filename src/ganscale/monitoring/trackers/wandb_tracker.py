@@ -1,0 +1,111 @@
+"""Weights & Biases, by Accelerate's tracker."""
+
+import logging
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from accelerate.tracking import WandBTracker as AccelerateWandb
+from PIL import Image
+
+from ganscale.config import Experiment
+from ganscale.monitoring.trackers.tracker import Tracker
+from ganscale.monitoring.wandb_trial import trial_id
+
+log = logging.getLogger("ganscale")
+
+
+class WandbTracker(Tracker):
+    """Logs to W&B, online or offline.
+
+    Args:
+        experiment: what trains
+        run: the run's folder, in which W&B makes one of its own
+        wandb_id: the id by which W&B knows the run; None for a new one
+        logged_step: the last step that an earlier part of the run has logged
+    """
+
+    name = "wandb"
+
+    def __init__(self, experiment: Experiment, run: Path, wandb_id: str | None, logged_step: int):
+        self._wandb = _start_wandb(experiment, run, wandb_id)
+        self._logged_step = logged_step
+        self.id: str = self._wandb.run.id
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        """Log numbers, unless W&B has them: its steps can only increase."""
+        if step > self._logged_step:
+            self._wandb.log(values, step=step)
+
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """Log a picture or an animation, unless W&B has it."""
+        if step <= self._logged_step:
+            return
+        if path.suffix == ".gif":
+            import wandb
+
+            self._wandb.log({name: wandb.Video(str(path), format="gif")}, step=step)
+        else:
+            with Image.open(path) as image:
+                self._wandb.log_images({name: [image.copy()]}, step=step)
+
+    def alert(self, title: str, text: str) -> None:
+        """Let W&B alert the user by mail or chat, as they have configured it."""
+        self._wandb.run.alert(title=title, text=text)
+
+    def finish(self) -> None:
+        """Let W&B upload what is left."""
+        self._wandb.finish()
+
+    def abandon(self) -> None:
+        """Let W&B upload what is left, and show the run as failed."""
+        self._wandb.run.finish(exit_code=1)
+
+
+def uses_wandb(experiment: Experiment) -> bool:
+    """Return whether this experiment's runs are logged to W&B, online or offline."""
+    disabled = "disabled"
+    return experiment.monitoring.wandb != disabled and os.environ.get("WANDB_MODE") != disabled
+
+
+def summarize_in_wandb(
+    experiment: Experiment, run: Path, wandb_id: str, summary: dict[str, Any]
+) -> None:
+    """Add numbers about a finished run to its summary in W&B, online or offline."""
+    PartialState()  # Accelerate's trackers ask it for the rank
+    tracker = _start_wandb(experiment, run, wandb_id)
+    tracker.run.summary.update(summary)
+    tracker.finish()
+
+
+def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> AccelerateWandb:
+    """Start W&B, online if the user is logged in or asks for it, else offline; never prompt."""
+    import wandb
+
+    monitoring = experiment.monitoring
+    mode = os.environ.get("WANDB_MODE") or monitoring.wandb
+    if mode == "auto":
+        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
+    identity = wandb_id or trial_id() or secrets.token_hex(4)
+
+    def start(mode: str) -> AccelerateWandb:
+        tracker = AccelerateWandb(
+            monitoring.wandb_project,
+            name=experiment.name,
+            id=identity,
+            resume="allow",
+            dir=str(run),
+            mode=mode,
+            config=experiment.model_dump(mode="json"),
+            settings=wandb.Settings(init_timeout=monitoring.wandb_timeout, silent=True),
+        )
+        tracker.start()
+        return tracker
+
+    try:
+        return start(mode)
+    except (wandb.errors.Error, OSError) as error:
+        log.warning("W&B cannot be reached (%s); logging offline", " ".join(str(error).split()))
+        return start("offline")
