@@ -17,9 +17,10 @@ from ganscale.evaluation.metrics.diversity import relative_spread
 from ganscale.evaluation.metrics.fid import frechet_distance
 from ganscale.evaluation.metrics.inception_score import exponential_information
 from ganscale.evaluation.metrics.kid import squared_mmd
-from ganscale.evaluation.metrics.neighbourhoods import NEIGHBOURS, neighbourhoods
+from ganscale.evaluation.metrics.neighbourhoods import NEIGHBOURS, neighbourhoods, reach
 from ganscale.evaluation.metrics.sums import Sums
 from ganscale.host_randomness import permutation
+from tests.evaluation.ranks import on_ranks
 
 WIDTH, CLASSES = 12, 4
 
@@ -97,7 +98,8 @@ def test_kid_of_a_set_stored_class_by_class_is_that_of_the_set_shuffled() -> Non
 def test_fid_and_kid_are_those_of_torchmetrics() -> None:
     real, fake = drawn(0), drawn(1, shift=0.3)
     moments = (*sums(real).mean_and_covariance(), *sums(fake).mean_and_covariance())
-    assert frechet_distance(sums(real), sums(fake)) == float(_compute_fid(*moments))
+    theirs = float(_compute_fid(*moments))
+    assert frechet_distance(sums(real), sums(fake)) == pytest.approx(theirs, rel=1e-12)
     rows = [
         f[torch.from_numpy(permutation(0, f"kid/{side}", 0, len(f)))].double()
         for f, side in ((real.features, "real"), (fake.features, "generated"))
@@ -182,3 +184,11 @@ def test_collapse_shows_in_diversity_and_entropy() -> None:
     one_class = Features(real.features[:8], torch.eye(CLASSES)[:1].repeat(8, 1))
     assert relative_entropy(sums(every_class)) == pytest.approx(1)
     assert relative_entropy(sums(one_class)) == pytest.approx(0)
+
+
+def test_ranks_that_share_the_neighbourhoods_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganscale.evaluation.metrics.neighbourhoods.CHUNK", 70)
+    real, fake = drawn(0).features, drawn(1).features[:200]
+    alone = neighbourhoods(real, fake)
+    shared = on_ranks(3, lambda ranks: neighbourhoods(real, fake, reach(real), ranks))
+    assert shared == [alone] * 3

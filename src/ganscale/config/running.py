@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from ganscale.config.registered import NameOf, registry_at
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
-from ganscale.registry import is_custom, short_name
+from ganscale.registry import short_name
 
 
 class Train(Section):
@@ -100,9 +100,10 @@ class Evaluation(Section):
 
     @model_validator(mode="after")
     def _check_metrics(self) -> "Evaluation":
-        if not self.metrics and not is_custom(self.best):
+        if not self.metrics and self.best == "fid":
             return self
-        always = registry_at("ganscale.evaluation.metrics.metric:METRICS").built_in()
+        registry = registry_at("ganscale.evaluation.metrics.metric:METRICS")
+        always = [name for name in registry.built_in() if not registry.get(name).optional]
         names = [*always, *map(short_name, self.metrics)]
         for name in names:
             if names.count(name) > 1:

@@ -3,23 +3,24 @@
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.readers import Reader
 from ganscale.engines.distributed import Ranks, gather_objects, gather_rows
+from ganscale.errors import GanscaleError
 from ganscale.evaluation.feature_cache import Cache
 from ganscale.evaluation.features.network import FeatureNetwork, Features, measure, open_features
 from ganscale.evaluation.metrics.metric import METRICS, Comparison, Metric
 from ganscale.evaluation.metrics.sums import Sums
 from ganscale.evaluation.real_set import COMPARED, RealSet
-from ganscale.evaluation.samples import drawn_labels
 from ganscale.evaluation.scores import Scores
-from ganscale.gan.sampling import NotFiniteError, generate
+from ganscale.evaluation.sources import Sources
+from ganscale.gan.sampling import NotFiniteError
 from ganscale.monitoring.progress import tracked
 from ganscale.registry import short_name
 
@@ -41,15 +42,16 @@ class Evaluator:
         self._experiment = experiment
         self._device = device
         self._ranks = ranks
+        self._images = images
         self._reader = reader
-        cache = Cache(experiment.data, images, fallback)
+        self._cache = cache = Cache(experiment.data, images, fallback)
         self.network = open_features(experiment, images, reader, device, cache)
         self._metrics = _build_metrics(experiment, self.network)
         real_set = RealSet(self.network, images, reader, device, ranks, cache)
         self.real = real_set.statistics
         self.perfect_fid = real_set.perfect_fid(experiment.evaluation.samples)
         self._real_samples = real_set.samples
-        self._real_set = images.description
+        self._known_of_real: dict[Any, Any] = {}
 
     @torch.no_grad()
     def scores(self, generator: nn.Module) -> Scores:
@@ -57,10 +59,20 @@ class Evaluator:
 
         Raises `GanscaleError` if the images or a score are NaN or infinite.
         """
-        fake, fake_features = self._measure_generated(generator)
-        compared = Comparison(self.real.sums, fake, self.real.compared, fake_features, self._device)
+        sources = self._sources(generator)
+        fake, fake_features = self._measure_generated(sources)
+        compared = Comparison(
+            self.real.sums,
+            fake,
+            self.real.compared,
+            fake_features,
+            self._device,
+            sources,
+            self._known_of_real,
+        )
         values: dict[str, float] = {}
         lower_is_better: dict[str, bool] = {}
+        details: dict[str, dict[str, float]] = {}
         for name, metric in tracked(self._metrics.items(), len(self._metrics), "computing metrics"):
             value = metric(compared)
             if not math.isfinite(value):
@@ -69,6 +81,8 @@ class Evaluator:
             values[name] = value
             if metric.lower_is_better is not None:
                 lower_is_better[name] = metric.lower_is_better
+            if beside := metric.details(compared):
+                details[name] = beside
         shares: list[float] = []
         if self.network.knows_the_classes:
             shares = (fake.histogram / fake.count).tolist()
@@ -78,29 +92,39 @@ class Evaluator:
             self.network.checksum,
             self._experiment.evaluation.samples,
             self._real_samples,
-            self._real_set,
+            self._images.description,
             self.perfect_fid,
             tuple(shares),
             self.network.key,
             lower_is_better,
+            details,
         )
 
-    def _measure_generated(self, generator: nn.Module) -> tuple[Sums, Tensor]:
+    def _sources(self, generator: nn.Module) -> Sources:
+        return Sources(
+            self._experiment,
+            generator,
+            self.network,
+            self._images,
+            self._reader,
+            self.real.class_weights,
+            self._cache,
+            self._device,
+            self._ranks,
+        )
+
+    def _measure_generated(self, sources: Sources) -> tuple[Sums, Tensor]:
         """Return sums over all generated images, and the features of the first; in host memory."""
-        experiment, ranks = self._experiment, self._ranks
-        options = experiment.evaluation
-        share = -(-options.samples // ranks.world_size)
-        first = min(ranks.rank * share, options.samples)
-        rows = range(first, min(first + share, options.samples))
+        options = self._experiment.evaluation
+        rows = sources.share(options.samples, options.batch_size)
+        first = rows.start
         nothing = Features(
             torch.zeros(0, self.real.compared.shape[1], device=self._device),
             torch.zeros(0, len(self.real.sums.histogram), device=self._device),
         )
         sums, compared = Sums.zero(nothing), [nothing.features]
         problem: NotFiniteError | None = None
-        generated = generate(
-            generator, self._latents, self._labels, rows, options.batch_size, experiment.data.bits
-        )
+        generated = sources.generated(rows)
         try:
             for images in tracked(generated, len(rows), "scoring generated images", len):
                 measured = measure(self.network, images, self._device)
@@ -113,17 +137,6 @@ class Evaluator:
             raise problem or NotFiniteError()
         sums.add_up_over_ranks()
         return sums.on_host(), gather_rows(torch.cat(compared)).cpu()
-
-    def _latents(self, rows: range) -> Tensor:
-        latent, seed = self._experiment.latent, self._experiment.seed
-        return randomness.latents(latent, seed, "evaluation", 0, rows, self._device)
-
-    def _labels(self, rows: range) -> tuple[Tensor, ...]:
-        """Return the classes of some samples, with the frequencies that training has."""
-        if self._experiment.data.classes is None:
-            return ()
-        shares, seed = self.real.class_weights, self._experiment.seed
-        return (drawn_labels(shares, seed, "evaluation labels", 0, rows, self._device),)
 
     def nearest(self, images: Tensor, number: int) -> Tensor:
         """Return the nearest real images to images (N, C, H, W): (N, number, C, H, W).
@@ -138,9 +151,20 @@ class Evaluator:
 
 
 def _build_metrics(experiment: Experiment, network: FeatureNetwork) -> dict[str, Metric]:
-    """Return each metric that these features allow, by its short name."""
-    names = [*METRICS.built_in(), *experiment.evaluation.metrics]
+    """Return each metric that these features allow, by its short name.
+
+    Raises `GanscaleError` for a metric that was asked for and that the generator does not allow.
+    """
+    always = [name for name in METRICS.built_in() if not METRICS.get(name).optional]
+    names = [*always, *experiment.evaluation.metrics]
     metrics = {short_name(name): METRICS.get(name)() for name in names}
+    for name, metric in metrics.items():
+        if metric.needs_labels and experiment.data.classes is None:
+            raise GanscaleError(
+                f"evaluation.metrics: {name} needs a generator that is asked for classes; set "
+                "data.classes, or leave it out",
+                every_rank=True,
+            )
     return {
         name: metric
         for name, metric in metrics.items()

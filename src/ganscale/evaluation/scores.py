@@ -14,6 +14,7 @@ from ganscale.registry import short_name
 
 Evaluated = Mapping[str, Any]
 """A line of the file of a run's evaluations."""
+MAX_DETAILS = 2  # of a metric in a sentence
 MAX_VALUE = 1e300  # a larger integer could not be converted to a float, nor printed briefly
 
 
@@ -43,6 +44,8 @@ class Scores:
 
     It stands here because a report must not load the user's own metrics to know it.
     """
+    details: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """For some metrics, numbers by which to judge the value, such as that of each class."""
 
     def __str__(self) -> str:
         return describe_scores(asdict(self))
@@ -59,7 +62,10 @@ class Scores:
 
 def describe_scores(scores: Mapping[str, Any]) -> str:
     """Describe scores, or an evaluation read back, in one sentence; older ones lack some scores."""
-    shown = [f"{title_of(name)} {value:.4g}" for name, value in deciding_values(scores).items()]
+    shown = [
+        f"{title_of(name)} {value:.4g}{_beside(scores, name)}"
+        for name, value in _shown_values(scores).items()
+    ]
     count = f"{scores['samples']:,}"
     perfect = scores.get("perfect_fid")
     floor = f"; {count} perfect samples would get FID {perfect:.3g}" if perfect is not None else ""
@@ -73,6 +79,24 @@ def deciding_values(scores: Mapping[str, Any]) -> dict[str, float]:
     """Return those values of an evaluation that can say which generator is the better one."""
     values = scores["values"]
     return {name: values[name] for name in _lower_is_better(scores) if name in values}
+
+
+def _shown_values(scores: Mapping[str, Any]) -> dict[str, float]:
+    """Return the values that can decide, and those that only an experiment that asks for them has.
+
+    The others explain those, and stand in the report.
+    """
+    deciding, values = deciding_values(scores), scores["values"]
+    optional = [name for name in METRICS.built_in() if METRICS.get(name).optional]
+    return deciding | {name: values[name] for name in optional if name in values}
+
+
+def _beside(scores: Mapping[str, Any], name: str) -> str:
+    """Return the details of a metric in brackets if there are few, such as `(perfect 0.5)`."""
+    details = scores.get("details", {}).get(name, {})  # older lines lack them
+    if not 0 < len(details) <= MAX_DETAILS:
+        return ""
+    return f" ({', '.join(f'{what} {value:.4g}' for what, value in details.items())})"
 
 
 def title_of(name: str) -> str:
@@ -104,7 +128,11 @@ def _is_evaluation(line: dict[str, Any]) -> bool:
     directions = line.get("lower_is_better", {})
     if not isinstance(directions, dict) or not all(type(v) is bool for v in directions.values()):
         return False
-    numbers = (*line["values"].values(), line.get("perfect_fid", 0.0))  # older lines lack it
+    details = line.get("details", {})
+    if not isinstance(details, dict) or not all(isinstance(d, dict) for d in details.values()):
+        return False
+    beside = (number for of_one in details.values() for number in of_one.values())
+    numbers = (*line["values"].values(), *beside, line.get("perfect_fid", 0.0))  # older lack it
     return all(type(number) in (int, float) and abs(number) < MAX_VALUE for number in numbers)
 
 
