@@ -62,7 +62,8 @@ def _of_moments(
     product = root @ covariance_2 @ root
     of_root = torch.linalg.eigvalsh((product + product.T) / 2).clamp(min=0).sqrt().sum()
     traces = covariance.trace() + covariance_2.trace()
-    return (mean - mean_2).square().sum() + traces - 2 * of_root
+    distance: Tensor = (mean - mean_2).square().sum() + traces - 2 * of_root
+    return distance
 
 
 def square_root(covariance: Tensor) -> Tensor:
@@ -73,4 +74,5 @@ def square_root(covariance: Tensor) -> Tensor:
     if not torch.isfinite(covariance).all():
         return torch.full_like(covariance, torch.nan)
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return root
