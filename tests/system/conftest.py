@@ -1,4 +1,4 @@
-"""One Slurm cluster a worker of the session, however many files use it."""
+"""One Slurm cluster a worker of the session, however many files use it; pages in a browser."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from ganscale.config import Experiment
+from tests.system.browser import browser, open_page, page
 from tests.system.slurm_cluster import Cluster
 from tests.system.slurm_jobs import uninterrupted_runs
+
+__all__ = ["browser", "cluster", "open_page", "page", "uninterrupted"]
 
 
 @pytest.fixture(scope="session")
