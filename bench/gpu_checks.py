@@ -159,5 +159,5 @@ def _first_step(experiment: Experiment) -> dict[str, tuple[float, Tensor | None]
     for name, player in players.items():
         state = player.training_state()["optimizer"]["state"]
         gradient = torch.cat([state[i]["exp_avg"].double().cpu().flatten() for i in sorted(state)])
-        found[name] = float(means[f"loss/{name}"]), gradient if gradient.any() else None
+        found[name] = float(means[f"loss_{name}"]), gradient if gradient.any() else None
     return found

@@ -43,8 +43,8 @@ def training_minutes(run: Path, until: int) -> float:
     """Time spent in steps up to that one."""
     seconds, images = 0.0, 0
     for line in read_metrics(RunFolder(run).metrics):
-        if "images/s" in line and line["step"] <= until:
-            seconds += (line["images"] - images) / line["images/s"]
+        if "images_per_second" in line and line["step"] <= until:
+            seconds += (line["images"] - images) / line["images_per_second"]
             images = line["images"]
     return seconds / 60
 

@@ -87,7 +87,7 @@ def measured(
     if done.returncode:
         sys.exit(f"{shlex.join(line)}\n{done.stderr}")
     lines = (work / name / "metrics.jsonl").read_text().splitlines()
-    return float(json.loads(lines[-1])["images/s"])
+    return float(json.loads(lines[-1])["images_per_second"])
 
 
 def _experiment(work: Path, name: str, batch: int, options: argparse.Namespace) -> list[str]:

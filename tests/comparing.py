@@ -9,13 +9,13 @@ from ganscale.config import Experiment
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 
-PLAYERS_SECONDS = ("seconds/discriminator", "seconds/generator")
+PLAYERS_SECONDS = ("seconds_discriminator", "seconds_generator")
 
 
 def metrics(experiment: Experiment) -> list[dict[str, float]]:
     """Return a run's lines of metrics without what a clock measured."""
     path = RunFolder.of(experiment).path / "metrics.jsonl"
-    timings = ("images/s", "seconds/data", "seconds/step", *PLAYERS_SECONDS)
+    timings = ("images_per_second", "seconds_data", "seconds_step", *PLAYERS_SECONDS)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in timings} for line in lines]
 

@@ -92,7 +92,7 @@ def test_an_experiment_with_the_readers_own_code(
         assert value == recorded[section[0]][key] or key in ("network", "penalties")
     assert main(["evaluate", "runs/tiny"]) == 0
     if title == "A penalty" or "toml" in blocks:
-        assert any(key.startswith("penalty/one") for key in map(str.lower, last_numbers(run)))
+        assert any(key.startswith("penalty_one") for key in map(str.lower, last_numbers(run)))
     if title == "A metric":
         for line in read_evaluations(run.evaluations):
             assert line["values"]["MeanDistance"] > 0

@@ -52,6 +52,17 @@ def short_name(name: str) -> str:
     return name.rpartition(":")[2]
 
 
+def log_name(name: str) -> str:
+    """Return what the log calls the numbers of an entry: its short name in letters that W&B sorts.
+
+    Every other character becomes an underscore, so that the name matches `[_a-zA-Z][_a-zA-Z0-9]*`:
+    W&B can neither sort nor filter runs by a number whose name does not
+    (https://docs.wandb.ai/models/track/log).
+    """
+    plain = re.sub(r"\W", "_", short_name(name), flags=re.ASCII)
+    return f"_{plain}" if plain[:1].isdigit() else plain
+
+
 @dataclass(frozen=True)
 class _Entry(Generic[T]):
     value: T

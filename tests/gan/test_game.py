@@ -99,7 +99,7 @@ def test_both_losses_are_the_mathematics(
     assert all(
         torch.allclose(a, b, rtol=1e-9, atol=1e-15) for a, b in zip(ours, theirs, strict=True)
     )
-    assert {f"penalty/{p.name}" for p in objective.penalties} < measured.keys()
+    assert {f"penalty_{p.name}" for p in objective.penalties} < measured.keys()
 
     samples = samples_of(reference, "generator")
     loss, _ = generator_loss(

@@ -95,7 +95,7 @@ def test_a_run_with_callbacks_is_the_run_without(digits: Path, tmp_path: Path) -
     for name, callbacks in {"alone": [], "watched": [watching]}.items():
         run = ganscale.train(experiment(digits, tmp_path, name), callbacks=callbacks)
         ends.append(run.folder / "checkpoints" / "step-00000006")
-        logged = [line for line in run.metrics if "loss/generator" in line]
+        logged = [line for line in run.metrics if "loss_generator" in line]
         assert [line["step"] for line in logged] == [2, 4, 6]
     same_checkpoint(*ends)
     assert watching.told == [
@@ -127,7 +127,7 @@ def test_what_the_events_hold(digits: Path, tmp_path: Path) -> None:
             held["samples"] = event.generator().sample(4, seed=1)
 
     run = ganscale.train(experiment(digits, tmp_path, "held"), callbacks=[Looking()])
-    logged = [line for line in run.metrics if "loss/generator" in line][-1]
+    logged = [line for line in run.metrics if "loss_generator" in line][-1]
     assert {"step": 6, "images": 48, **held["log"]} == logged
     assert held["fid"] == run.evaluations[-1]["values"]["fid"] == 7
     assert held["picture"] == b"\x89PNG"
@@ -164,7 +164,7 @@ def test_an_error_of_a_callback_ends_the_run_in_good_order(digits: Path, tmp_pat
     assert later.told[-1] == ("step", 4)
     run = ganscale.Run(tmp_path / "runs" / "failed")
     assert run.step == 4
-    assert [line["step"] for line in run.metrics if "loss/generator" in line] == [2, 4]
+    assert [line["step"] for line in run.metrics if "loss_generator" in line] == [2, 4]
     assert run.folder.joinpath("report.html").is_file()
     assert not RunFolder(run.folder).is_being_trained()
     assert ganscale.train(experiment(digits, tmp_path, "failed")).step == 6

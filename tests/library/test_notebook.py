@@ -45,8 +45,8 @@ def test_one_bar_and_one_picture_are_brought_up_to_date(
     assert texts[0] == "step 1 of 4"
     assert texts[-1].startswith("step 4 of 4 · ")
     assert " steps/s · 0:00 left · loss D " in texts[-1]
-    last = [line for line in run.metrics if "loss/generator" in line][-1]
-    assert texts[-1].endswith(f"G {last['loss/generator']:.3f}")
+    last = [line for line in run.metrics if "loss_generator" in line][-1]
+    assert texts[-1].endswith(f"G {last['loss_generator']:.3f}")
     assert '<progress value="4" max="4"' in bars[-1]._repr_html_()
 
 

@@ -38,7 +38,7 @@ def test_it_returns_the_run(file: Path, tmp_path: Path) -> None:
     assert run.folder == tmp_path / "runs" / "drawn"
     assert os.fspath(run) == str(run.folder)
     assert repr(run) == f"<Run {run.folder}: 4 of 4 steps>"
-    assert [line["step"] for line in run.metrics if "loss/generator" in line] == [1, 2, 3, 4]
+    assert [line["step"] for line in run.metrics if "loss_generator" in line] == [1, 2, 3, 4]
     assert run.evaluations == []
     assert [path.name for path in run.pictures] == [f"step-{s:08d}.png" for s in (0, 2, 4)]
     assert run.experiment.monitoring.pictures_every == 2

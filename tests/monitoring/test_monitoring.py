@@ -64,21 +64,21 @@ def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Pa
     PartialState(cpu=True)  # Accelerate's trackers ask it for the rank
     experiment = tiny(digits, tmp_path, "monitoring.wandb=offline", "seed=11")
     trackers = Trackers(experiment, tmp_path, tmp_path / METRICS, 0, None)
-    trackers.log(1, 8, {"loss/generator": 0.5})
+    trackers.log(1, 8, {"loss_generator": 0.5})
     picture = save_grid(np.zeros((4, 8, 8, 1), np.uint8), tmp_path / "grid.png")
     trackers.picture(1, "samples", picture)
     frames = [Image.new("L", (8, 8), grey) for grey in (0, 200)]
     frames[0].save(tmp_path / "walk.gif", save_all=True, append_images=frames[1:])
-    trackers.picture(1, "gallery/interpolation", tmp_path / "walk.gif")
+    trackers.picture(1, "gallery_interpolation", tmp_path / "walk.gif")
     trackers.alert("The generator leaves classes out", "What usually helps: a larger batch")
     trackers.finish()
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")  # as `ganscale doctor` says
     read = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file)]
     run = json.loads(subprocess.run(read, capture_output=True, check=True).stdout)
-    assert run["summary"]["loss/generator"] == 0.5
+    assert run["summary"]["loss_generator"] == 0.5
     assert run["summary"]["images"] == 8
     assert run["summary"]["samples"]["count"] == 1
-    assert run["summary"]["gallery/interpolation"]["_type"] == "video-file"
+    assert run["summary"]["gallery_interpolation"]["_type"] == "video-file"
     assert b"The generator leaves classes out" in file.read_bytes()  # its reader shows no alerts
     assert run["config"]["seed"] == 11
     assert run["run_id"] == trackers.wandb_id
@@ -152,7 +152,7 @@ def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(
 ) -> None:
     lines = JsonLinesTracker(tmp_path / METRICS, 0)
     for step in (1, 2):
-        rates = {"learning_rate/generator": 1e-3 / step, "learning_rate/discriminator": 2e-3}
+        rates = {"learning_rate_generator": 1e-3 / step, "learning_rate_discriminator": 2e-3}
         lines.log(step, {"images": 8 * step, "kid": 3.0 / step, **rates})
     lines.finish()
     scored = {"step": 2, "images": 16, "values": {"fid": 1.0}, "features": "a classifier's"}
@@ -161,7 +161,7 @@ def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(
     page = write_report(RunFolder(tmp_path), tiny(digits, tmp_path), {"python": "3"}).read_text()
     assert "<!-- Learning rates -->" in page
     assert "<!-- KID: lower is better -->" in page
-    assert "<!-- learning_rate/discriminator -->" in page
+    assert "<!-- learning_rate_discriminator -->" in page
     assert "The best checkpoint" in page
     # An older evaluation may lack the score that says which is best.
     RunFolder(tmp_path).evaluations.write_text(json.dumps(scored | against) + "\n")

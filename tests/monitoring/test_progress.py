@@ -16,11 +16,11 @@ from ganscale.monitoring.progress import counted, set_up_logging, tracked
 from tests.system.processes import environment
 
 NUMBERS = {
-    "images/s": 12345.0,
-    "loss/discriminator": 1.234,
-    "loss/generator": 0.789,
-    "D(x)": 0.5,
-    "D(G(z))": 0.4,
+    "images_per_second": 12345.0,
+    "loss_discriminator": 1.234,
+    "loss_generator": 0.789,
+    "d_real": 0.5,
+    "d_fake": 0.4,
 }
 
 

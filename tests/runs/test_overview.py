@@ -96,7 +96,7 @@ def test_each_run_is_in_its_state(runs: Path) -> None:
     best = found["finished"].best
     assert best == BestScore("FID", 3.25, 1)
     last = json.loads((runs / "stopped" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert found["stopped"].images_per_s == last["images/s"]
+    assert found["stopped"].images_per_s == last["images_per_second"]
     assert "experiment.yaml" in (found["broken"].problem or "")
 
 
@@ -173,8 +173,8 @@ def test_only_the_end_of_a_long_log_is_read(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "metrics.jsonl"
-    lines = [json.dumps({"step": step, "images/s": step / 2}) for step in range(1, 20_001)]
+    lines = [json.dumps({"step": step, "images_per_second": step / 2}) for step in range(1, 20_001)]
     path.write_text("\n".join([*lines, '{"step": 20000, "fid": 3}', '{"step": 200']))
-    assert overview.last_metrics(path) == {"step": 20_000, "images/s": 10_000.0}
+    assert overview.last_metrics(path) == {"step": 20_000, "images_per_second": 10_000.0}
     path.write_text("")
     assert overview.last_metrics(path) is None

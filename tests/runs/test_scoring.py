@@ -122,9 +122,9 @@ def test_an_evaluation_by_hand_is_in_the_report_the_gallery_and_wandb(
     read = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file)]
     kept = json.loads(subprocess.run(read, capture_output=True, check=True).stdout)
     assert kept["run_id"] == checkpoint.read_state(path).wandb_id
-    assert kept["summary"]["evaluation/fid"] == pytest.approx(scores.values["fid"])
-    assert kept["summary"]["evaluation/step"] == 6
-    assert kept["summary"]["evaluation/samples"] == 150
+    assert kept["summary"]["evaluation_fid"] == pytest.approx(scores.values["fid"])
+    assert kept["summary"]["evaluation_step"] == 6
+    assert kept["summary"]["evaluation_samples"] == 150
 
 
 def test_an_evaluation_by_hand_can_make_another_checkpoint_the_best(

@@ -142,7 +142,7 @@ def play(experiment: Experiment, steps: int) -> tuple[GANModel, dict[str, float]
         model.rates.apply(k)
         statistics = step(k, real_batches(experiment, k * n, n, step.rows), k == steps - 1)
     means = statistics.means()
-    return model, {p: float(means[f"gradient_norm/{p}"]) for p in ("generator", "discriminator")}
+    return model, {p: float(means[f"gradient_norm_{p}"]) for p in ("generator", "discriminator")}
 
 
 class Traffic:

@@ -85,7 +85,7 @@ def test_four_processes_score_and_steer_as_one_does(
         done = forked(processes, "train", str(path), folder=ROOT, engine=chosen)
         assert done.returncode == 0
         (evaluation,) = read_evaluations(RunFolder.of(experiment).evaluations)
-        steered = [m for m in metrics(experiment) if "balance/accuracy" in m]
+        steered = [m for m in metrics(experiment) if "balance_accuracy" in m]
         scores.append((evaluation, steered, metrics(experiment)[-1]))
     (one, steered_one, last_one), (four, steered_four, last_four) = scores
     assert one["values"] == pytest.approx(four["values"], rel=1e-3, abs=1e-6)

@@ -283,7 +283,7 @@ def test_an_evaluation_of_a_strangers_run_tells_wandb_nothing(
 
 def test_junk_in_the_lists_of_numbers_is_left_out_of_the_report(run: Path) -> None:
     step = {"step": 3, "images": 24}
-    measured = [{"loss/generator": v} for v in ("x", [1], None, 10**400, True, 1e308)]
+    measured = [{"loss_generator": v} for v in ("x", [1], None, 10**400, True, 1e308)]
     lines = [json.dumps(step | line) for line in measured]
     lines += ['{"step": "x", "images": 1}', '{"step": 1}', "3", "[" * 10_000, '{"step": 1, "im']
     with (run / "metrics.jsonl").open("a") as file:

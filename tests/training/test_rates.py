@@ -78,11 +78,11 @@ def test_every_scheduled_number_is_logged(digits: Path, tmp_path: Path) -> None:
     experiment = tiny(digits, tmp_path, COSINE, PIECES, BETAS, *more)
     assert scheduled_values(experiment, 1) == pytest.approx(
         {
-            "ema/half_life": 250,
-            "augment/probability": 0.25,
-            "augment/noise_std": 0.15,
-            "beta2/discriminator": 0.918,
-            "penalty_weight/r1": 0.75,
+            "ema_half_life": 250,
+            "augment_probability": 0.25,
+            "augment_noise_std": 0.15,
+            "beta2_discriminator": 0.918,
+            "penalty_weight_r1": 0.75,
         }
     )
 

@@ -123,7 +123,7 @@ def test_a_run_is_the_game_by_hand(
     check_weights(path, played)
     last = read_metrics(folder.metrics)[-1]
     for player in PLAYERS:
-        norm = last[f"gradient_norm/{player}"]
+        norm = last[f"gradient_norm_{player}"]
         assert norm == pytest.approx(played.norms[player], rel=2e-3, abs=1e-7)
     if experiment.augment.adaptive is not None:
         state = checkpoint.read_training(path)["augmentation"]
@@ -168,7 +168,7 @@ def test_a_fine_tuned_run_is_the_game_by_hand(sets: Path, tmp_path: Path) -> Non
     played = by_hand(tuned, STEPS, source=path)
     check_weights(end, played)
     last = read_metrics(RunFolder.of(tuned).metrics)[-1]
-    assert last["gradient_norm/discriminator"] == pytest.approx(played.norms["discriminator"], 2e-3)
+    assert last["gradient_norm_discriminator"] == pytest.approx(played.norms["discriminator"], 2e-3)
     before, after = (checkpoint.read_weights(p, "discriminator") for p in (path, end))
     for name, value in before.items():
         is_frozen = name.startswith(("layers.0.", "layers.2."))

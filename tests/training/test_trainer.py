@@ -33,7 +33,7 @@ def test_a_run_leaves_what_a_user_looks_for(digits: Path, tmp_path: Path) -> Non
     ]
     assert folder.experiment() == experiment
     for line in read_metrics(folder.metrics):
-        assert 0 < sum(line[key] for key in PLAYERS_SECONDS) < line["seconds/step"]
+        assert 0 < sum(line[key] for key in PLAYERS_SECONDS) < line["seconds_step"]
     assert list(folder.path.glob("tensorboard/events*"))
     report = folder.report.read_text()
     assert "<svg" in report
@@ -120,12 +120,12 @@ def test_a_longer_run_takes_the_rates_of_its_new_schedule(
         f"generator.optimizer.lr has changed: {curve} of 20 steps until now, {curve} of 40 steps "
         "from this step on"
     )
-    rates = {line["step"]: line["learning_rate/generator"] for line in metrics(longer)}
+    rates = {line["step"]: line["learning_rate_generator"] for line in metrics(longer)}
     for step in range(1, 41):
         of = 20 if step <= 20 else 40
         factor = 0.05 + 0.95 * (1 + math.cos(math.pi * (step - 1) / of)) / 2
         assert rates[step] == pytest.approx(1e-3 * factor, rel=1e-9), step
-    constant = {line["learning_rate/discriminator"] for line in metrics(longer)}
+    constant = {line["learning_rate_discriminator"] for line in metrics(longer)}
     assert constant == {2e-4}
 
 
@@ -150,13 +150,13 @@ def test_a_resumed_run_with_schedules_is_the_uninterrupted_one(
     halves = tiny(digits, tmp_path, "name=halves", *schedules)
     train(halves)
     said = metrics(halves)[4]  # of step 5, whose number from 0 is 4
-    assert said["learning_rate/generator"] == 1e-3 * (1 + math.cos(math.pi * 0.4)) / 2
-    assert said["beta2/generator"] == pytest.approx(0.9 + 0.09 * 4 / 7)
-    assert said["beta1/discriminator"] == pytest.approx(0.5 - 0.5 * 4 / 6)
-    assert said["penalty_weight/r1"] == pytest.approx(1 - 0.9 * 32 / 60)
-    assert said["augment/probability"] == pytest.approx((1 - math.cos(math.pi * 0.4)) / 2)
-    assert said["augment/noise_std"] == pytest.approx(0.1)
-    assert said["ema/half_life"] == pytest.approx(40)
+    assert said["learning_rate_generator"] == 1e-3 * (1 + math.cos(math.pi * 0.4)) / 2
+    assert said["beta2_generator"] == pytest.approx(0.9 + 0.09 * 4 / 7)
+    assert said["beta1_discriminator"] == pytest.approx(0.5 - 0.5 * 4 / 6)
+    assert said["penalty_weight_r1"] == pytest.approx(1 - 0.9 * 32 / 60)
+    assert said["augment_probability"] == pytest.approx((1 - math.cos(math.pi * 0.4)) / 2)
+    assert said["augment_noise_std"] == pytest.approx(0.1)
+    assert said["ema_half_life"] == pytest.approx(40)
     same_checkpoint(*(RunFolder.of(e).checkpoints / "step-00000010" for e in (whole, halves)))
     assert metrics(whole) == metrics(halves)
 
@@ -232,7 +232,7 @@ class Exploding(Dropping):
 @pytest.mark.parametrize(
     ("log_every", "message"),
     [
-        (1, r"D\(x\) is not a finite number at step 14.*step-00000010"),
+        (1, r"d_real is not a finite number at step 14.*step-00000010"),
         (50, r"generator layers.*is not a finite number at step 15.*step-00000010"),
     ],
 )

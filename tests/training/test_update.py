@@ -156,7 +156,7 @@ def test_a_lazy_penalty_is_measured_where_it_is_due_and_only_there(
     _, step = make_step(experiment)
     for number, measure in ((3, True), (4, False), (5, True)):
         statistics = step(number, real_batches(experiment, number, 1), measure)
-        assert ("penalty/r1" in statistics.values) == (number == 4)
+        assert ("penalty_r1" in statistics.values) == (number == 4)
 
 
 def test_clipping_bounds_the_gradient(digits: Path, tmp_path: Path) -> None:
@@ -173,4 +173,4 @@ def test_clipping_bounds_the_gradient(digits: Path, tmp_path: Path) -> None:
     model.discriminator.optimizer.step = watched
     statistics = step(0, real_batches(experiment, 0, 1), measure=True)
     assert norms[0] == pytest.approx(1e-3, rel=1e-2)
-    assert statistics.means()["gradient_norm/discriminator"] > 1e-2  # before clipping
+    assert statistics.means()["gradient_norm_discriminator"] > 1e-2  # before clipping

@@ -8,7 +8,7 @@ from ganscale.config.registered import NameOf, OptionsOf, registry_at
 from ganscale.config.schedulable import PenaltyWeight, ScheduledProbability, ScheduledSize
 from ganscale.config.schedules import Schedule
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
-from ganscale.registry import is_custom, short_name
+from ganscale.registry import is_custom, log_name
 
 
 class PenaltyOptions(Section):
@@ -29,7 +29,7 @@ class PenaltyOptions(Section):
     @property
     def name(self) -> str:
         """Name of the penalty in the log: its kind, or the class name of a user-defined penalty."""
-        return short_name(self.kind)
+        return log_name(self.kind)
 
     def arguments(self) -> dict[str, Any]:
         """Return what the penalty's constructor is called with: its own options."""

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from ganscale.config.registered import NameOf, registry_at
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
-from ganscale.registry import short_name
+from ganscale.registry import log_name
 
 
 class Train(Section):
@@ -104,7 +104,7 @@ class Evaluation(Section):
             return self
         registry = registry_at("ganscale.evaluation.metrics.metric:METRICS")
         always = [name for name in registry.built_in() if not registry.get(name).optional]
-        names = [*always, *map(short_name, self.metrics)]
+        names = [*always, *map(log_name, self.metrics)]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"metrics lists {name} twice, or {name} is always computed")

@@ -22,7 +22,7 @@ from ganscale.evaluation.scores import Scores
 from ganscale.evaluation.sources import Sources
 from ganscale.gan.sampling import NotFiniteError
 from ganscale.monitoring.progress import tracked
-from ganscale.registry import short_name
+from ganscale.registry import log_name
 
 log = logging.getLogger("ganscale")
 
@@ -151,13 +151,13 @@ class Evaluator:
 
 
 def _build_metrics(experiment: Experiment, network: FeatureNetwork) -> dict[str, Metric]:
-    """Return each metric that these features allow, by its short name.
+    """Return each metric that these features allow, by its name in the log.
 
     Raises `GanscaleError` for a metric that was asked for and that the generator does not allow.
     """
     always = [name for name in METRICS.built_in() if not METRICS.get(name).optional]
     names = [*always, *experiment.evaluation.metrics]
-    metrics = {short_name(name): METRICS.get(name)() for name in names}
+    metrics = {log_name(name): METRICS.get(name)() for name in names}
     for name, metric in metrics.items():
         if metric.needs_labels and experiment.data.classes is None:
             raise GanscaleError(

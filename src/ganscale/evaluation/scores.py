@@ -10,7 +10,7 @@ from typing import Any
 from ganscale.config import Evaluation
 from ganscale.evaluation.metrics.metric import METRICS
 from ganscale.files import append_line, read_json_lines, write_atomically
-from ganscale.registry import short_name
+from ganscale.registry import log_name, short_name
 
 Evaluated = Mapping[str, Any]
 """A line of the file of a run's evaluations."""
@@ -101,7 +101,7 @@ def _beside(scores: Mapping[str, Any], name: str) -> str:
 
 def title_of(name: str) -> str:
     """Return what people call a score."""
-    name = short_name(name)
+    name = log_name(name)
     title = METRICS.get(name).title if name in METRICS.built_in() else ""
     return title or name
 
@@ -153,7 +153,7 @@ def best(evaluations: Iterable[Evaluated], wanted: Evaluation) -> Evaluated | No
     none, those like the newest. If a step was evaluated several times, the newest line counts.
     Lines without a finite score are ignored.
     """
-    name = short_name(wanted.best)
+    name = log_name(wanted.best)
     scored = [e for e in evaluations if math.isfinite(e["values"].get(name, math.nan))]
     if not scored:
         return None
@@ -165,7 +165,7 @@ def best(evaluations: Iterable[Evaluated], wanted: Evaluation) -> Evaluated | No
 
 def rank(evaluation: Evaluated, wanted: Evaluation) -> float:
     """Return a number that is the lower, the better the score `wanted.best` of an evaluation is."""
-    name = short_name(wanted.best)
+    name = log_name(wanted.best)
     return float(_sign([evaluation], name) * evaluation["values"][name])
 
 

@@ -57,7 +57,7 @@ def discriminator_loss(
             judged = partial(_judge, due.discriminator, labels)
             value = due.penalty(judged, real, fake, partial(draw, f"penalty/{due.name}"))
         loss = loss + due.weight * value
-        measured[f"penalty/{due.name}"] = value.detach()
+        measured[f"penalty_{due.name}"] = value.detach()
     return loss, measured | {"loss": loss.detach()}
 
 

@@ -50,7 +50,7 @@ class LogEvent(Event):
     """The run has logged what it measured: every `monitoring.log_every` steps."""
 
     numbers: dict[str, float]
-    """The values by name, such as `loss/generator`, averaged over processes."""
+    """The values by name, such as `loss_generator`, averaged over processes."""
 
 
 @dataclass(frozen=True)

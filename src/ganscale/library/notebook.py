@@ -85,7 +85,7 @@ class NotebookProgress(Callback):
 
     def on_log(self, event: LogEvent) -> None:
         """Show the losses."""
-        losses = (event.numbers.get(f"loss/{player}") for player in ("discriminator", "generator"))
+        losses = (event.numbers.get(f"loss_{player}") for player in ("discriminator", "generator"))
         shown = [
             f"{name} {loss:.3f}"
             for name, loss in zip("DG", losses, strict=True)

@@ -25,7 +25,7 @@ class Symptom(NamedTuple):
 
 SYMPTOMS = (
     Symptom(
-        "D accuracy",
+        "d_accuracy",
         lambda accuracy: accuracy > 0.98,
         10,
         Alert(
@@ -36,7 +36,7 @@ SYMPTOMS = (
         ),
     ),
     Symptom(
-        "gradient_norm/generator",
+        "gradient_norm_generator",
         lambda norm: norm < 1e-4,
         5,
         Alert(

@@ -1,9 +1,21 @@
-"""The file of a run's measurements, a JSON object a line; `trackers/json_lines` writes it."""
+"""The file of a run's measurements, a JSON object a line; `trackers/json_lines` writes it.
+
+Runs that older versions trained named some numbers in another way. They are read by today's names.
+"""
 
 from pathlib import Path
 from typing import Any
 
 from ganscale.files import read_json_lines, read_last_json_lines
+
+EARLIER_NAMES = {
+    "D(x)": "d_real",
+    "D(G(z))": "d_fake",
+    "D accuracy": "d_accuracy",
+    "images/s": "images_per_second",
+    "memory/GiB": "memory_gib",
+}
+"""Today's names of numbers that had another one; the rest had a slash for an underscore."""
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -11,7 +23,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     A line that a crash has cut, and one that is not a measurement, is left out.
     """
-    return [line for line in read_json_lines(path) if _is_measurement(line)]
+    return [_renamed(line) for line in read_json_lines(path) if _is_measurement(line)]
 
 
 def last_metrics(path: Path) -> dict[str, Any] | None:
@@ -19,10 +31,14 @@ def last_metrics(path: Path) -> dict[str, Any] | None:
 
     A line that only has scores or what the balance measured is passed over if it can be.
     """
-    lines = [line for line in read_last_json_lines(path) if _is_measurement(line)]
-    of_steps = [line for line in lines if "images/s" in line]
+    lines = [_renamed(line) for line in read_last_json_lines(path) if _is_measurement(line)]
+    of_steps = [line for line in lines if "images_per_second" in line]
     found = of_steps or lines
     return found[-1] if found else None
+
+
+def _renamed(line: dict[str, Any]) -> dict[str, Any]:
+    return {EARLIER_NAMES.get(name) or name.replace("/", "_"): line[name] for name in line}
 
 
 def _is_measurement(line: dict[str, Any]) -> bool:

@@ -81,9 +81,9 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
         if not self._shown:
             return
         parts = [
-            f"{values['images/s']:,.0f} images/s",
-            f"loss D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}",
-            f"D(x) {values['D(x)']:.2f} D(G(z)) {values['D(G(z))']:.2f}",
+            f"{values['images_per_second']:,.0f} images/s",
+            f"loss D {values['loss_discriminator']:.3f} G {values['loss_generator']:.3f}",
+            f"D(x) {values['d_real']:.2f} D(G(z)) {values['d_fake']:.2f}",
         ]
         if self._bars is not None:
             self._bars.numbers = " · ".join(parts)

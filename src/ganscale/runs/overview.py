@@ -12,7 +12,7 @@ from typing import Any
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.monitoring.metrics_log import last_metrics
-from ganscale.registry import short_name
+from ganscale.registry import log_name
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.terminal import printable
@@ -71,9 +71,9 @@ class RunSummary:
         best = None
         if evaluated is not None:
             metric = experiment.evaluation.best
-            value = evaluated["values"][short_name(metric)]
+            value = evaluated["values"][log_name(metric)]
             best = BestScore(scores.title_of(metric), value, evaluated["step"])
-        rate = last.get("images/s")
+        rate = last.get("images_per_second")
         return cls(
             folder.path.name,
             str(folder.path),

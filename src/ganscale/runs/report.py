@@ -15,26 +15,26 @@ from ganscale.evaluation.metrics.metric import METRICS
 from ganscale.evaluation.scores import best, describe_scores, read_evaluations, title_of
 from ganscale.files import write_atomically
 from ganscale.monitoring.metrics_log import read_metrics
-from ganscale.registry import short_name
+from ganscale.registry import log_name
 from ganscale.runs.run_folder import RunFolder
 from ganscale.terminal import printable
 
 MAX_PICTURES = 60  # of a longer run, the report shows every n-th picture
 MAX_DRAWN = 1e300  # matplotlib's axes overflow for larger values
 GAME: dict[str, tuple[str, ...]] = {
-    "Losses": ("loss/discriminator", "loss/generator"),
-    "Mean output of the discriminator: 1 means real": ("D(x)", "D(G(z))"),
-    "Accuracy of the discriminator": ("D accuracy", "balance/accuracy"),
+    "Losses": ("loss_discriminator", "loss_generator"),
+    "Mean output of the discriminator: 1 means real": ("d_real", "d_fake"),
+    "Accuracy of the discriminator": ("d_accuracy", "balance_accuracy"),
 }
 MACHINERY: dict[str, tuple[str, ...]] = {
-    "Learning rates": ("learning_rate/generator", "learning_rate/discriminator"),
-    "Factors of the balance on the learning rates": ("balance/generator", "balance/discriminator"),
-    "Betas": tuple(f"beta{i}/{name}" for name in ("generator", "discriminator") for i in (1, 2)),
-    "Half-life of the average, images": ("ema/half_life",),
-    "Probability of augmentation": ("augment/probability",),
-    "Standard deviation of instance noise": ("augment/noise_std",),
-    "Gradient norms": ("gradient_norm/discriminator", "gradient_norm/generator"),
-    "Images per second": ("images/s",),
+    "Learning rates": ("learning_rate_generator", "learning_rate_discriminator"),
+    "Factors of the balance on the learning rates": ("balance_generator", "balance_discriminator"),
+    "Betas": tuple(f"beta{i}_{name}" for name in ("generator", "discriminator") for i in (1, 2)),
+    "Half-life of the average, images": ("ema_half_life",),
+    "Probability of augmentation": ("augment_probability",),
+    "Standard deviation of instance noise": ("augment_noise_std",),
+    "Gradient norms": ("gradient_norm_discriminator", "gradient_norm_generator"),
+    "Images per second": ("images_per_second",),
 }
 
 
@@ -76,15 +76,15 @@ def _charts(experiment: Experiment) -> dict[str, tuple[str, ...]]:
     for name in METRICS.built_in():
         if heading := METRICS.get(name).chart:
             scores[heading] = (*scores.get(heading, ()), name)
-    more = {name: (name,) for name in map(short_name, experiment.evaluation.metrics)}
+    more = {name: (name,) for name in map(log_name, experiment.evaluation.metrics)}
     penalties = [penalty.name for penalty in experiment.objective.penalties]
     return {
         **GAME,
         **scores,
         **more,
         **MACHINERY,
-        "Penalties before their weight": tuple(f"penalty/{name}" for name in penalties),
-        "Weights of penalties": tuple(f"penalty_weight/{name}" for name in penalties),
+        "Penalties before their weight": tuple(f"penalty_{name}" for name in penalties),
+        "Weights of penalties": tuple(f"penalty_weight_{name}" for name in penalties),
     }
 
 

@@ -51,7 +51,7 @@ def evaluate(
     log.info("writing %s", folder.report)
     write_report(folder, experiment, environment())
     about = {"step": state.step, "samples": scores.samples, "features": scores.features}
-    summary = {f"evaluation/{key}": value for key, value in {**scores.values, **about}.items()}
+    summary = {f"evaluation_{key}": value for key, value in {**scores.values, **about}.items()}
     _update_wandb(sampler, state.wandb_id, summary)
     return sampler.checkpoint, scores
 

@@ -14,7 +14,7 @@ from ganscale.config import load as experiment_file
 from ganscale.config.inline import inline_yaml
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
-from ganscale.registry import short_name
+from ganscale.registry import log_name
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.validation import first_mistake
@@ -94,6 +94,6 @@ class Sweep(BaseModel):
         rank, score = math.inf, "-"
         if best is not None:
             rank = scores.rank(best, wanted)
-            score = f"{scores.title_of(wanted.best)} {best['values'][short_name(wanted.best)]:.4g}"
+            score = f"{scores.title_of(wanted.best)} {best['values'][log_name(wanted.best)]:.4g}"
         steps = f"{done:,} of {experiment.train.steps:,}"
         return rank, (*start, steps, score, str(folder.path))

@@ -60,7 +60,7 @@ class Divergence:
 
     def loss_scales(self) -> dict[str, float]:
         """Return each player's loss scale under fp16; nothing in another precision."""
-        scales = {f"loss_scale/{player.name}": player.loss_scale for player in self._players}
+        scales = {f"loss_scale_{player.name}": player.loss_scale for player in self._players}
         return {name: scale for name, scale in scales.items() if scale is not None}
 
     def refuse_numbers(self, step: int, not_finite: list[str]) -> None:

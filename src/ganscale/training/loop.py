@@ -92,7 +92,7 @@ class Loop:
                 self._model.rates.apply(self.step)
                 started = time.perf_counter()
                 statistics = self._gan_step(self.step, batches, measured)
-                self._penalties.take(statistics, "penalty/")
+                self._penalties.take(statistics, "penalty_")
                 self.step += 1
                 numbers = self._log(progress, statistics) if measured else None
                 if compiling:
@@ -187,8 +187,8 @@ class Loop:
         self._model.rates.rebalance(accuracy)
         if self.recorder is not None:
             shares = self._model.rates.shares.items()
-            numbers = {f"balance/{name}": share for name, share in shares}
-            self.recorder.numbers(self.step, {"balance/accuracy": accuracy, **numbers})
+            numbers = {f"balance_{name}": share for name, share in shares}
+            self.recorder.numbers(self.step, {"balance_accuracy": accuracy, **numbers})
 
     def _draw_picture(self) -> None:
         network = self._model.sampled_network()
@@ -238,9 +238,9 @@ class Loop:
         not_finite = [name for name, value in numbers.items() if not math.isfinite(value)]
         self._divergence.refuse_numbers(self.step, not_finite)
         if self._model.augmentation.is_adaptive:
-            numbers["augment/probability"] = self._model.augmentation.probability
+            numbers["augment_probability"] = self._model.augmentation.probability
         for name, rate in self._model.rates.rates().items():
-            numbers[f"learning_rate/{name}"] = rate
+            numbers[f"learning_rate_{name}"] = rate
         numbers |= scheduled_values(self._experiment, self.step - 1)
         numbers |= self._speed()
         # JSON has no word for infinity.
@@ -259,16 +259,16 @@ class Loop:
         data, step = seconds.get("data", 0.0), seconds.get("step", 0.0)
         self._time_left.take(steps, data + step, seconds.get("between steps", 0.0))
         numbers = {
-            "images/s": steps * self._experiment.train.batch_size / (data + step),
-            "seconds/data": data / steps,
-            "seconds/step": step / steps,
+            "images_per_second": steps * self._experiment.train.batch_size / (data + step),
+            "seconds_data": data / steps,
+            "seconds_step": step / steps,
         }
         device = self._model.device
         if device.type != "cpu":
             if (peak := devices.peak_memory(device)) is not None:
-                numbers["memory/GiB"] = peak / 2**30
+                numbers["memory_gib"] = peak / 2**30
             # Counting takes a second or so, once: not worth it where a run takes minutes.
-            if self._ranks.is_main and (mfu := self._utilization.of(numbers["images/s"])):
+            if self._ranks.is_main and (mfu := self._utilization.of(numbers["images_per_second"])):
                 numbers["mfu"] = mfu
             self._timer.restart()
         return numbers

@@ -75,15 +75,15 @@ def scheduled_values(experiment: Experiment, step: int) -> dict[str, float]:
     Learning rates are left out, because the balance may change them too.
     """
     numbers: dict[str, Number] = {
-        "ema/half_life": experiment.ema.half_life,
-        "augment/probability": experiment.augment.probability,
-        "augment/noise_std": experiment.augment.noise_std,
+        "ema_half_life": experiment.ema.half_life,
+        "augment_probability": experiment.augment.probability,
+        "augment_noise_std": experiment.augment.noise_std,
     }
     for name in ("generator", "discriminator"):
         for order, beta in enumerate(getattr(experiment, name).optimizer.betas, start=1):
-            numbers[f"beta{order}/{name}"] = beta
+            numbers[f"beta{order}_{name}"] = beta
     for penalty in experiment.objective.penalties:
-        numbers[f"penalty_weight/{penalty.name}"] = penalty.weight
+        numbers[f"penalty_weight_{penalty.name}"] = penalty.weight
     return {
         name: value_at(number, step, experiment.pace)
         for name, number in numbers.items()

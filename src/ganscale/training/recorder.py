@@ -85,7 +85,7 @@ class Recorder:
             # This very process trains with that code.
             sampler = Sampler(folder.path, "best" if best else "latest", trust_code=True)
             for path in draw_gallery(sampler, evaluator):
-                self._trackers.picture(step, f"gallery/{path.stem}", path)
+                self._trackers.picture(step, f"gallery_{path.stem}", path)
         self._trackers.finish()
         write_report(folder, experiment, environment())
         log.info("samples %s · report %s", folder.samples, folder.report)

@@ -27,7 +27,7 @@ class Statistics:
     def add_all(self, player: str, measured: Measured) -> None:
         """Note what a player's loss measured in one micro-batch."""
         for name, value in measured.items():
-            self.add(f"loss/{player}" if name == "loss" else name, value)
+            self.add(f"loss_{player}" if name == "loss" else name, value)
 
     def take(self, other: "Statistics", prefix: str) -> None:
         """Note the numbers of another step too whose names begin with `prefix`."""
@@ -47,8 +47,9 @@ class Statistics:
     def means(self) -> dict[str, Tensor]:
         """Return one float32 number for each name, and how sure the discriminator is.
 
-        `D(x)` and `D(G(z))` are the sigmoid of its logits. A relativistic discriminator only says
-        which of two images is more real: there they are the sigmoid of the difference.
+        `d_real` and `d_fake` are the mean sigmoid of its logits for real and generated images. A
+        relativistic discriminator only says which of two images is more real: there they are the
+        sigmoid of the difference.
         """
         judged = ("real_logits", "fake_logits")
         return self._confidence(*judged) | {
@@ -66,7 +67,7 @@ class Statistics:
         if self._paired:
             real, fake = lead, -lead
         return {
-            "D(x)": torch.sigmoid(real).mean(),
-            "D(G(z))": torch.sigmoid(fake).mean(),
-            "D accuracy": (lead > 0).float().mean(),
+            "d_real": torch.sigmoid(real).mean(),
+            "d_fake": torch.sigmoid(fake).mean(),
+            "d_accuracy": (lead > 0).float().mean(),
         }

@@ -122,7 +122,7 @@ class GANStep:
         timing = partial(statistics.timing, device=model.generator.device)
         model.augmentation.begin(step)
         for phase in self.phases:
-            with timing(f"seconds/{phase.name}") if measure else nullcontext():
+            with timing(f"seconds_{phase.name}") if measure else nullcontext():
                 for i, batch in enumerate(batches[-phase.updates :]):
                     self.update(phase, step * phase.updates + i, batch, statistics, measure)
         with mark(EMA), model.generator.gathered_weights():
@@ -144,7 +144,7 @@ class GANStep:
         with mark(OPTIMIZERS):
             norm = player.step(measure)
         if norm is not None:
-            statistics.add(f"gradient_norm/{phase.name}", norm)
+            statistics.add(f"gradient_norm_{phase.name}", norm)
 
     def _add_gradients(self, phase: Phase, micro_batch: MicroBatch) -> Measured:
         """Add the gradients of a micro-batch's loss, and return what it measured."""
