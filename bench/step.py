@@ -81,7 +81,7 @@ def _apart(measure: Callable[[], float], log: Path) -> float:
 
 
 def _trainer(given: Setting, steps: int) -> float:
-    return train(given.experiment, steps)["images/s"]
+    return train(given.experiment, steps)["images_per_second"]
 
 
 def _compared(trainer: list[float], rates: list[float]) -> dict[str, float]:
