@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganscale.evaluation.scores import read_evaluations
 from ganscale.monitoring.metrics_log import read_metrics
-from ganscale.runs import checkpoint
+from ganscale.runs.checkpoint_names import list_finished, step_of
 from ganscale.runs.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class Run(os.PathLike[str]):
     @property
     def step(self) -> int:
         """The steps that are done, as the newest checkpoint says; 0 without one."""
-        known = checkpoint.list_finished(self._files.checkpoints)
-        return checkpoint.step_of(known[-1]) if known else 0
+        known = list_finished(self._files.checkpoints)
+        return step_of(known[-1]) if known else 0
 
     @property
     def metrics(self) -> list[dict[str, Any]]:

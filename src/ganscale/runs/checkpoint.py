@@ -27,6 +27,7 @@ from ganscale.engines.distributed import is_lost_contact
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.files import open_inside, read_inside, sha256_of_file, sha256_of_stream, sync
+from ganscale.runs.checkpoint_names import list_finished, step_of
 from ganscale.system_errors import find_system_error
 from ganscale.tensor_file import save_tensors
 from ganscale.validation import first_mistake
@@ -40,7 +41,6 @@ PARTIAL = ".partial-"
 REMOVED = ".removed-"
 BROKEN = "broken-"
 DEFAULT = Evaluation()
-NAME = re.compile(r"step-[0-9]{8,18}")
 _SUM = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9_][A-Za-z0-9_.-]*)")  # a file name without folders
 Weights = dict[str, Tensor]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -122,17 +122,6 @@ def _canonical(tree: Any) -> Any:
     if isinstance(tree, Tensor):
         return tree.detach().cpu().clone(memory_format=torch.contiguous_format)
     return tree
-
-
-def list_finished(folder: Path) -> list[Path]:
-    """Return the finished checkpoints in a folder, oldest first; links are ignored."""
-    found = [p for p in folder.glob("step-*") if NAME.fullmatch(p.name) and not p.is_symlink()]
-    return sorted((p for p in found if p.is_dir()), key=step_of)
-
-
-def step_of(path: Path) -> int:
-    """Return the step in a checkpoint's name."""
-    return int(path.name.removeprefix("step-"))
 
 
 def is_intact(path: Path) -> bool:

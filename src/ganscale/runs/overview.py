@@ -13,7 +13,7 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.monitoring.metrics_log import last_metrics
 from ganscale.registry import log_name
-from ganscale.runs import checkpoint
+from ganscale.runs.checkpoint_names import list_finished, step_of
 from ganscale.runs.run_folder import RunFolder
 from ganscale.terminal import printable
 
@@ -64,8 +64,8 @@ class RunSummary:
     def _read(cls, folder: RunFolder) -> "RunSummary":
         experiment = folder.experiment()
         last = last_metrics(folder.metrics) or {}
-        known = checkpoint.list_finished(folder.checkpoints)
-        saved = checkpoint.step_of(known[-1]) if known else 0
+        known = list_finished(folder.checkpoints)
+        saved = step_of(known[-1]) if known else 0
         state = folder.state(saved >= experiment.train.steps)
         evaluated = scores.best(scores.read_evaluations(folder.evaluations), experiment.evaluation)
         best = None

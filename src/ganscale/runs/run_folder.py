@@ -3,54 +3,32 @@
 import json
 import logging
 import os
-import re
 import socket
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ganscale.config import Checkpoint, Evaluation, Experiment
 from ganscale.config import load as experiment_file
 from ganscale.data.fingerprint import fingerprint
 from ganscale.errors import GanscaleError
-from ganscale.files import read_inside, refuse_links, write_atomically
+from ganscale.files import refuse_links, write_atomically
 from ganscale.runs import checkpoint
+from ganscale.runs.checkpoint_names import list_finished, step_of
+from ganscale.runs.run_files import LOOKED_AT_S, End, RunFiles
 from ganscale.runs.trust import note_own
 
-SAMPLES_OF_STEP = re.compile(r"step-([0-9]{1,18})\.png")
 STOP, SAVE = "stop", "save"  # files that ask the training process to stop or to save
-LOOKED_AT_S = 0.3  # for how long others may hold the lock to see whether it is held
-End = Literal["stopped", "waiting"]
-"""How a training process ended before the last step: for good, or for Slurm to start it again."""
 
 log = logging.getLogger("ganscale")
 
 
-class RunFolder:
-    """The folder that holds everything of one run: no other file knows the names in it.
+class RunFolder(RunFiles):
+    """The folder that holds everything of one run.
 
     W&B and TensorBoard make folders of their own beside these.
     """
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        self.checkpoints = self.path / "checkpoints"
-        self.metrics = self.path / "metrics.jsonl"
-        self.evaluations = self.path / "evaluations.jsonl"
-        self.samples = self.path / "samples"
-        gallery = self.path / "gallery"
-        self.gallery_samples = gallery / "samples.png"
-        self.gallery_walk = gallery / "interpolation.gif"
-        self.gallery_neighbours = gallery / "neighbours.png"
-        self.exports = self.path / "exports"
-        self.projections = self.path / "projections"
-        self.report = self.path / "report.html"
-        self._experiment = self.path / "experiment.yaml"
-        self._first_weights = self.path / "first_weights.json"
-        self._holder = self.path / ".holder"
-        self._end = self.path / ".end"
-        self._lock = FileLock(self.path / ".lock", timeout=0)
 
     @classmethod
     def of(cls, experiment: Experiment) -> "RunFolder":
@@ -75,10 +53,6 @@ class RunFolder:
             return "it is a file"
         return f"{self._experiment.name} is missing"
 
-    def read(self, path: Path) -> bytes:
-        """Return the content of a file of the run, which no link on the way may lead elsewhere."""
-        return read_inside(self.path, *path.relative_to(self.path).parts)
-
     def first_weights(self) -> dict[str, Any] | None:
         """Return what the run started from and what it took of that; None if from its seed."""
         try:
@@ -90,15 +64,6 @@ class RunFolder:
     def note_first_weights(self, content: str) -> None:
         """Write what the run starts from, as `first_weights` reads it."""
         write_atomically(self._first_weights, content.encode())
-
-    def sample_grid(self, step: int) -> Path:
-        """Return the file of the grid of samples of a step."""
-        return self.samples / f"step-{step:08d}.png"
-
-    def sample_grids(self) -> list[tuple[int, Path]]:
-        """Return the step and the file of each grid of samples, in order."""
-        found = [(SAMPLES_OF_STEP.fullmatch(p.name), p) for p in self.samples.glob("step-*.png")]
-        return sorted((int(match[1]), path) for match, path in found if match)
 
     def best_checkpoint(self, wanted: Evaluation) -> Path | None:
         """Return the best checkpoint, as `wanted` says; None where none was evaluated."""
@@ -148,7 +113,7 @@ class RunFolder:
 
     def refuse_another(self, experiment: Experiment) -> None:
         """Raise `GanscaleError` if another experiment was trained in this folder."""
-        if checkpoint.list_finished(self.checkpoints):
+        if list_finished(self.checkpoints):
             self._compare(self.experiment(), experiment)
 
     def is_finished(self, experiment: Experiment) -> bool:
@@ -158,9 +123,9 @@ class RunFolder:
         missing report; training then checks for itself. Raises `GanscaleError` if the folder holds
         another experiment.
         """
-        known = checkpoint.list_finished(self.checkpoints)
+        known = list_finished(self.checkpoints)
         # Check the name first, so that not every rank reads an unfinished run at every start.
-        if not known or checkpoint.step_of(known[-1]) < experiment.train.steps:
+        if not known or step_of(known[-1]) < experiment.train.steps:
             return False
         if not self.report.is_file() or not checkpoint.is_intact(known[-1]):
             return False
@@ -227,42 +192,9 @@ class RunFolder:
         self._lock.release()
         raise GanscaleError(f"{self.path}: no process is training this run")
 
-    def looks_like_one(self) -> bool:
-        """Return whether a run was ever started in the folder, or is to be."""
-        return any(path.exists() for path in (self._experiment, self.checkpoints, self.metrics))
-
     def note_end(self, how: End) -> None:
         """Note that training ends in good order before the last step."""
         write_atomically(self._end, how.encode())
-
-    def state(self, finished: bool) -> str:
-        """Return what the run is doing: `running`, `finished`, `stopped`, `waiting` or `crashed`.
-
-        `finished` says whether its last step is saved. A run waits before its first start, and for
-        Slurm to start it again. It has crashed if its process ended without a word.
-        """
-        if self.is_being_trained():
-            return "running"
-        if finished:
-            return "finished"
-        if not self._holder.exists():
-            return "waiting"
-        try:
-            end = self.read(self._end).decode(errors="replace")
-        except FileNotFoundError:
-            return "crashed"
-        return end if end in get_args(End) else "crashed"
-
-    def is_being_trained(self) -> bool:
-        """Return whether a process, this or another, is training in the folder now."""
-        if not os.path.lexists(self._lock.lock_file):
-            return False
-        try:
-            self._lock.acquire()
-        except Timeout:
-            return True
-        self._lock.release()
-        return False
 
     def release(self) -> None:
         """Allow another process to train in the folder."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganscale.engines import distributed
 from ganscale.errors import GanscaleError
-from ganscale.runs import checkpoint
+from ganscale.runs.checkpoint_names import list_finished
 from ganscale.training.model import GANModel
 
 LEAST_LOSS_SCALE = 1.0  # it begins at 65,536 and is halved at each step that overflows
@@ -93,7 +93,7 @@ class Divergence:
                     self._stop(step, f"{part} {name} is not a finite number")
 
     def _stop(self, step: int, problem: str) -> NoReturn:
-        kept = checkpoint.list_finished(self._checkpoints)
+        kept = list_finished(self._checkpoints)
         raise GanscaleError(
             f"{problem} at step {step:,}: the run has diverged. The last checkpoint is "
             f"{kept[-1].name if kept else 'none'}; start again with a lower learning rate, a "
