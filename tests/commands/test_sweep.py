@@ -9,7 +9,7 @@ import pytest
 from ganscale.cli import main
 from ganscale.config.load import to_yaml
 from ganscale.evaluation.scores import Scores
-from ganscale.runs import checkpoint
+from ganscale.runs.checkpoint_names import list_finished, step_of
 from ganscale.training import recorder
 from ganscale.training.loop import Loop
 from tests.conftest import tiny
@@ -31,8 +31,8 @@ def grid(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def steps_of(folder: Path) -> int:
-    known = checkpoint.list_finished(folder / "checkpoints")
-    return checkpoint.step_of(known[-1]) if known else 0
+    known = list_finished(folder / "checkpoints")
+    return step_of(known[-1]) if known else 0
 
 
 def test_all_runs_are_trained_and_a_failed_one_is_named(

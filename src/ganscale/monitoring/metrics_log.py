@@ -23,7 +23,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     A line that a crash has cut, and one that is not a measurement, is left out.
     """
-    return [_renamed(line) for line in read_json_lines(path) if _is_measurement(line)]
+    return [renamed(line) for line in read_json_lines(path) if is_measurement(line)]
 
 
 def last_metrics(path: Path) -> dict[str, Any] | None:
@@ -31,15 +31,17 @@ def last_metrics(path: Path) -> dict[str, Any] | None:
 
     A line that only has scores or what the balance measured is passed over if it can be.
     """
-    lines = [_renamed(line) for line in read_last_json_lines(path) if _is_measurement(line)]
+    lines = [renamed(line) for line in read_last_json_lines(path) if is_measurement(line)]
     of_steps = [line for line in lines if "images_per_second" in line]
     found = of_steps or lines
     return found[-1] if found else None
 
 
-def _renamed(line: dict[str, Any]) -> dict[str, Any]:
+def renamed(line: dict[str, Any]) -> dict[str, Any]:
+    """Return the line with today's names."""
     return {EARLIER_NAMES.get(name) or name.replace("/", "_"): line[name] for name in line}
 
 
-def _is_measurement(line: dict[str, Any]) -> bool:
+def is_measurement(line: dict[str, Any]) -> bool:
+    """Return whether a line of the file says what was measured at a step."""
     return type(line.get("step")) is int and type(line.get("images", 0)) is int

@@ -15,7 +15,7 @@ from ganscale.config.inline import inline_yaml
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import scores
 from ganscale.registry import log_name
-from ganscale.runs import checkpoint
+from ganscale.runs.checkpoint_names import list_finished, step_of
 from ganscale.runs.run_folder import RunFolder
 from ganscale.validation import first_mistake
 
@@ -87,8 +87,8 @@ class Sweep(BaseModel):
         except GanscaleError:
             return math.inf, (*start, "not valid", "-", "-")
         folder = RunFolder.of(experiment)
-        known = checkpoint.list_finished(folder.checkpoints)
-        done = checkpoint.step_of(known[-1]) if known else 0
+        known = list_finished(folder.checkpoints)
+        done = step_of(known[-1]) if known else 0
         wanted = experiment.evaluation
         best = scores.best(scores.read_evaluations(folder.evaluations), wanted)
         rank, score = math.inf, "-"
