@@ -19,8 +19,8 @@ from ganscale.data.shards.manifest import load_manifest
 from ganscale.engines import distributed
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
+from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
-from ganscale.runs.sampler import Sampler
 from ganscale.runs.scoring import _packed_path
 from ganscale.training.trainer import train
 from tests.conftest import tiny
@@ -131,13 +131,13 @@ def test_a_run_goes_on_with_the_images_that_it_began_with(tmp_path: Path) -> Non
     assert not recorded.is_finished(experiment)
     with pytest.raises(GanscaleError, match=f"holds now; data.path={began_with} goes on"):
         train(experiment)
-    sampler = Sampler(experiment.folder, "latest")
-    assert _packed_path(experiment.data, sampler) == str(began_with)
+    trained = (recorded, checkpoint.list_finished(recorded.checkpoints)[-1])
+    assert _packed_path(experiment.data, *trained) == str(began_with)
     longer = own(began_with, tmp_path, "train.steps=2")
     assert train(longer) == 0
     shutil.rmtree(began_with)
     with pytest.raises(GanscaleError, match=r"is not in .* packs it again"):
-        _packed_path(experiment.data, sampler)
+        _packed_path(experiment.data, *trained)
 
 
 def test_scores_compare_with_the_copy_and_leave_the_source_alone(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from ganscale.config import Data, Experiment
 from ganscale.config.load import to_yaml
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.scores import read_evaluations
+from ganscale.evaluation.scores import Evaluated, Scores, read_evaluations
 from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.sampler import Sampler
-from ganscale.runs.scoring import evaluate
+from ganscale.runs.scoring import Scoring, evaluate, evaluate_several
 from ganscale.runs.sweep import Sweep
 from ganscale.training.trainer import train
 from tests.conftest import tiny
@@ -154,6 +154,53 @@ def test_evaluations_of_steps_that_are_run_again_are_dropped(digits: Path, tmp_p
     evaluations = read_evaluations(RunFolder(run).evaluations)
     assert [e["step"] for e in evaluations] == [2, 4, 6]
     assert evaluations[2]["values"] != line["values"]
+
+
+def test_several_checkpoints_are_a_curve_and_each_is_scored_once(
+    finished: Experiment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = shutil.copytree(finished.folder, tmp_path / "run")
+    scored: list[str] = []
+    score = Scoring.score
+
+    def killed_at_the_second(scoring: Scoring, path: Path) -> tuple[Scores, Evaluated]:
+        if scored:
+            raise KeyboardInterrupt
+        return noted(scoring, path)
+
+    def noted(scoring: Scoring, path: Path) -> tuple[Scores, Evaluated]:
+        scored.append(path.name)
+        return score(scoring, path)
+
+    in_training = read_evaluations(run / "evaluations.jsonl")
+    monkeypatch.setattr(Scoring, "score", killed_at_the_second)
+    of_steps = {line["step"]: line for line in in_training}
+    assert evaluate_several(run, "all", {}) == list(of_steps.values())  # with as many samples
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_several(run, "all", {"samples": 80})
+    monkeypatch.setattr(Scoring, "score", noted)
+    lines = evaluate_several(run, "all", {"samples": 80})
+    assert scored == ["step-00000002", "step-00000004", "step-00000006"]
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    assert read_evaluations(run / "evaluations.jsonl") == [*in_training, *lines]
+    # Other metrics are another matter, and --again is what it says.
+    evaluate_several(run, "every:4", {"samples": 80, "metrics": ["memorisation"]})
+    evaluate_several(run, "latest,4", {"samples": 80}, again=True)
+    assert scored[3:] == ["step-00000004", "step-00000004", "step-00000006"]
+
+    from ganscale.cli import main
+
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--checkpoint", "all", "--num", "80"]) == 0
+    table = capsys.readouterr().out
+    best = min(lines, key=lambda line: line["values"]["kid"])["step"]
+    (marked,) = (line for line in table.splitlines() if line.rstrip(" │").endswith("best"))
+    assert marked.split()[1] == str(best)
+    with pytest.raises(GanscaleError, match="no checkpoint is 'every:5'; it holds step-00000002"):
+        evaluate_several(run, "every:5", {})
 
 
 def test_a_score_of_one_sample_is_refused(finished: Experiment) -> None:

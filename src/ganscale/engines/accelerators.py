@@ -91,7 +91,29 @@ def make_accelerators(experiment: Experiment, launcher: Launcher) -> Accelerator
                     for _ in Accelerators._fields
                 )
             )
-    found = accelerators.generator.num_processes
+    _refuse_missing_ranks(launcher, accelerators.generator.num_processes)
+    return accelerators
+
+
+def connect(launcher: Launcher, timeout_s: float) -> torch.device:
+    """Form the process group for work that trains nothing; return this process's device.
+
+    The engine does not matter. Raises `GanscaleError` if the processes did not find each other.
+    """
+    device, timeout = choose_device(launcher), timedelta(seconds=timeout_s)
+    distributed.join_restarted_group(launcher.attempt, timeout, device)
+    group = InitProcessGroupKwargs(timeout=timeout)
+    with _without_variables(*CHOOSING_ENGINE):
+        accelerator = Accelerator(
+            cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[group]
+        )
+    _refuse_missing_ranks(launcher, accelerator.num_processes)
+    found: torch.device = accelerator.device
+    return found
+
+
+def _refuse_missing_ranks(launcher: Launcher, found: int) -> None:
+    """Raise `GanscaleError` if the processes that the launcher has started are not all there."""
     if found != launcher.world_size:
         raise GanscaleError(
             f"WORLD_SIZE={launcher.world_size} in the environment, but this process found "
@@ -99,7 +121,6 @@ def make_accelerators(experiment: Experiment, launcher: Launcher) -> Accelerator
             "one, unset WORLD_SIZE",
             every_rank=True,
         )
-    return accelerators
 
 
 def choose_device(launcher: Launcher) -> torch.device:

@@ -80,6 +80,12 @@ def join_restarted_group(attempt: str, timeout: timedelta, device: torch.device)
     )
 
 
+def leave() -> None:
+    """Leave the process group, if there is one."""
+    if is_initialized():
+        dist.destroy_process_group()
+
+
 def is_lost_contact(error: BaseException) -> bool:
     """Return whether a collective failed: NCCL has a type for it, Gloo only a text."""
     return isinstance(error, dist.DistError) or "/gloo/" in str(error)

@@ -18,7 +18,7 @@ from ganscale.evaluation.features.network import FeatureNetwork, Features, measu
 from ganscale.evaluation.metrics.metric import METRICS, Comparison, Metric
 from ganscale.evaluation.metrics.sums import Sums
 from ganscale.evaluation.real_set import COMPARED, RealSet
-from ganscale.evaluation.scores import Scores
+from ganscale.evaluation.scores import Evaluated, Scores, basis
 from ganscale.evaluation.sources import Sources
 from ganscale.gan.sampling import NotFiniteError
 from ganscale.monitoring.progress import tracked
@@ -52,6 +52,19 @@ class Evaluator:
         self.perfect_fid = real_set.perfect_fid(experiment.evaluation.samples)
         self._real_samples = real_set.samples
         self._known_of_real: dict[Any, Any] = {}
+
+    def has_scored(self, evaluation: Evaluated) -> bool:
+        """Return whether an evaluation read back has all that one by this evaluator would have."""
+        alike = {
+            "features": self.network.description,
+            "features_checksum": self.network.checksum,
+            "samples": self._experiment.evaluation.samples,
+            "real_set": self._images.description,
+        }
+        return (
+            basis(evaluation) == basis(alike)
+            and self._metrics.keys() <= evaluation["values"].keys()
+        )
 
     @torch.no_grad()
     def scores(self, generator: nn.Module) -> Scores:

@@ -54,17 +54,19 @@ class Scores:
         """Return one of the values by its name, such as `fid`."""
         return self.values[name]
 
-    def record(self, path: Path, step: int, images: int) -> None:
-        """Append them to the file of a run's evaluations."""
+    def record(self, path: Path, step: int, images: int) -> dict[str, Any]:
+        """Append them to the file of a run's evaluations; return what will be read back."""
         line = json.dumps({"step": step, "images": images, **asdict(self)})
         append_line(path, line)
+        read_back: dict[str, Any] = json.loads(line)
+        return read_back
 
 
 def describe_scores(scores: Mapping[str, Any]) -> str:
     """Describe scores, or an evaluation read back, in one sentence; older ones lack some scores."""
     shown = [
         f"{title_of(name)} {value:.4g}{_beside(scores, name)}"
-        for name, value in _shown_values(scores).items()
+        for name, value in shown_values(scores).items()
     ]
     count = f"{scores['samples']:,}"
     perfect = scores.get("perfect_fid")
@@ -81,7 +83,7 @@ def deciding_values(scores: Mapping[str, Any]) -> dict[str, float]:
     return {name: values[name] for name in _lower_is_better(scores) if name in values}
 
 
-def _shown_values(scores: Mapping[str, Any]) -> dict[str, float]:
+def shown_values(scores: Mapping[str, Any]) -> dict[str, float]:
     """Return the values that can decide, and those that only an experiment that asks for them has.
 
     The others explain those, and stand in the report.
@@ -157,8 +159,8 @@ def best(evaluations: Iterable[Evaluated], wanted: Evaluation) -> Evaluated | No
     scored = [e for e in evaluations if math.isfinite(e["values"].get(name, math.nan))]
     if not scored:
         return None
-    basis = _basis(_select_wanted(scored, wanted)[-1])
-    of_step = {e["step"]: e for e in scored if _basis(e) == basis}
+    common = basis(_select_wanted(scored, wanted)[-1])
+    of_step = {e["step"]: e for e in scored if basis(e) == common}
     sign = _sign(scored, name)
     return min(of_step.values(), key=lambda e: (sign * e["values"][name], e["step"]))
 
@@ -175,7 +177,7 @@ def _sign(evaluations: Iterable[Evaluated], name: str) -> int:
     return 1 if next((lower[name] for lower in known if name in lower), False) else -1
 
 
-def _basis(evaluation: Evaluated) -> tuple[Any, ...]:
+def basis(evaluation: Evaluated) -> tuple[Any, ...]:
     """Return what two evaluations must have in common to be comparable."""
     keys = ("features", "features_checksum", "samples", "real_set")
     return tuple(evaluation.get(key) for key in keys)

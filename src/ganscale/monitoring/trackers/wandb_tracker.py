@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,23 @@ def uses_wandb(experiment: Experiment) -> bool:
 
 
 def summarize_in_wandb(
-    experiment: Experiment, run: Path, wandb_id: str, summary: dict[str, Any]
+    experiment: Experiment,
+    run: Path,
+    wandb_id: str,
+    summary: dict[str, Any],
+    curve: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Add numbers about a finished run to its summary in W&B, online or offline."""
+    """Add numbers about a finished run to its summary in W&B, online or offline.
+
+    The points of `curve` go into its history, with `evaluation_step` as the axis: W&B's own steps
+    have passed by and only go up, so that each point takes one after the last.
+    """
     PartialState()  # Accelerate's trackers ask it for the rank
     tracker = _start_wandb(experiment, run, wandb_id)
+    if curve:
+        tracker.run.define_metric("evaluation_*", step_metric="evaluation_step")
+    for point in curve:
+        tracker.run.log(point)
     tracker.run.summary.update(summary)
     tracker.finish()
 
