@@ -138,6 +138,7 @@ def test_an_evaluation_by_hand_can_make_another_checkpoint_the_best(
     assert Sampler(run, "best").checkpoint.name == "step-00000006"
     evaluate(run, "3", {"samples": 60})
     values = {e["step"]: e["values"]["fid"] for e in read_evaluations(RunFolder(run).evaluations)}
+    assert "<!-- FID: lower is better -->" in (run / "report.html").read_text()
     better = min(values, key=lambda s: values[s])
     assert Sampler(run, "best").checkpoint.name == f"step-{better:08d}"
 
@@ -176,6 +177,7 @@ def test_several_checkpoints_are_a_curve_and_each_is_scored_once(
         return score(scoring, path)
 
     in_training = read_evaluations(run / "evaluations.jsonl")
+    monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setattr(Scoring, "score", killed_at_the_second)
     of_steps = {line["step"]: line for line in in_training}
     assert evaluate_several(run, "all", {}) == list(of_steps.values())  # with as many samples

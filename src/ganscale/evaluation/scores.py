@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,8 @@ def _is_evaluation(line: dict[str, Any]) -> bool:
     kinds |= {"features": str, "real_set": str}
     if not all(type(line.get(key)) is kind for key, kind in kinds.items()):
         return False
+    if type(line.get("images", 0)) is not int:
+        return False
     directions = line.get("lower_is_better", {})
     if not isinstance(directions, dict) or not all(type(v) is bool for v in directions.values()):
         return False
@@ -157,12 +159,18 @@ def best(evaluations: Iterable[Evaluated], wanted: Evaluation) -> Evaluated | No
     """
     name = log_name(wanted.best)
     scored = [e for e in evaluations if math.isfinite(e["values"].get(name, math.nan))]
-    if not scored:
-        return None
-    common = basis(_select_wanted(scored, wanted)[-1])
-    of_step = {e["step"]: e for e in scored if basis(e) == common}
     sign = _sign(scored, name)
-    return min(of_step.values(), key=lambda e: (sign * e["values"][name], e["step"]))
+    found = curve(scored, wanted)
+    return min(found, key=lambda e: (sign * e["values"][name], e["step"]), default=None)
+
+
+def curve(evaluations: Sequence[Evaluated], wanted: Evaluation) -> list[Evaluated]:
+    """Return the evaluations that `best` compares: the newest of each step, by their steps."""
+    if not evaluations:
+        return []
+    common = basis(_select_wanted(evaluations, wanted)[-1])
+    of_step = {e["step"]: e for e in evaluations if basis(e) == common}
+    return [of_step[step] for step in sorted(of_step)]
 
 
 def rank(evaluation: Evaluated, wanted: Evaluation) -> float:
@@ -183,7 +191,7 @@ def basis(evaluation: Evaluated) -> tuple[Any, ...]:
     return tuple(evaluation.get(key) for key in keys)
 
 
-def _select_wanted(evaluations: list[Evaluated], wanted: Evaluation) -> list[Evaluated]:
+def _select_wanted(evaluations: Sequence[Evaluated], wanted: Evaluation) -> Sequence[Evaluated]:
     """Select those with the features and number of images of `wanted`, or all if there are none.
 
     `auto` prefers the classifier, which exists if the dataset has labels.

@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from ganscale.config import Evaluation
 from ganscale.evaluation.scores import Evaluated, best, shown_values, title_of
+from ganscale.terminal import printable
 
 
 def curve_table(lines: Sequence[Evaluated], wanted: Evaluation) -> Table:
     """Return a table of evaluations, a row each, in the order given.
 
-    The best by `wanted.best` is marked; so is none if no evaluation has that score.
+    The best by `wanted.best` is marked, if they have that score.
     """
     names = list(dict.fromkeys(name for line in lines for name in shown_values(line)))
     found = best(lines, wanted)
-    table = Table("step", "images", *map(title_of, names), f"best by {title_of(wanted.best)}")
+    titles = [escape(printable(title_of(name))) for name in names]
+    table = Table("step", "images", *titles, f"best by {title_of(wanted.best)}")
     for line in lines:
         values = line["values"]
         cells = [f"{values[name]:.4g}" if name in values else "-" for name in names]

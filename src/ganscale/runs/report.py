@@ -4,7 +4,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -12,7 +12,15 @@ from typing import Any
 from ganscale.config import Experiment
 from ganscale.config.load import to_yaml
 from ganscale.evaluation.metrics.metric import METRICS
-from ganscale.evaluation.scores import best, describe_scores, read_evaluations, title_of
+from ganscale.evaluation.scores import (
+    MAX_DETAILS,
+    Evaluated,
+    best,
+    curve,
+    describe_scores,
+    read_evaluations,
+    title_of,
+)
 from ganscale.files import write_atomically
 from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.registry import log_name
@@ -41,7 +49,9 @@ MACHINERY: dict[str, tuple[str, ...]] = {
 def write_report(run: RunFolder, experiment: Experiment, environment: dict[str, str]) -> Path:
     """Write the report of a run from the files in its folder; return its path."""
     metrics = read_metrics(run.metrics)
-    charts = [_chart(title, keys, metrics) for title, keys in _charts(experiment).items()]
+    evaluations = read_evaluations(run.evaluations)
+    measured = _with_scores(metrics, curve(evaluations, experiment.evaluation))
+    charts = [_chart(title, keys, measured) for title, keys in _charts(experiment).items()]
     pictures = run.sample_grids()
     stride = -(-len(pictures) // MAX_PICTURES) if pictures else 1
     shown = [*pictures[:-1:stride], *pictures[-1:]]
@@ -49,7 +59,6 @@ def write_report(run: RunFolder, experiment: Experiment, environment: dict[str, 
         {"step": step, "png": base64.b64encode(run.read(path)).decode()} for step, path in shown
     ]
     last = metrics[-1] if metrics else {}
-    evaluations = read_evaluations(run.evaluations)
     scored = best(evaluations, experiment.evaluation)
     facts = {
         "steps": f"{last.get('step', 0):,}",
@@ -76,7 +85,8 @@ def _charts(experiment: Experiment) -> dict[str, tuple[str, ...]]:
     for name in METRICS.built_in():
         if heading := METRICS.get(name).chart:
             scores[heading] = (*scores.get(heading, ()), name)
-    more = {name: (name,) for name in map(log_name, experiment.evaluation.metrics)}
+    asked = map(log_name, experiment.evaluation.metrics)
+    more = {name: (name,) for name in asked if not any(name in keys for keys in scores.values())}
     penalties = [penalty.name for penalty in experiment.objective.penalties]
     return {
         **GAME,
@@ -88,6 +98,19 @@ def _charts(experiment: Experiment) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _with_scores(
+    metrics: Sequence[Mapping[str, Any]], evaluations: Sequence[Evaluated]
+) -> list[dict[str, Any]]:
+    """Return what was logged, with the scores of these evaluations in place of the logged ones.
+
+    They are those of training and those made afterwards.
+    """
+    points = [{"images": e.get("images"), **e["values"]} for e in evaluations]
+    names = {name for point in points for name in point} - {"images"}
+    kept = [{key: line[key] for key in line if key not in names} for line in metrics]
+    return [*kept, *points]
+
+
 def _scores(
     evaluations: list[dict[str, Any]], found: Mapping[str, Any] | None, experiment: Experiment
 ) -> dict[str, str]:
@@ -97,7 +120,12 @@ def _scores(
     chosen = {f"best {title_of(experiment.evaluation.best)}": found}
     if evaluations[-1] is not found:
         chosen["newest evaluation"] = evaluations[-1]
-    return {name: f"step {e['step']:,}: {describe_scores(e)}" for name, e in chosen.items()}
+    lines = {name: f"step {e['step']:,}: {describe_scores(e)}" for name, e in chosen.items()}
+    for name, details in found.get("details", {}).items():
+        if len(details) > MAX_DETAILS:  # fewer stand beside the value
+            listed = ", ".join(f"{what} {value:.4g}" for what, value in details.items())
+            lines[f"{title_of(name)} in detail"] = listed
+    return lines
 
 
 def _gallery(run: RunFolder) -> str:
