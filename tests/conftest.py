@@ -14,6 +14,7 @@ from ganscale.config.load import load
 from ganscale.data.packing.named_sources import digits_source
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
+from ganscale.evaluation.features import classifier
 from tests.system.warm_process import ADDRESS
 
 torch.set_num_threads(1)  # xdist runs a test on each core
@@ -53,6 +54,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the slowest files first, so that no worker is left alone with one of them at the end."""
     place = {name: number for number, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: place.get(item.path.name, len(SLOWEST)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def short_classifier_training() -> None:
+    """The digits of the tests are learnt in a third of the steps that an unknown set may need."""
+    classifier.MIN_STEPS = 100
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -26,6 +26,7 @@ from ganscale.gan.losses import build_loss
 from ganscale.gan.penalties import build_penalty
 from ganscale.networks import build_discriminator, build_generator
 
+STANDING_BATCHES = 16
 PLAYERS = ("generator", "discriminator")
 FROZEN = {
     ("mlp", 1): ("layers.1.",),
@@ -294,7 +295,7 @@ class Reference:
 
     @torch.no_grad()
     def stand_still(self) -> None:
-        """Give the average's BatchNorm the mean of its statistics over 16 batches of 128."""
+        """Give the average's BatchNorm the mean of its statistics over some batches of 128."""
         experiment, rows = self.experiment, range(128)
         kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
         norms = [m for m in self.average.modules() if isinstance(m, kinds)]
@@ -305,7 +306,7 @@ class Reference:
             found[norm].append((features.mean(1), features.var(1)))
 
         hooks = [norm.register_forward_pre_hook(note) for norm in norms]
-        for i in range(16 if norms else 0):
+        for i in range(STANDING_BATCHES if norms else 0):
             labels = self.standing_labels(i, rows) if experiment.data.classes else ()
             latents = randomness.latents(
                 experiment.latent, experiment.seed, "standing", i, rows, HOST

@@ -75,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @settings(
-    max_examples=2000,
+    max_examples=800,
     deadline=None,
     derandomize=True,
     database=None,
