@@ -19,7 +19,7 @@ from ganscale.data.shards.manifest import load_manifest
 from ganscale.engines import distributed
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
-from ganscale.runs import checkpoint
+from ganscale.runs.checkpoint_names import list_finished
 from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.scoring import _packed_path
 from ganscale.training.trainer import train
@@ -131,7 +131,7 @@ def test_a_run_goes_on_with_the_images_that_it_began_with(tmp_path: Path) -> Non
     assert not recorded.is_finished(experiment)
     with pytest.raises(GanscaleError, match=f"holds now; data.path={began_with} goes on"):
         train(experiment)
-    trained = (recorded, checkpoint.list_finished(recorded.checkpoints)[-1])
+    trained = (recorded, list_finished(recorded.checkpoints)[-1])
     assert _packed_path(experiment.data, *trained) == str(began_with)
     longer = own(began_with, tmp_path, "train.steps=2")
     assert train(longer) == 0

@@ -28,6 +28,7 @@ from ganscale.monitoring.progress import tracked
 from ganscale.monitoring.time_left import describe_time_left
 from ganscale.networks import first_generator
 from ganscale.runs import checkpoint
+from ganscale.runs.checkpoint_names import list_finished, step_of
 from ganscale.runs.gallery import draw_gallery
 from ganscale.runs.report import write_report
 from ganscale.runs.run_folder import RunFolder
@@ -68,7 +69,7 @@ def evaluate_several(
     """
     scoring = Scoring(run, names, changes, trust_code)
     found = {} if again else scoring.find_scored()
-    missing = [path for path in scoring.checkpoints if checkpoint.step_of(path) not in found]
+    missing = [path for path in scoring.checkpoints if step_of(path) not in found]
     if found:
         log.info("%d of %d checkpoints are scored", len(found), len(scoring.checkpoints))
     started = time.monotonic()
@@ -98,10 +99,10 @@ def find_checkpoints(folder: RunFolder, names: str, experiment: Experiment) -> l
     if names != "all" and every is None:
         named = (part.strip() for part in names.split(","))
         found = {folder.find_checkpoint(name, experiment.evaluation) for name in named}
-        return sorted(found, key=checkpoint.step_of)
+        return sorted(found, key=step_of)
     steps = int(every[1]) if every else 1
-    known = checkpoint.list_finished(folder.checkpoints)
-    wanted = [path for path in known if checkpoint.step_of(path) % steps == 0]
+    known = list_finished(folder.checkpoints)
+    wanted = [path for path in known if step_of(path) % steps == 0]
     intact = [path for path in wanted if checkpoint.is_intact(path)]
     for path in set(wanted).difference(intact):
         log.warning("%s is damaged: it is left out", path)
@@ -139,7 +140,7 @@ class Scoring:
 
         def find() -> dict[int, Evaluated]:
             lines = read_evaluations(self.folder.evaluations)
-            steps = set(map(checkpoint.step_of, self.checkpoints))
+            steps = set(map(step_of, self.checkpoints))
             alike = (line for line in lines if self._evaluator.has_scored(line))
             return {line["step"]: line for line in alike if line["step"] in steps}
 
