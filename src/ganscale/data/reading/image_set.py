@@ -139,6 +139,18 @@ class ImageSet:
             return list(map(Stratum, members, mixing_shares([1.0] * len(members))))
         return [Stratum(range(self.samples), 1.0)]
 
+    def labels(self) -> Indices:
+        """Return the label of each sample, -1 for none: (samples,).
+
+        This reads the index of every shard.
+        """
+        parts = [
+            reader.labels(shard)
+            for reader in self._readers
+            for shard in range(len(reader.manifest.shards))
+        ]
+        return np.concatenate(parts)
+
     def _shard_labels(self) -> list[Indices]:
         """Return the labels of each shard of a single dataset."""
         return [self._readers[0].labels(i) for i in range(len(self.manifests[0].shards))]
