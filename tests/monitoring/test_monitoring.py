@@ -32,7 +32,6 @@ def test_steps_after_the_checkpoint_are_logged_once(tmp_path: Path) -> None:
     with (tmp_path / METRICS).open("a") as file:
         file.write('{"step": 5, "lo')  # killed while writing
     second = JsonLinesTracker(tmp_path / METRICS, 2)
-    assert second.logged_step == 4
     second.log(3, {"loss": 30})
     second.finish()
     read = [(m["step"], m["loss"]) for m in read_metrics(tmp_path / METRICS)]

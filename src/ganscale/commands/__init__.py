@@ -22,6 +22,7 @@ IN_ORDER = (
     "save",
     "runs",
     "submit",
+    "sync",
     "sweep",
     "config",
     "plan",

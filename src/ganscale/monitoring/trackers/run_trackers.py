@@ -23,13 +23,12 @@ class Trackers:
     def __init__(
         self, experiment: Experiment, run: Path, metrics: Path, step: int, wandb_id: str | None
     ):
-        lines = JsonLinesTracker(metrics, step)
-        self._all: list[Tracker] = [lines]
+        self._all: list[Tracker] = [JsonLinesTracker(metrics, step)]
         self.wandb_id: str | None = None
         if experiment.monitoring.tensorboard:
             self._all.append(TensorBoardTracker(run, step))
         if uses_wandb(experiment):
-            wandb = WandbTracker(experiment, run, wandb_id, lines.logged_step)
+            wandb = WandbTracker(experiment, run, wandb_id)
             self.wandb_id = wandb.id
             self._all.append(wandb)
 

@@ -25,24 +25,25 @@ class WandbTracker(Tracker):
         experiment: what trains
         run: the run's folder, in which W&B makes one of its own
         wandb_id: the id by which W&B knows the run; None for a new one
-        logged_step: the last step that an earlier part of the run has logged
     """
 
     name = "wandb"
 
-    def __init__(self, experiment: Experiment, run: Path, wandb_id: str | None, logged_step: int):
+    def __init__(self, experiment: Experiment, run: Path, wandb_id: str | None):
         self._wandb = _start_wandb(experiment, run, wandb_id)
-        self._logged_step = logged_step
+        # W&B's steps can only increase. Online it says which one is next; offline it does not know,
+        # and `ganscale sync` keeps the last of what several starts say of a step.
+        self._first_step: int = self._wandb.run.step
         self.id: str = self._wandb.run.id
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Log numbers, unless W&B has them: its steps can only increase."""
-        if step > self._logged_step:
+        if step >= self._first_step:
             self._wandb.log(values, step=step)
 
     def picture(self, step: int, name: str, path: Path) -> None:
         """Log a picture or an animation, unless W&B has it."""
-        if step <= self._logged_step:
+        if step < self._first_step:
             return
         if path.suffix == ".gif":
             import wandb

@@ -1,0 +1,104 @@
+"""The parts of a run in W&B's folder: each start of the run has left one."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ganscale.files import open_inside
+from ganscale.runs.sync.transaction_log import read_log
+
+FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-.+")
+MAX_BYTES = 1 << 32
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one start of a run has logged.
+
+    Attributes:
+        file: W&B's file of the records
+        records: those that can be read; the one that describes the run is among them
+        run: W&B's `RunRecord`
+        flaw: a sentence about what cannot be read; empty if all can
+        read_at_ns: when the file was last written before it was read, in ns since 1970
+    """
+
+    file: Path
+    records: list[Any]
+    run: Any
+    flaw: str
+    read_at_ns: int
+
+    @property
+    def files(self) -> Path:
+        """The folder of the pictures and other files that the records name."""
+        return self.file.parent / "files"
+
+    @property
+    def is_uploaded(self) -> bool:
+        """Whether all of it has been uploaded, as W&B's own marker says."""
+        marker = self._marker
+        return marker.exists() and marker.stat().st_mtime_ns >= self.read_at_ns
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether nothing was uploaded while it was logged."""
+        return self.file.parent.name.startswith("offline-")
+
+    @property
+    def _marker(self) -> Path:
+        return self.file.with_name(f"{self.file.name}.synced")
+
+    def mark_uploaded(self) -> None:
+        """Leave W&B's marker, which says that all that was read is uploaded, but nothing newer."""
+        self._marker.touch()
+        os.utime(self._marker, ns=(self.read_at_ns, self.read_at_ns))
+
+
+def find_parts(run: Path) -> tuple[dict[str, list[Part]], list[str]]:
+    """Return a run's parts by W&B's id, in the order of the starts, and what cannot be read.
+
+    A run folder holds several ids if the run was killed before its first checkpoint, which is where
+    the id is kept.
+    """
+    found: list[Part] = []
+    flaws: list[str] = []
+    for folder in sorted((run / "wandb").glob("*run-*")):
+        if not FOLDER.fullmatch(folder.name) or folder.is_symlink():
+            continue  # such as W&B's link to the latest one
+        for file in sorted(folder.glob("run-*.wandb")):
+            part = _read(run, file)
+            if part is None:
+                flaws.append(f"{file} does not say of which run it is a part, and is left out")
+            else:
+                found.append(part)
+    found.sort(key=lambda part: (part.run.start_time.ToNanoseconds(), part.file))
+    parts: dict[str, list[Part]] = {}
+    for part in found:
+        parts.setdefault(part.run.run_id, []).append(part)
+    return parts, [*flaws, *(part.flaw for part in found if part.flaw)]
+
+
+def _read(run: Path, file: Path) -> Part | None:
+    with open_inside(run, *file.relative_to(run).parts) as opened:
+        written = os.fstat(opened.fileno()).st_mtime_ns
+        log = read_log(opened.read(MAX_BYTES))
+    described = next((record.run for record in log.records if record.HasField("run")), None)
+    if described is None or not described.run_id:
+        return None
+    flaw = ""
+    if log.damaged:
+        places = "a place" if log.damaged == 1 else f"{log.damaged} places"
+        flaw = f"{file} is damaged at {places}: what was logged there is lost, and the rest is not"
+    return Part(file, log.records, described, flaw, written)
+
+
+def step_of(history: Any) -> int | None:
+    """Return the step of a W&B `HistoryRecord`; None if it has none."""
+    for item in history.item:
+        if "_step" in (item.key, *item.nested_key[:1]):
+            return int(json.loads(item.value_json))
+    return int(history.step.num) if history.HasField("step") else None

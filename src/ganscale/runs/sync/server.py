@@ -1,0 +1,138 @@
+"""What `ganscale sync` asks W&B's server: whether it answers, and what it has of a run."""
+
+import json
+from typing import Any
+
+from ganscale.errors import GanscaleError
+from ganscale.runs.sync.merge import OnServer
+
+LATER = (408, 429, 500, 502, 503, 504)  # the same request may succeed later
+REFUSED = (401, 403)
+HISTORY = """
+query GanscaleHistory($project: String, $entity: String, $run: String!) {
+  model(name: $project, entityName: $entity) {
+    bucket(name: $run, missingOk: true) {
+      historyLineCount eventsLineCount logLineCount historyTail wandbConfig(keys: ["t"])
+    }
+  }
+}
+"""
+FILES = """
+query GanscaleFiles($project: String!, $entity: String, $run: String!, $after: String) {
+  project(name: $project, entityName: $entity) {
+    run(name: $run) {
+      files(after: $after, first: 500) {
+        edges { node { name sizeBytes } }
+        pageInfo { endCursor hasNextPage }
+      }
+    }
+  }
+}
+"""
+
+
+class Server:
+    """W&B's server, as the user is logged in to it.
+
+    Args:
+        timeout: seconds to wait for each answer
+
+    Raises `GanscaleError` if the user is not logged in.
+    """
+
+    def __init__(self, timeout: float):
+        import wandb
+
+        # Else `login` would ask the server for the user's name, however long that takes.
+        wandb.setup(wandb.Settings(silent=True))
+        try:
+            is_logged_in = wandb.login(prompt=False, verify=False)
+        except wandb.errors.Error:  # something that cannot be a key
+            is_logged_in = False
+        if not is_logged_in:
+            raise GanscaleError(
+                "you are not logged in to W&B: type `wandb login`, or set WANDB_API_KEY"
+            )
+        settings = wandb.setup().settings
+        self.address: str = settings.base_url
+        self._key: str = settings.api_key or ""
+        self._timeout = timeout
+
+    def known(self, run: Any) -> OnServer:
+        """Return what the server has of the run that a `RunRecord` describes."""
+        about = {"project": run.project, "entity": run.entity or None, "run": run.run_id}
+        try:
+            bucket = ((self._ask(HISTORY, about).get("model") or {}).get("bucket")) or {}
+            # W&B's own program asks the same: a sweep's run is there before it has begun.
+            if "t" not in json.loads(bucket.get("wandbConfig") or "{}"):
+                return OnServer()
+            tail = json.loads(bucket.get("historyTail") or "[]")
+            return OnServer(
+                exists=True,
+                last_step=int(json.loads(tail[-1])["_step"]) if tail else -1,
+                history_lines=int(bucket.get("historyLineCount") or 0),
+                stats_lines=int(bucket.get("eventsLineCount") or 0),
+                console_lines=int(bucket.get("logLineCount") or 0),
+                files=self._files(about),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise self._nonsense() from None
+
+    def _files(self, about: dict[str, Any]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        after = None
+        while True:
+            answer = self._ask(FILES, {**about, "after": after})
+            files = ((answer.get("project") or {}).get("run") or {}).get("files")
+            if not files:
+                return found
+            for edge in files["edges"]:
+                found[edge["node"]["name"]] = int(edge["node"]["sizeBytes"])
+            if not files["pageInfo"]["hasNextPage"]:
+                return found
+            after = files["pageInfo"]["endCursor"]
+
+    def _ask(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Return the `data` of the answer to a GraphQL query."""
+        import requests
+
+        try:
+            response = requests.post(
+                f"{self.address}/graphql",
+                json={"query": query, "variables": variables},
+                auth=("api", self._key),
+                timeout=self._timeout,
+            )
+        except requests.RequestException as error:
+            stalls = isinstance(error, requests.Timeout)
+            why = f"has not answered for {self._timeout:g} s" if stalls else "cannot be reached"
+            raise self._later(why) from error
+        if response.status_code in REFUSED:
+            raise GanscaleError(
+                f"{self.address} refuses your key for W&B ({response.status_code}): type `wandb "
+                "login --relogin`, or ask whether your account may write to the run's project"
+            )
+        if response.status_code in LATER:
+            raise self._later(f"answers with the error {response.status_code}")
+        try:
+            answer = response.json()
+            if response.ok and isinstance(answer["data"], dict):
+                data: dict[str, Any] = answer["data"]
+                return data
+        except (ValueError, TypeError, KeyError):
+            pass
+        raise self._nonsense(response.status_code)
+
+    def _later(self, why: str) -> GanscaleError:
+        return GanscaleError(
+            f"{self.address} {why}; nothing is lost: type the same command again later",
+            temporary=True,
+        )
+
+    def _nonsense(self, status: int = 200) -> GanscaleError:
+        """Return an error about a server that is not W&B's, or a page that a proxy has put in."""
+        return GanscaleError(
+            f"{self.address} does not answer as W&B does (status {status}); check WANDB_BASE_URL, "
+            "and whether the network asks for a login of its own",
+            temporary=True,
+        )
