@@ -14,7 +14,7 @@ from ganscale.config.load import load
 from ganscale.data.packing.named_sources import digits_source
 from ganscale.data.packing.pack import pack
 from ganscale.data.packing.shard_writer import Packing
-from ganscale.evaluation.features import classifier
+from ganscale.evaluation.features import trained
 from tests.system.warm_process import ADDRESS
 
 torch.set_num_threads(1)  # xdist runs a test on each core
@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def short_classifier_training() -> None:
     """The digits of the tests are learnt in a third of the steps that an unknown set may need."""
-    classifier.MIN_STEPS = 100
+    trained.MIN_STEPS = 100
 
 
 @pytest.fixture(scope="session", autouse=True)

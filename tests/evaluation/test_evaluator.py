@@ -1,3 +1,4 @@
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from ganscale.data.shards.manifest import load_manifest
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.distribution import Distribution
 from ganscale.evaluation.evaluator import Evaluator
+from ganscale.evaluation.features import trained
 from ganscale.evaluation.features.classifier import Classifier
 from ganscale.evaluation.features.network import Features
 from ganscale.monitoring import progress
@@ -273,11 +275,26 @@ def test_the_nearest_of_a_real_image_is_itself(digits: Path, tmp_path: Path) -> 
     assert torch.equal(nearest[:, 0], images)
 
 
-def test_a_set_without_labels_needs_inception(tmp_path: Path) -> None:
+def test_a_set_without_labels_is_scored_by_rotations_without_any_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(trained, "MIN_STEPS", 20)
+    monkeypatch.setattr(trained, "EPOCHS", (0,))
     images, labels = digit_arrays()
-    copy = packed(tmp_path / "copy", images[:100], np.full_like(labels[:100], -1), 0)
-    missing = f"evaluation.inception_weights={tmp_path / 'none.pth'}"
-    with pytest.raises(GanscaleError, match=r"no labels.*none\.pth.*evaluation\.every"):
-        make(tiny(copy, tmp_path, missing), tmp_path)
-    with pytest.raises(GanscaleError, match="no labels"):
+    copy = packed(tmp_path / "copy", images[:200], np.full_like(labels[:200], -1), 0)
+    experiment = tiny(copy, tmp_path, "evaluation.samples=200")
+    evaluator = make(experiment, tmp_path)
+    real = all_images(experiment)
+    scores = evaluator.scores(Replay(real))
+    assert scores.features_name == "rotations"
+    assert re.search(r"rotation features \(\d+\.\d % right, by chance 25 %\)", str(scores))
+    assert scores["fid"] == pytest.approx(0, abs=1e-6)
+    assert not {"inception_score", "class_entropy"} & set(scores.values)
+    assert scores.class_shares == ()
+    assert evaluator.scores(Replay(255 - real))["fid"] > 2 * evaluator.perfect_fid
+
+    with pytest.raises(GanscaleError, match=r"no labels.*features=rotations"):
         make(tiny(copy, tmp_path, "evaluation.features=classifier"), tmp_path)
+    judged = ("evaluation.samples=200", "evaluation.best=inception_score")
+    make(tiny(copy, tmp_path, *judged), tmp_path)
+    assert "best=inception_score: rotations features know no classes" in caplog.text

@@ -13,12 +13,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ganscale.data.reading.image_set import ImageSet
-from ganscale.data.reading.readers import Reader
+from ganscale.engines.distributed import Tensors
 from ganscale.errors import GanscaleError
 from ganscale.evaluation import feature_cache as cache_module
 from ganscale.evaluation.feature_cache import Cache
-from ganscale.evaluation.features import classifier
-from ganscale.evaluation.features.classifier import Classifier, cached_classifier
+from ganscale.evaluation.features import trained
+from ganscale.evaluation.features.classifier import Classifier
+from ganscale.evaluation.features.network import Opening
+from ganscale.evaluation.features.trained import TrainedNetwork
 from ganscale.tensor_file import save_tensors
 from tests.conftest import tiny
 from tests.evaluation.replay import HOST, Replay, all_images, make
@@ -96,11 +98,10 @@ def test_runs_that_start_at_once_on_a_new_set_end_with_one_classifier(
     images = ImageSet(tiny(digits, tmp_path).data)
     both_train, number = threading.Barrier(4), iter(range(4))
 
-    def train(*_: object) -> Classifier:
-        trained = Classifier((1, 28, 28), 10)
-        trained.accuracy.fill_(next(number))
+    def train(network: TrainedNetwork, *_: object) -> Tensors:
+        network.accuracy.fill_(next(number))
         both_train.wait(60)
-        return trained
+        return network.state_dict()
 
     written: list[Path] = []
 
@@ -108,14 +109,14 @@ def test_runs_that_start_at_once_on_a_new_set_end_with_one_classifier(
         written.append(path)
         save_tensors(tensors, path, about)
 
-    monkeypatch.setattr(classifier, "train_classifier", train)
+    monkeypatch.setattr(trained, "train", train)
     monkeypatch.setattr(cache_module, "save_tensors", save)
     found: list[Classifier] = []
 
     def start() -> None:
         cache = Cache(data, images, tmp_path / "run")
-        reader: Reader = images.reader()
-        found.append(cached_classifier(reader, images.order_of_all(), images, HOST, cache))
+        opening = Opening(tiny(digits, tmp_path), images, images.reader(), HOST, cache)
+        found.append(Classifier.open(opening))
 
     runs = [threading.Thread(target=start) for _ in range(4)]
     for run in runs:

@@ -22,6 +22,11 @@ def line(step: int, fid: float, samples: int = 1000, **other: Any) -> dict[str, 
     }
 
 
+ROTATIONS = {
+    "features": "rotation features (70 % right, by chance 25 %)",
+    "features_name": "rotations",
+    "features_checksum": "r",
+}
 INCEPTION = {"features": "Inception v3 features", "features_checksum": "i"}
 
 
@@ -59,6 +64,7 @@ def test_only_evaluations_alike_are_compared(other: dict[str, Any]) -> None:
 def test_what_the_experiment_asks_for_decides_and_else_what_is_newest() -> None:
     lines = [line(1, 5.0), line(2, 6.0), line(1, 40.0) | INCEPTION, line(2, 30.0) | INCEPTION]
     assert step_of_best(lines) == 1  # auto: the classifier where there is one
+    assert step_of_best([*lines[2:], line(3, 50.0) | ROTATIONS]) == 3  # and then the rotations
     assert step_of_best(lines, features="inception") == 2
     assert step_of_best(lines, samples=77) == 2
     assert step_of_best(lines[2:]) == 2

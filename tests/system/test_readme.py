@@ -34,8 +34,8 @@ SHORTER: dict[str, list[str]] = {
     "submit": ["--dry-run"],
     "profile": ["--steps", "1"],
 }
-"""What is typed after a command's own words, so that it takes seconds on one CPU core; of images
-without labels, whose scores need Inception, it also asks for none."""
+"""What is typed after a command's own words, so that it takes seconds on one CPU core; the scores
+of images of 64 pixels would take longer."""
 FREE_PORT = ["--main_process_port=0"]
 """What is typed after `accelerate launch`: other tests may train at the same time."""
 

@@ -122,8 +122,8 @@ def test_five_channels_of_16_bits_that_are_not_square_go_the_whole_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network, channels, dtype = "resnet", 5, np.uint16
-    monkeypatch.setattr("ganscale.evaluation.features.classifier.MIN_STEPS", 2)
-    monkeypatch.setattr("ganscale.evaluation.features.classifier.EPOCHS", (1,))
+    monkeypatch.setattr("ganscale.evaluation.features.trained.MIN_STEPS", 2)
+    monkeypatch.setattr("ganscale.evaluation.features.trained.EPOCHS", (1,))
     shape, bits = pack_them(tmp_path, channels, dtype), 8 * np.dtype(dtype).itemsize
     for steps in (2, 4):
         assert train(experiment(tmp_path, network, *shape, f"train.steps={steps}")) == 0

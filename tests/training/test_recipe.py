@@ -117,11 +117,9 @@ def test_steps_show_each_image_a_hundred_times_within_limits() -> None:
     assert recipe.choose_steps(10**9, 100).value == 250_000
 
 
-def test_what_is_scored_depends_on_labels_inception_and_number() -> None:
-    assert recipe.choose_evaluation(500, [], 1000, inception=False).value is None
-    assert recipe.choose_evaluation(500, ["a", "b"], 1000, inception=False).value == {
-        "every": 50,
-        "samples": 1000,
-        "best": "kid",
-    }
-    assert recipe.choose_evaluation(90_000, [], 1000, inception=True).value["best"] == "fid"
+def test_what_is_scored_depends_on_labels_and_number() -> None:
+    for classes, by in ((["a", "b"], "by a classifier"), ([], "from rotations")):
+        few = recipe.choose_evaluation(500, classes, 1000)
+        assert few.value == {"every": 50, "samples": 1000, "best": "kid"}
+        assert by in few.reason
+    assert recipe.choose_evaluation(90_000, [], 1000).value["best"] == "fid"

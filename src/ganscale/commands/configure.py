@@ -72,19 +72,16 @@ def _open(location: str) -> "FileSource":
 
 
 def _this_machine() -> "Machine":
-    from importlib.util import find_spec
-
     import torch
 
     from ganscale import devices
     from ganscale.training.recipe_file import Machine
 
-    inception = find_spec("torch_fidelity") is not None
     device = devices.best_device()
     if device.type == "cpu":
         threads = torch.get_num_threads()
-        return Machine(f"CPU, {threads} thread{'s'[: threads > 1]}", inception=inception)
-    return Machine(devices.name_of(device), True, devices.has_bfloat16(device), inception)
+        return Machine(f"CPU, {threads} thread{'s'[: threads > 1]}")
+    return Machine(devices.name_of(device), True, devices.has_bfloat16(device))
 
 
 def _measure(file: "ExperimentFile") -> float:

@@ -82,9 +82,9 @@ class Evaluation(Section):
     features: Annotated[
         str, NameOf("ganscale.evaluation.features.network:FEATURES", besides=("auto",))
     ] = "auto"
-    """Network whose features are compared: a small classifier trained on the labels of the
-    dataset, or Inception v3, as in published scores. `auto` chooses the classifier if there are
-    labels."""
+    """Network whose features are compared: a small one that is trained once on the dataset, to tell
+    its labels (`classifier`) or how an image is rotated (`rotations`), or Inception v3, as in
+    published scores. `auto` chooses the classifier if there are labels, otherwise the rotations."""
     inception_weights: str | None = None
     """File with torch-fidelity's Inception weights; empty to download it when needed."""
     metrics: tuple[Annotated[str, NameOf("ganscale.evaluation.metrics.metric:METRICS")], ...] = ()

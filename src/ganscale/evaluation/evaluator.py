@@ -166,7 +166,8 @@ class Evaluator:
 def _build_metrics(experiment: Experiment, network: FeatureNetwork) -> dict[str, Metric]:
     """Return each metric that these features allow, by its name in the log.
 
-    Raises `GanscaleError` for a metric that was asked for and that the generator does not allow.
+    Raises `GanscaleError` for a metric that was asked for and that the generator does not allow;
+    warns if the features do not allow the one that decides which checkpoint is best.
     """
     always = [name for name in METRICS.built_in() if not METRICS.get(name).optional]
     names = [*always, *experiment.evaluation.metrics]
@@ -178,8 +179,18 @@ def _build_metrics(experiment: Experiment, network: FeatureNetwork) -> dict[str,
                 "data.classes, or leave it out",
                 every_rank=True,
             )
-    return {
+    allowed = {
         name: metric
         for name, metric in metrics.items()
-        if network.knows_the_classes or not metric.needs_classes
+        if (network.knows_the_classes or not metric.needs_classes)
+        and (network.classifies or not metric.needs_logits)
     }
+    best = log_name(experiment.evaluation.best)
+    if best not in allowed:
+        log.warning(
+            "evaluation.best=%s: %s features know no classes, without which it is not computed: no "
+            "checkpoint is the best one by these scores",
+            best,
+            network.key,
+        )
+    return allowed

@@ -194,11 +194,12 @@ def basis(evaluation: Evaluated) -> tuple[Any, ...]:
 def _select_wanted(evaluations: Sequence[Evaluated], wanted: Evaluation) -> Sequence[Evaluated]:
     """Select those with the features and number of images of `wanted`, or all if there are none.
 
-    `auto` prefers the classifier, which exists if the dataset has labels.
+    `auto` is the classifier if the dataset has labels, and otherwise the rotations; older runs
+    without labels have scores of Inception instead.
     """
     names = [short_name(wanted.features)]
     if wanted.features == "auto":
-        names = ["classifier", "inception"]
+        names = ["classifier", "rotations", "inception"]
     for name in names:
         found = [
             e for e in evaluations if e.get("samples") == wanted.samples and features_of(e) == name

@@ -188,25 +188,22 @@ def choose_steps(images: int, batch_size: int) -> Choice:
     return Choice(int(steps), f"{shown / 1e6:,.3g} million images, {shown / images:,.0f} passes")
 
 
-def choose_evaluation(images: int, classes: Sequence[str], steps: int, inception: bool) -> Choice:
-    """Return the evaluation section, or None if no features can be computed.
+def choose_evaluation(images: int, classes: Sequence[str], steps: int) -> Choice:
+    """Return the evaluation section.
 
     FID's bias grows as samples get fewer, and KID has none (Bińkowski et al. 2018); small sets are
     therefore judged by KID. ADA's authors do so too for sets of a few thousand images.
     """
-    if not classes and not inception:
-        return Choice(
-            None,
-            "scores of images without labels need Inception: pip install 'ganscale[inception]', "
-            "then add evaluation: {every: 1000}",
-        )
     best: Literal["fid", "kid"] = "kid" if images < SMALL_SET else "fid"
     section: dict[str, Any] = {
         "every": max(1, steps // STEPS_OF_ONE_LOOK),
         "samples": min(10_000, max(1_000, images)),
         "best": best,
     }
-    features = "a classifier of your labels" if classes else "Inception"
-    why = f"by {features}"
+    why = (
+        "by a classifier of your labels"
+        if classes
+        else "by a network that learns from rotations of your images, as they have no labels"
+    )
     why += "; KID, because FID is biased with few images" if best == "kid" else ""
     return Choice(section, why)

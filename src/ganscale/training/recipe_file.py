@@ -26,8 +26,6 @@ class Machine:
     name: str
     gpu: bool = False
     bf16: bool = False
-    inception: bool = False
-    """True if torch-fidelity, with its Inception, is installed."""
 
 
 @dataclass
@@ -114,10 +112,7 @@ def compose(source: str, found: Survey, machine: Machine) -> ExperimentFile:
     if machine.bf16:
         file.put("train.precision", Choice("bf16", "this GPU computes in it several times faster"))
     file.values["train"]["channels_last"] = True
-    file.put(
-        "evaluation",
-        recipe.choose_evaluation(found.images, list(found.classes), steps.value, machine.inception),
-    )
+    file.put("evaluation", recipe.choose_evaluation(found.images, list(found.classes), steps.value))
     return file
 
 

@@ -6,6 +6,7 @@ experiment: `evaluation.features: my_features.py:MyFeatures`.
 
 import hashlib
 import inspect
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ganscale.config import Experiment
+from ganscale.config import Evaluation, Experiment
 from ganscale.data.reading.image_set import ImageSet
 from ganscale.data.reading.readers import Reader
-from ganscale.errors import GanscaleError
 from ganscale.evaluation.feature_cache import Cache
 from ganscale.registry import Registry, is_subclass_of
+
+log = logging.getLogger("ganscale")
 
 
 class Features(NamedTuple):
@@ -30,7 +32,7 @@ class Features(NamedTuple):
     features: Tensor
     """(N, width), float32."""
     logits: Tensor
-    """(N, classes), float32, for the dataset's own classes or ImageNet's."""
+    """(N, classes), float32, for the dataset's own classes or ImageNet's; (N, 0) for none."""
 
     def to(self, device: torch.device) -> "Features":
         """Return the same features on a device."""
@@ -55,6 +57,8 @@ class FeatureNetwork(ABC):
     """The network's name in file names; by default, the name of its class."""
     knows_the_classes: bool = False
     """True if its logits are for the dataset's own classes."""
+    classifies: bool = True
+    """True if it has logits; otherwise, `Features.logits` has the shape (N, 0)."""
 
     def __init_subclass__(cls, **more: Any):
         super().__init_subclass__(**more)
@@ -128,17 +132,19 @@ def open_features(
     cache: Cache,
 ) -> FeatureNetwork:
     """Open the network that the experiment's `evaluation.features` names."""
-    opening = Opening(experiment, images, reader, device, cache)
-    name = experiment.evaluation.features
-    if name != "auto":
-        return FEATURES.get(name).open(opening)
-    if len(images.classes) >= 2:
-        return FEATURES.get("classifier").open(opening)
-    try:
-        return FEATURES.get("inception").open(opening)
-    except GanscaleError as error:
-        raise GanscaleError(
-            f"{experiment.data.path} has no labels to train a classifier with, so FID needs "
-            f"Inception: {error}; or leave evaluation.every empty",
-            every_rank=True,
-        ) from None
+    name = choose_features(experiment.evaluation, images)
+    return FEATURES.get(name).open(Opening(experiment, images, reader, device, cache))
+
+
+def choose_features(evaluation: Evaluation, images: ImageSet) -> str:
+    """Return the name of the feature network, which `auto` chooses by the dataset alone.
+
+    Scores thus keep their meaning over a run, whatever can be downloaded where it continues.
+    """
+    if evaluation.features != "auto":
+        return evaluation.features
+    chosen, why = "classifier", "there are labels"
+    if len(images.classes) < 2:
+        chosen, why = "rotations", "there are no labels"
+    log.info("evaluation.features=auto: %s, because %s in %s", chosen, why, images.description)
+    return chosen

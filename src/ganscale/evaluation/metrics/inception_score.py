@@ -11,6 +11,7 @@ class InceptionScore(Metric):
     """A score for images with certain classes (according to the network) that are all frequent."""
 
     title = "IS"
+    needs_logits = True
 
     def __call__(self, compared: Comparison) -> float:
         """Return the score."""

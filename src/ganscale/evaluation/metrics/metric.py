@@ -91,6 +91,8 @@ class Metric(ABC):
     """None if neither is better; the metric then cannot decide which checkpoint is best."""
     needs_classes: ClassVar[bool] = False
     """True if it is defined only for features that know the dataset's own classes."""
+    needs_logits: ClassVar[bool] = False
+    """True if it is defined only for features that come with logits of some classes."""
     needs_labels: ClassVar[bool] = False
     """True if it is defined only for a conditional generator."""
     optional: ClassVar[bool] = False

@@ -53,6 +53,8 @@ class Sums:
         self.squares += weights.square().sum()
         self.features += weights @ features
         self.products += (weights[:, None] * features).T @ features
+        if not len(self.histogram):  # the network knows no classes
+            return
         self.probabilities += weights @ logs.exp()
         self.negentropy += weights @ (logs.exp() * logs).sum(1)
         self.histogram.index_add_(0, logs.argmax(1), weights)
