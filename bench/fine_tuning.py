@@ -75,7 +75,7 @@ def experiment(name: str, data: Path, runs: Path, steps: int, *more: str) -> Exp
             "discriminator.network.width=16",
             "evaluation={every: null, samples: 5000}",
             f"checkpoint={{every: {SHOWN[0]}, keep: 1000}}",
-            f"monitoring={{wandb: disabled, tensorboard: false, pictures_every: {steps}}}",
+            f"monitoring={{wandb: disabled, trackers: [wandb], pictures_every: {steps}}}",
             *more,
         ],
     )

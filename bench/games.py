@@ -128,7 +128,7 @@ def experiment(
             f"runs={work / 'runs'}",
             f"data.path={packed}",
             "monitoring.wandb=disabled",
-            "monitoring.tensorboard=false",
+            "monitoring.trackers=[wandb]",
             f"monitoring.pictures_every={NEVER}",
             f"checkpoint.every={NEVER}",
             f"train.compare_every={NEVER}",

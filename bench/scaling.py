@@ -102,7 +102,7 @@ def _experiment(work: Path, name: str, batch: int, options: argparse.Namespace) 
         f"monitoring.log_every={options.steps}",
         "monitoring.pictures_every=1000000",
         "monitoring.wandb=disabled",
-        "monitoring.tensorboard=false",
+        "monitoring.trackers=[wandb]",
         "checkpoint.every=1000000",
         "evaluation.every=null",
         "objective.penalties=[]",

@@ -104,7 +104,7 @@ def tiny(digits: Path, folder: Path, *overrides: str) -> Experiment:
             "train.steps=10",
             "train.batch_size=8",
             "monitoring.wandb=disabled",
-            "monitoring.tensorboard=false",
+            "monitoring.trackers=[wandb]",
             "monitoring.log_every=1",
             *overrides,
         ],

@@ -45,7 +45,7 @@ def test_the_written_experiment_says_why_and_trains(
     assert "a step), without evaluation" in " ".join(text.replace("#", " ").split())
     overrides = ["train.steps=1", "evaluation.every=null", "data.cache=cache"]
     small = ["generator.network.width=4", "discriminator.network.width=4"]
-    quiet = ["monitoring.wandb=disabled", "monitoring.tensorboard=false"]
+    quiet = ["monitoring.wandb=disabled", "monitoring.trackers=[wandb]"]
     assert main(["train", "my-photos.yaml", *overrides, *small, *quiet]) == 0
     assert main(["configure", "my photos"]) == 1
     assert "my-photos.yaml exists and is not overwritten" in capsys.readouterr().err

@@ -309,3 +309,20 @@ def test_differences_pass_over_the_machinery() -> None:
     assert differences(ours, theirs) == []
     other = load(None, ["seed=4", "generator.network.hidden=[3]"])
     assert [key for key, *_ in differences(ours, other)] == ["seed", "generator.network.hidden"]
+
+
+def test_trackers_are_named_and_tensorboards_old_switch_works(tmp_path: Path) -> None:
+    def trackers(*overrides: str) -> tuple[str, ...]:
+        return load(None, overrides).monitoring.trackers
+
+    assert trackers() == ("wandb", "tensorboard")
+    assert trackers("monitoring.tensorboard=true") == ("wandb", "tensorboard")
+    assert trackers("monitoring.tensorboard=false") == ("wandb",)
+    listed = "monitoring.trackers=[mlflow]"
+    assert trackers(listed) == ("mlflow",)
+    assert trackers(listed, "monitoring.tensorboard=true") == ("mlflow", "tensorboard")
+    known = "aim, clearml, comet, dvclive, mlflow, swanlab, tensorboard, trackio, wandb"
+    with pytest.raises(GanscaleError, match=f"did you mean mlflow\\? use {known}, or a tracker"):
+        trackers("monitoring.trackers=[mflow]")
+    with pytest.raises(GanscaleError, match="lists mlflow twice"):
+        trackers("monitoring.trackers=[mlflow, mlflow]")

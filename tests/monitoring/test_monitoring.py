@@ -62,7 +62,7 @@ def test_a_history_survives_a_resume_that_cannot_write_it(tmp_path: Path) -> Non
 def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Path) -> None:
     PartialState(cpu=True)  # Accelerate's trackers ask it for the rank
     experiment = tiny(digits, tmp_path, "monitoring.wandb=offline", "seed=11")
-    trackers = Trackers(experiment, tmp_path, tmp_path / METRICS, 0, None)
+    trackers = Trackers(experiment, tmp_path, tmp_path / METRICS)
     trackers.log(1, 8, {"loss_generator": 0.5})
     picture = save_grid(np.zeros((4, 8, 8, 1), np.uint8), tmp_path / "grid.png")
     trackers.picture(1, "samples", picture)
@@ -80,7 +80,7 @@ def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Pa
     assert run["summary"]["gallery_interpolation"]["_type"] == "video-file"
     assert b"The generator leaves classes out" in file.read_bytes()  # its reader shows no alerts
     assert run["config"]["seed"] == 11
-    assert run["run_id"] == trackers.wandb_id
+    assert run["run_id"] == trackers.ids["wandb"]
     assert run["state"] == "finished"
 
 

@@ -215,7 +215,7 @@ for line in sys.argv[2:]:
 def test_a_command_imports_what_it_uses_alone(digits: Path, finished: Path, tmp_path: Path) -> None:
     """Each of these imports costs a start, on every rank, tenths of a second to seconds."""
     file = tmp_path / "experiment.yaml"
-    file.write_text(to_yaml(tiny(digits, tmp_path, "monitoring.tensorboard=true")))
+    file.write_text(to_yaml(tiny(digits, tmp_path, "monitoring.trackers=[tensorboard]")))
     watched = ENGINES | COMPILER | UNUSED | CHARTS | BOARD | ELSEWHERE
     lines = {
         f"config {file}": set(),

@@ -74,7 +74,7 @@ def experiment(folder: Path, network: str, *overrides: str) -> Experiment:
             "evaluation.every=2",
             "monitoring.pictures=4",
             "monitoring.wandb=disabled",
-            "monitoring.tensorboard=false",
+            "monitoring.trackers=[wandb]",
             *overrides,
         ],
     )

@@ -18,8 +18,9 @@ DISCRIMINATORS = {
     "spectral norm": {"architecture": "dcgan", "width": 4, "norm": "spectral"},
     "dropout": {"architecture": f"{Path(__file__).with_name('test_trainer.py')}:Dropping"},
 }
+FAILING = Path(__file__).parents[1] / "monitoring" / "trackers" / "own_trackers.py"
 OBSERVERS = {
-    "log": ("monitoring.log_every=3",),
+    "log": ("monitoring.log_every=3", f"monitoring.trackers=[tensorboard, {FAILING}:Failing]"),
     "pictures": ("monitoring.pictures_every=4",),
     "evaluation": ("evaluation.every=4", "evaluation.samples=40"),
     "checkpoint": ("checkpoint.every=5",),

@@ -90,7 +90,7 @@ def narrow(name: str, sets: Path, folder: Path, *overrides: str) -> Experiment:
             "train.precision=fp32",
             "evaluation.every=null",
             "monitoring.wandb=disabled",
-            "monitoring.tensorboard=false",
+            "monitoring.trackers=[wandb]",
             "monitoring.log_every=1",
             "monitoring.pictures_every=2",  # the average is sampled meanwhile
             *overrides,

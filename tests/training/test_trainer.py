@@ -23,7 +23,7 @@ from tests.conftest import tiny
 
 def test_a_run_leaves_what_a_user_looks_for(digits: Path, tmp_path: Path) -> None:
     experiment = tiny(
-        digits, tmp_path, "monitoring.pictures_every=5", "monitoring.tensorboard=true"
+        digits, tmp_path, "monitoring.pictures_every=5", "monitoring.trackers=[tensorboard]"
     )
     assert train(experiment) == 0
     folder = RunFolder.of(experiment)

@@ -1,7 +1,7 @@
-"""Errors for the old forms of schedules in experiment files, with what to write instead.
+"""Old forms in experiment files: those that still work, and errors that say what to write instead.
 
 Learning rates used to have `schedules` with PyTorch's schedulers, and instance noise used to fade
-over `steps` of its own.
+over `steps` of its own. TensorBoard used to have a switch of its own, which still works.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 from ganscale.config.inline import inline_yaml
 from ganscale.config.players import Adam
-from ganscale.config.running import Train
+from ganscale.config.running import Monitoring, Train
 from ganscale.config.schedules import first_value
 
 PLAYERS = ("generator", "discriminator")
@@ -18,14 +18,15 @@ EXAMPLE = {"from": 2e-4, "to": 5e-5, "by": "cosine", "until": "2000 steps"}
 
 
 def refuse_old_forms(values: Any) -> Any:
-    """Return the values of an experiment file without the old keys, which must be empty.
+    """Return the values of an experiment file without the old keys.
 
-    Raises `ValueError` if one is not empty. The message has the lines to write instead, with the
+    `monitoring.tensorboard` becomes an entry of `monitoring.trackers`. Those of schedules must be
+    empty: raises `ValueError` if one is not. The message has the lines to write instead, with the
     file's own numbers if the new form can express them.
     """
     if not isinstance(values, dict):
         return values
-    kept = dict(values)
+    kept = _with_trackers(values)
     problems: list[str] = []
     for name in PLAYERS:
         player = kept.get(name)
@@ -43,6 +44,19 @@ def refuse_old_forms(values: Any) -> Any:
             "\n  ".join(["a schedule now replaces the number that it changes:", *problems])
         )
     return kept
+
+
+def _with_trackers(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with TensorBoard among the trackers as its old switch says."""
+    monitoring = values.get("monitoring")
+    if not isinstance(monitoring, dict) or type(monitoring.get("tensorboard")) is not bool:
+        return dict(values)
+    kept = {key: value for key, value in monitoring.items() if key != "tensorboard"}
+    trackers = kept.get("trackers", Monitoring().trackers)
+    if isinstance(trackers, list | tuple):
+        others = [name for name in trackers if name != "tensorboard"]
+        kept["trackers"] = [*others, "tensorboard"] if monitoring["tensorboard"] else others
+    return {**values, "monitoring": kept}
 
 
 def _about_schedules(name: str, player: dict[str, Any], values: dict[str, Any]) -> Iterator[str]:

@@ -128,5 +128,14 @@ class Monitoring(Section):
     """Weights & Biases project of the run."""
     wandb_timeout: PositiveInt = 30
     """Seconds to wait for Weights & Biases before the run continues offline."""
-    tensorboard: bool = True
-    """Also write the metrics to the run folder for TensorBoard."""
+    trackers: tuple[
+        Annotated[str, NameOf("ganscale.monitoring.trackers.tracker:TRACKERS")], ...
+    ] = ("wandb", "tensorboard")
+    """Where the run's numbers and pictures are shown, besides its own files and report."""
+
+    @model_validator(mode="after")
+    def _check_trackers(self) -> "Monitoring":
+        for name in self.trackers:
+            if self.trackers.count(name) > 1:
+                raise ValueError(f"trackers lists {name} twice")
+        return self

@@ -37,6 +37,7 @@ class RunFiles:
         self.report = self.path / "report.html"
         self._experiment = self.path / "experiment.yaml"
         self._first_weights = self.path / "first_weights.json"
+        self._trackers = self.path / "trackers.json"
         self._holder = self.path / ".holder"
         self._end = self.path / ".end"
         self._lock = FileLock(self.path / ".lock", timeout=0)

@@ -3,7 +3,9 @@
 import json
 import logging
 import os
+import re
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ganscale.runs.run_files import LOOKED_AT_S, End, RunFiles
 from ganscale.runs.trust import note_own
 
 STOP, SAVE = "stop", "save"  # files that ask the training process to stop or to save
+TRACKER_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 log = logging.getLogger("ganscale")
 
@@ -64,6 +67,20 @@ class RunFolder(RunFiles):
     def note_first_weights(self, content: str) -> None:
         """Write what the run starts from, as `first_weights` reads it."""
         write_atomically(self._first_weights, content.encode())
+
+    def tracker_ids(self) -> dict[str, str]:
+        """Return the id by which each tracker knows the run, as far as they are noted."""
+        try:
+            noted = json.loads(self.read(self._trackers))
+        except (OSError, ValueError):
+            return {}
+        ids = noted.items() if isinstance(noted, dict) else ()
+        return {name: id for name, id in ids if isinstance(id, str) and TRACKER_ID.fullmatch(id)}
+
+    def note_tracker_ids(self, ids: Mapping[str, str]) -> None:
+        """Write the id by which each tracker knows the run, as `tracker_ids` reads them."""
+        if ids:
+            write_atomically(self._trackers, json.dumps(dict(ids), indent=2).encode())
 
     def best_checkpoint(self, wanted: Evaluation) -> Path | None:
         """Return the best checkpoint, as `wanted` says; None where none was evaluated."""

@@ -26,6 +26,8 @@ from ganscale.evaluation.scores import Evaluated, Scores, describe_scores, read_
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.progress import tracked
 from ganscale.monitoring.time_left import describe_time_left
+from ganscale.monitoring.trackers.chosen import uses_wandb
+from ganscale.monitoring.trackers.wandb_tracker import summarize_in_wandb
 from ganscale.networks import first_generator
 from ganscale.runs import checkpoint
 from ganscale.runs.checkpoint_names import list_finished, step_of
@@ -211,9 +213,6 @@ def _update_wandb(
     """
     if wandb_id is None:
         return
-    # The next import brings in Accelerate.
-    from ganscale.monitoring.trackers.wandb_tracker import summarize_in_wandb, uses_wandb
-
     if not uses_wandb(experiment):
         return
     if folder.is_being_trained():

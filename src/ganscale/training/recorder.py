@@ -31,16 +31,20 @@ class Recorder:
     def __init__(self, experiment: Experiment, folder: RunFolder, step: int, wandb_id: str | None):
         self._experiment = experiment
         self._folder = folder
-        self._trackers = Trackers(experiment, folder.path, folder.metrics, step, wandb_id)
-        if self._trackers.wandb_id is not None:
-            note_own_wandb(folder.path, self._trackers.wandb_id)
+        known = folder.tracker_ids() if step else {}
+        if wandb_id is not None:
+            known["wandb"] = wandb_id
+        self._trackers = Trackers(experiment, folder.path, folder.metrics, step, known)
+        folder.note_tracker_ids(self._trackers.ids)
+        if self.wandb_id is not None:
+            note_own_wandb(folder.path, self.wandb_id)
         self._health = Health()
         forget_after(folder.evaluations, step)
 
     @property
     def wandb_id(self) -> str | None:
         """The id by which W&B knows the run; None without W&B."""
-        return self._trackers.wandb_id
+        return self._trackers.ids.get("wandb")
 
     def numbers(self, step: int, numbers: dict[str, float]) -> None:
         """Track what was measured at `step`, and warn if it shows that something goes wrong."""

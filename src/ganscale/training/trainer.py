@@ -14,6 +14,7 @@ from ganscale.engines.launcher import Launcher
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluator import Evaluator
 from ganscale.monitoring.progress import counted, set_up_logging
+from ganscale.monitoring.trackers.chosen import refuse_missing_trackers
 from ganscale.randomness import STREAM_VERSION
 from ganscale.runs import checkpoint
 from ganscale.runs.numbering import last_taken, take_next
@@ -100,6 +101,7 @@ class Trainer:
     """One rank of a run: builds its parts, resumes it, and finishes it."""
 
     def __init__(self, experiment: Experiment, launcher: Launcher, new: bool = False):
+        refuse_missing_trackers(experiment)
         self.ranks = Ranks.started_by(launcher)
         set_up_arithmetic(experiment.train)
 

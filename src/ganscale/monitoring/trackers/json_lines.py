@@ -17,10 +17,9 @@ class JsonLinesTracker(Tracker):
             they will be logged again
     """
 
-    name = "jsonl"
-
     def __init__(self, path: Path, resumed_step: int):
         logged = read_metrics(path)
+        self.logged_step = max((line["step"] for line in logged), default=0)
         kept = [line for line in logged if line["step"] <= resumed_step]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_atomically(path, text.encode())

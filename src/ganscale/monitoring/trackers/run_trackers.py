@@ -1,12 +1,14 @@
 """All trackers of a run: JSON lines, and those that its experiment asks for."""
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from ganscale.config import Experiment
+from ganscale.monitoring.trackers.chosen import chosen_trackers
 from ganscale.monitoring.trackers.json_lines import JsonLinesTracker
-from ganscale.monitoring.trackers.tensorboard_tracker import TensorBoardTracker
-from ganscale.monitoring.trackers.tracker import Tracker
-from ganscale.monitoring.trackers.wandb_tracker import WandbTracker, uses_wandb
+from ganscale.monitoring.trackers.shielded import Shielded
+from ganscale.monitoring.trackers.tracker import TRACKERS, TrackedRun, Tracker
 
 
 class Trackers:
@@ -17,20 +19,28 @@ class Trackers:
         run: the run's folder, in which trackers make folders of their own
         metrics: the file of JSON lines
         step: the step after which the run goes on, 0 for a new one
-        wandb_id: the id by which W&B knows the run; None for a new one
+        ids: the id by which each tracker knows the run; none of a new run
     """
 
     def __init__(
-        self, experiment: Experiment, run: Path, metrics: Path, step: int, wandb_id: str | None
+        self,
+        experiment: Experiment,
+        run: Path,
+        metrics: Path,
+        step: int = 0,
+        ids: Mapping[str, str] | None = None,
     ):
-        self._all: list[Tracker] = [JsonLinesTracker(metrics, step)]
-        self.wandb_id: str | None = None
-        if experiment.monitoring.tensorboard:
-            self._all.append(TensorBoardTracker(run, step))
-        if uses_wandb(experiment):
-            wandb = WandbTracker(experiment, run, wandb_id)
-            self.wandb_id = wandb.id
-            self._all.append(wandb)
+        known = ids or {}
+        lines = JsonLinesTracker(metrics, step)
+        self._all: list[Tracker] = [lines]
+        self.ids = dict(known)
+        for name in chosen_trackers(experiment):
+            logged_step = lines.logged_step if name in known else 0
+            tracked = TrackedRun(experiment, run, step, logged_step, known.get(name))
+            tracker = Shielded(name, partial(TRACKERS.get(name), tracked))
+            self._all.append(tracker)
+            if tracker.id is not None:
+                self.ids[name] = tracker.id
 
     def log(self, step: int, images: int, values: dict[str, float]) -> None:
         """Log numbers measured at `step`, after `images` images."""

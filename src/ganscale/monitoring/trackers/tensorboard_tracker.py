@@ -1,25 +1,48 @@
-"""TensorBoard, by Accelerate's tracker."""
+"""TensorBoard."""
 
 from pathlib import Path
 
-from accelerate.tracking import TensorBoardTracker as AccelerateTensorBoard
+from PIL import Image
 
-from ganscale.monitoring.trackers.tracker import Tracker
+from ganscale.monitoring.trackers.tracker import TRACKERS, TrackedRun, Tracker
+
+COLOR_SPACES = {"L": 1, "RGB": 3, "RGBA": 4}
+"""TensorBoard's number for a picture's channels."""
 
 
+@TRACKERS.register("tensorboard")
 class TensorBoardTracker(Tracker):
-    """Writes event files into the run's folder `tensorboard`."""
+    """TensorBoard, in the run's folder `tensorboard`."""
 
-    name = "tensorboard"
+    def __init__(self, run: TrackedRun):
+        from accelerate.tracking import TensorBoardTracker as AccelerateTensorBoard
 
-    def __init__(self, run: Path, resumed_step: int):
         # `purge_step` marks the events after the checkpoint as superseded.
-        self._board = AccelerateTensorBoard(self.name, str(run), purge_step=resumed_step + 1)
+        purge_step = run.resumed_step + 1
+        self._board = AccelerateTensorBoard("tensorboard", run.folder, purge_step=purge_step)
         self._board.start()
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Write a scalar for each value."""
         self._board.log(values, step=step)
+
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """Write the file's own bytes, which a browser shows, and plays if they are a GIF."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        with Image.open(path) as opened:
+            width, height = opened.size
+            channels = COLOR_SPACES.get(opened.mode, 3)
+        image = Summary.Image(
+            width=width,
+            height=height,
+            colorspace=channels,
+            encoded_image_string=path.read_bytes(),
+        )
+        summary = Summary(value=[Summary.Value(tag=name, image=image)])
+        writer = self._board.tracker
+        writer.file_writer.add_summary(summary, step)
+        writer.flush()
 
     def finish(self) -> None:
         """Close the event file."""

@@ -1,16 +1,52 @@
-"""What every tracker of a run does."""
+"""What every tracker of a run does, and the registry of those that an experiment may name.
 
+To add a tracker, write a file in this folder, or name a class in a file of your own in the
+experiment: `monitoring.trackers: [wandb, my_tracker.py:MyTracker]`.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+from ganscale.config import Experiment
+from ganscale.registry import Registry, is_subclass_of
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """What a tracker is given to begin with."""
+
+    experiment: Experiment
+    """What trains."""
+    folder: Path
+    """The run's folder, in which a tracker may make one of its own."""
+    resumed_step: int = 0
+    """The step after which the run goes on; 0 for a new run."""
+    logged_step: int = 0
+    """The last step that an earlier part of the run has logged to this tracker; 0 if none has."""
+    id: str | None = None
+    """The id by which the tracker knows the run; None if it does not know it yet."""
 
 
 class Tracker:
     """Takes what a run measures and draws; only rank 0 has trackers.
 
     A resumed run repeats the steps after its checkpoint. A tracker is told of them again and shows
-    each step once.
+    each step once. An exception that it raises ends its part and not the run.
+
+    Args:
+        run: what is tracked
     """
 
-    name: str
+    packages: ClassVar[tuple[str, ...]] = ()
+    """The modules that it needs and that ganscale itself does without."""
+    install: ClassVar[str] = ""
+    """The command that installs them."""
+    id: str | None = None
+    """The id by which the tracker knows the run; None if it has none that a resumed run needs."""
+
+    def __init__(self, run: TrackedRun):
+        raise NotImplementedError
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Log numbers measured at `step`."""
@@ -30,7 +66,17 @@ class Tracker:
 
     def finish(self) -> None:
         """Close the tracker of a run that has completed or will be resumed."""
+        raise NotImplementedError
 
     def abandon(self) -> None:
         """Close the tracker of a run that has failed."""
         self.finish()
+
+
+TRACKERS: Registry[type[Tracker]] = Registry(
+    "tracker",
+    "ganscale.trackers",
+    wanted="a class derived from ganscale.monitoring.trackers.tracker.Tracker",
+    accepts=is_subclass_of(Tracker),
+    modules=("ganscale.monitoring.trackers",),
+)

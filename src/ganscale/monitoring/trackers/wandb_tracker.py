@@ -5,32 +5,26 @@ import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from accelerate import PartialState
-from accelerate.tracking import WandBTracker as AccelerateWandb
 from PIL import Image
 
 from ganscale.config import Experiment
-from ganscale.monitoring.trackers.tracker import Tracker
+from ganscale.monitoring.trackers.tracker import TRACKERS, TrackedRun, Tracker
 from ganscale.monitoring.wandb_trial import trial_id
+
+if TYPE_CHECKING:  # it takes a second to import, and reading an experiment imports this file
+    from accelerate.tracking import WandBTracker as AccelerateWandb
 
 log = logging.getLogger("ganscale")
 
 
+@TRACKERS.register("wandb")
 class WandbTracker(Tracker):
-    """Logs to W&B, online or offline.
+    """Weights & Biases, online or offline; `monitoring.wandb` says which."""
 
-    Args:
-        experiment: what trains
-        run: the run's folder, in which W&B makes one of its own
-        wandb_id: the id by which W&B knows the run; None for a new one
-    """
-
-    name = "wandb"
-
-    def __init__(self, experiment: Experiment, run: Path, wandb_id: str | None):
-        self._wandb = _start_wandb(experiment, run, wandb_id)
+    def __init__(self, run: TrackedRun):
+        self._wandb = _start_wandb(run.experiment, run.folder, run.id)
         # W&B's steps can only increase. Online it says which one is next; offline it does not know,
         # and `ganscale sync` keeps the last of what several starts say of a step.
         self._first_step: int = self._wandb.run.step
@@ -66,12 +60,6 @@ class WandbTracker(Tracker):
         self._wandb.run.finish(exit_code=1)
 
 
-def uses_wandb(experiment: Experiment) -> bool:
-    """Return whether this experiment's runs are logged to W&B, online or offline."""
-    disabled = "disabled"
-    return experiment.monitoring.wandb != disabled and os.environ.get("WANDB_MODE") != disabled
-
-
 def summarize_in_wandb(
     experiment: Experiment,
     run: Path,
@@ -84,6 +72,8 @@ def summarize_in_wandb(
     The points of `curve` go into its history, with `evaluation_step` as the axis: W&B's own steps
     have passed by and only go up, so that each point takes one after the last.
     """
+    from accelerate import PartialState
+
     PartialState()  # Accelerate's trackers ask it for the rank
     tracker = _start_wandb(experiment, run, wandb_id)
     if curve:
@@ -94,9 +84,10 @@ def summarize_in_wandb(
     tracker.finish()
 
 
-def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> AccelerateWandb:
+def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> "AccelerateWandb":
     """Start W&B, online if the user is logged in or asks for it, else offline; never prompt."""
     import wandb
+    from accelerate.tracking import WandBTracker as AccelerateWandb
 
     monitoring = experiment.monitoring
     mode = os.environ.get("WANDB_MODE") or monitoring.wandb
