@@ -179,6 +179,13 @@ def _build_metrics(experiment: Experiment, network: FeatureNetwork) -> dict[str,
                 "data.classes, or leave it out",
                 every_rank=True,
             )
+        if metric.needs_unrounded and not network.measures_unrounded:
+            raise GanscaleError(
+                f"evaluation.metrics: {name} needs images that are not rounded to pixels, which "
+                f"{network.key} features are not made for (measures_unrounded); choose other "
+                "evaluation.features, or leave it out",
+                every_rank=True,
+            )
     allowed = {
         name: metric
         for name, metric in metrics.items()

@@ -98,7 +98,12 @@ def to_pixels(images: Tensor, bits: int = 8) -> Tensor:
 
 
 def from_pixels(pixels: Tensor) -> Tensor:
-    """Convert uint8 or uint16 pixels to images in [-1, 1], float32, on the same device."""
+    """Convert uint8 or uint16 pixels to images in [-1, 1], float32, on the same device.
+
+    Images that are not pixels but are in [-1, 1] already stay as they are.
+    """
+    if pixels.is_floating_point():
+        return pixels
     most = torch.iinfo(pixels.dtype).max
     # Few kernels take uint16, but all devices convert it.
     values = pixels if pixels.dtype == torch.uint8 else pixels.float()

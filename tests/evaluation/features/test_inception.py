@@ -13,6 +13,7 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.features.inception import Inception, open_inception
 from ganscale.evaluation.features.network import Opening
 from ganscale.files import sha256_of_file
+from ganscale.gan.sampling import from_pixels
 
 HOST = torch.device("cpu")
 
@@ -43,6 +44,15 @@ def test_grey_images_become_three_equal_channels(weights: Path) -> None:
     grey = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
     network = open_inception(weights, HOST)
     assert torch.equal(network.measure(grey)[0], network.measure(grey.repeat(1, 3, 1, 1))[0])
+
+
+def test_images_that_are_not_rounded_are_measured_like_their_pixels(weights: Path) -> None:
+    grey = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
+    network = open_inception(weights, HOST)
+    of_pixels, found = network.measure(grey), network.measure(from_pixels(grey))
+    assert torch.allclose(found.features, of_pixels.features, rtol=1e-4, atol=1e-5)
+    half_a_level = network.measure(from_pixels(grey) + 1 / 255)
+    assert not torch.allclose(half_a_level.features, of_pixels.features, rtol=1e-4, atol=1e-5)
 
 
 def test_16_bits_are_rounded_and_other_channels_are_refused(weights: Path) -> None:

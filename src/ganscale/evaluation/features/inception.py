@@ -28,6 +28,7 @@ class Inception(nn.Module, FeatureNetwork):
 
     key = "inception"
     knows_the_classes = False
+    measures_unrounded = True
     description = "Inception v3 features"
 
     def __init__(self, content: bytes, where: str):
@@ -72,10 +73,29 @@ class Inception(nn.Module, FeatureNetwork):
 
         Grey images get three equal channels, and 16 bits are rounded to the eight that it takes.
         """
+        if images.is_floating_point():
+            return self._measure_unrounded(images.expand(-1, 3, -1, -1))
         if images.dtype != torch.uint8:
             images = (images.float() / DEEP_TO_BYTE).round_().to(torch.uint8)
         rgb = images if images.shape[1] == 3 else images.expand(-1, 3, -1, -1)
         return Features(*self._network(rgb))
+
+    def _measure_unrounded(self, images: Tensor) -> Features:
+        """Measure RGB images in [-1, 1], which torch-fidelity's network would refuse.
+
+        Its first convolution is given them, resized and scaled as the network does with pixels.
+        """
+        side: int = self._network.INPUT_IMAGE_SIZE
+        resized = _torch_fidelity().interpolate_bilinear_2d_like_tensorflow1x(
+            (images + 1) * 127.5, size=(side, side), align_corners=False
+        )
+        first = self._network.Conv2d_1a_3x3
+        hook = first.register_forward_pre_hook(lambda *_: ((resized - 128) / 128,))
+        try:
+            blank = torch.zeros(len(images), 3, 1, 1, dtype=torch.uint8, device=images.device)
+            return Features(*self._network(blank))
+        finally:
+            hook.remove()
 
 
 def open_inception(weights: Path | None, device: torch.device) -> Inception:

@@ -59,6 +59,8 @@ class FeatureNetwork(ABC):
     """True if its logits are for the dataset's own classes."""
     classifies: bool = True
     """True if it has logits; otherwise, `Features.logits` has the shape (N, 0)."""
+    measures_unrounded: bool = False
+    """True if it also measures images in [-1, 1], float32, that are not rounded to pixels."""
 
     def __init_subclass__(cls, **more: Any):
         super().__init_subclass__(**more)
@@ -98,12 +100,12 @@ FEATURES = Registry[type[FeatureNetwork]](
 
 def measure(network: FeatureNetwork, images: Tensor, device: torch.device) -> Features:
     """Measure pixels (N, C, H, W), uint8 or uint16, in full float32 on `device`."""
-    with _full_float32():
+    with full_float32():
         return network.measure(images.to(device))
 
 
 @contextmanager
-def _full_float32() -> Iterator[None]:
+def full_float32() -> Iterator[None]:
     """Disable TensorFloat-32 in the body, so that scores do not depend on the run's precision."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32

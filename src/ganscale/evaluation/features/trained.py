@@ -42,6 +42,7 @@ class TrainedNetwork(nn.Module, FeatureNetwork):
     A subclass says what the questions are.
     """
 
+    measures_unrounded = True
     title: ClassVar[str]
     """What the log calls the network."""
     accuracy: Tensor
@@ -103,7 +104,7 @@ class TrainedNetwork(nn.Module, FeatureNetwork):
         return network.to(device).eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the features of uint8 or uint16 images."""
+        """Return the features of images, rounded to pixels or not."""
         features: Tensor = self.body(from_pixels(images))
         return features
 

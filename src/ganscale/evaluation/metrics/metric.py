@@ -95,6 +95,8 @@ class Metric(ABC):
     """True if it is defined only for features that come with logits of some classes."""
     needs_labels: ClassVar[bool] = False
     """True if it is defined only for a conditional generator."""
+    needs_unrounded: ClassVar[bool] = False
+    """True if it needs features of images that are not rounded to pixels."""
     optional: ClassVar[bool] = False
     """True if it costs so much that it is computed only where `evaluation.metrics` names it."""
 
