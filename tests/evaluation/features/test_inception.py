@@ -47,12 +47,12 @@ def test_grey_images_become_three_equal_channels(weights: Path) -> None:
 
 
 def test_images_that_are_not_rounded_are_measured_like_their_pixels(weights: Path) -> None:
-    grey = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
+    grey = torch.randint(0, 256, (1, 1, 28, 28), dtype=torch.uint8)
     network = open_inception(weights, HOST)
     of_pixels, found = network.measure(grey), network.measure(from_pixels(grey))
-    assert torch.allclose(found.features, of_pixels.features, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(found.features, of_pixels.features, rtol=1e-3, atol=1e-12)
     half_a_level = network.measure(from_pixels(grey) + 1 / 255)
-    assert not torch.allclose(half_a_level.features, of_pixels.features, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(half_a_level.features, of_pixels.features, rtol=1e-3, atol=1e-12)
 
 
 def test_16_bits_are_rounded_and_other_channels_are_refused(weights: Path) -> None:
