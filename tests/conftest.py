@@ -56,10 +56,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path.name, len(SLOWEST)))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def short_classifier_training() -> None:
-    """The digits of the tests are learnt in a third of the steps that an unknown set may need."""
-    trained.MIN_STEPS = 100
+@pytest.fixture(autouse=True)
+def short_classifier_training(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digits of the tests are learnt in a third of the steps that an unknown set may need.
+
+    Processes that a test starts know nothing of it, and may be compared with the test's own.
+    """
+    if "system" not in request.path.parts:
+        monkeypatch.setattr(trained, "MIN_STEPS", 100)
 
 
 @pytest.fixture(scope="session", autouse=True)

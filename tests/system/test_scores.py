@@ -12,6 +12,9 @@ from safetensors.torch import save_file
 
 from ganscale.config import Experiment
 from ganscale.config.load import to_yaml
+from ganscale.data.packing.named_sources import digits_source
+from ganscale.data.packing.pack import pack
+from ganscale.data.packing.shard_writer import Packing
 from ganscale.evaluation.scores import read_evaluations
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.trainer import train
@@ -27,9 +30,11 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 def test_ranks_score_with_rank_0s_classifier_whatever_their_own_nodes_keep(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two nodes of two ranks: one with an empty cache, one with another classifier in its own."""
+    digits = tmp_path / "digits"  # of 8×8 pixels, on which classifiers are trained in a second
+    pack(digits_source(), digits, Packing(size=8, samples_per_shard=400), 1, lambda *_: None)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=digits))
     Thread(target=server.serve_forever, daemon=True).start()
     homes = [tmp_path / "node0", tmp_path / "node1"]
@@ -40,6 +45,7 @@ def test_ranks_score_with_rank_0s_classifier_whatever_their_own_nodes_keep(
             tmp_path,
             f"name={name}",
             f"data.path=http://127.0.0.1:{server.server_port}",
+            "data.resolution=8",
             "data.cache='~/cache'",
             "data.reader=indexed",
             "data.workers=0",
