@@ -22,6 +22,7 @@ LAYERS = (
     ("runs",),
     ("training",),
     ("library",),
+    ("pages",),
     ("commands",),
     ("cli",),
     ("__main__",),

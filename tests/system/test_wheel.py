@@ -41,6 +41,11 @@ def test_a_built_wheel_is_all_that_is_needed(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "installed")
+    parts = (ROOT / "src" / "ganscale").rglob("*.*")
+    pages = [path for path in parts if path.suffix in (".html", ".css", ".js")]
+    assert {"watch.html", "watch.js", "looks.css"} <= {path.name for path in pages}
+    for path in pages:
+        assert (tmp_path / "installed" / path.relative_to(ROOT / "src")).is_file()
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     line = [sys.executable, "-c", SESSION]

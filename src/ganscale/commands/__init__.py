@@ -21,6 +21,7 @@ IN_ORDER = (
     "stop",
     "save",
     "runs",
+    "watch",
     "submit",
     "sync",
     "sweep",

@@ -1,0 +1,1 @@
+"""`ganscale watch`: the runs of a folder side by side, as a page that follows them."""
