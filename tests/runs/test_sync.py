@@ -11,8 +11,9 @@ import pytest
 
 from ganscale.cli import main
 from ganscale.config import Experiment
+from ganscale.monitoring.wandb_server import OnServer
 from ganscale.runs.run_folder import RunFolder
-from ganscale.runs.sync.merge import OnServer, merge
+from ganscale.runs.sync.merge import merge
 from ganscale.runs.sync.parts import find_parts, step_of
 from ganscale.runs.sync.transaction_log import BLOCK, find_record_type, read_log, write_log
 from ganscale.runs.trust import note_own_wandb
@@ -151,6 +152,16 @@ def test_what_the_file_has_lost_comes_from_the_run_itself(folder: RunFolder) -> 
     folder.metrics.write_text("".join(json.dumps({"step": s, "loss": -s}) + "\n" for s in (5, 9)))
     expected = [(1, 101), (2, 102), (3, 103), (5, -5), (6, 206), (7, 207)]
     assert rows(merged(folder, is_running=True)) == expected
+
+
+def test_an_evaluation_offline_follows_the_steps(folder: RunFolder) -> None:
+    part(folder.path, 1, range(1, 4))
+    part(folder.path, 2, range(0, 0))
+    file = part(folder.path, 3, range(0, 0))
+    records = read_log(file.read_bytes()).records
+    points = [row(step, loss=0, evaluation_step=10 * step) for step in (0, 1)]
+    write_log(file, [records[0], *points, records[-1]])
+    assert rows(merged(folder)) == [(1, 101), (2, 102), (3, 103), (4, 0), (5, 0)]
 
 
 def test_each_cut_keeps_what_was_written_before_it(folder: RunFolder) -> None:

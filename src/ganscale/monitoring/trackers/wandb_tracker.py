@@ -11,6 +11,13 @@ from PIL import Image
 
 from ganscale.config import Experiment
 from ganscale.monitoring.trackers.tracker import TRACKERS, TrackedRun, Tracker
+from ganscale.monitoring.trackers.wandb_connection import (
+    bounds,
+    finish_in_time,
+    start_or_log_offline,
+    waits_for_sync,
+)
+from ganscale.monitoring.wandb_server import is_logged_in
 from ganscale.monitoring.wandb_trial import trial_id
 
 if TYPE_CHECKING:  # it takes a second to import, and reading an experiment imports this file
@@ -28,12 +35,16 @@ class WandbTracker(Tracker):
         # W&B's steps can only increase. Online it says which one is next; offline it does not know,
         # and `ganscale sync` keeps the last of what several starts say of a step.
         self._first_step: int = self._wandb.run.step
+        self._last_step = -1
+        self._timeout = run.experiment.monitoring.wandb_timeout
+        self._folder = run.folder
         self.id: str = self._wandb.run.id
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Log numbers, unless W&B has them: its steps can only increase."""
         if step >= self._first_step:
             self._wandb.log(values, step=step)
+            self._last_step = step
 
     def picture(self, step: int, name: str, path: Path) -> None:
         """Log a picture or an animation, unless W&B has it."""
@@ -53,11 +64,14 @@ class WandbTracker(Tracker):
 
     def finish(self) -> None:
         """Let W&B upload what is left."""
-        self._wandb.finish()
+        self._finish(0)
 
     def abandon(self) -> None:
         """Let W&B upload what is left, and show the run as failed."""
-        self._wandb.run.finish(exit_code=1)
+        self._finish(1)
+
+    def _finish(self, exit_code: int) -> None:
+        finish_in_time(self._wandb.run, self._folder, self._last_step, self._timeout, exit_code)
 
 
 def summarize_in_wandb(
@@ -92,8 +106,11 @@ def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> "Ac
     monitoring = experiment.monitoring
     mode = os.environ.get("WANDB_MODE") or monitoring.wandb
     if mode == "auto":
-        mode = "online" if wandb.login(prompt=False, verify=False) else "offline"
+        mode = "online" if is_logged_in() else "offline"
     identity = wandb_id or trial_id() or secrets.token_hex(4)
+    if mode == "online" and waits_for_sync(run, identity):
+        log.info("earlier parts of the run wait for `ganscale sync %s`: logging offline", run)
+        mode = "offline"
 
     def start(mode: str) -> AccelerateWandb:
         tracker = AccelerateWandb(
@@ -104,13 +121,9 @@ def _start_wandb(experiment: Experiment, run: Path, wandb_id: str | None) -> "Ac
             dir=str(run),
             mode=mode,
             config=experiment.model_dump(mode="json"),
-            settings=wandb.Settings(init_timeout=monitoring.wandb_timeout, silent=True),
+            settings=wandb.Settings(silent=True, **bounds(monitoring.wandb_timeout)),
         )
         tracker.start()
         return tracker
 
-    try:
-        return start(mode)
-    except (wandb.errors.Error, OSError) as error:
-        log.warning("W&B cannot be reached (%s); logging offline", " ".join(str(error).split()))
-        return start("offline")
+    return start_or_log_offline(start, mode, run)

@@ -49,6 +49,11 @@ class Part:
         return self.file.parent.name.startswith("offline-")
 
     @property
+    def has_begun(self) -> bool:
+        """Whether W&B's server let it start; where it did not, another part goes on offline."""
+        return self.is_offline or any(record.HasField("environment") for record in self.records)
+
+    @property
     def _marker(self) -> Path:
         return self.file.with_name(f"{self.file.name}.synced")
 
@@ -73,7 +78,7 @@ def find_parts(run: Path) -> tuple[dict[str, list[Part]], list[str]]:
             part = _read(run, file)
             if part is None:
                 flaws.append(f"{file} does not say of which run it is a part, and is left out")
-            else:
+            elif part.has_begun:
                 found.append(part)
     found.sort(key=lambda part: (part.run.start_time.ToNanoseconds(), part.file))
     parts: dict[str, list[Part]] = {}

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ganscale.errors import GanscaleError
+from ganscale.monitoring.wandb_server import OnServer, Server
 from ganscale.runs.run_folder import RunFolder
-from ganscale.runs.sync.merge import Merged, OnServer, last_of_each_step, merge
+from ganscale.runs.sync.merge import Merged, last_of_each_step, merge
 from ganscale.runs.sync.parts import Part, find_parts
-from ganscale.runs.sync.server import Server
 from ganscale.runs.sync.transaction_log import write_log
 from ganscale.runs.trust import is_own_wandb, note_own_wandb
 from ganscale.terminal import printable
@@ -109,7 +109,7 @@ def _upload(
     if all(part.is_uploaded for part in parts):
         return Uploaded(wandb_id, len(parts), [], 0, is_done=True)
     server = None if dry_run else Server(timeout)
-    known = _assumed(parts) if server is None else server.known(parts[0].run)
+    known = _assumed(parts) if server is None else _ask(server, parts[0])
     merged = merge(parts, known, folder, is_running)
     for flaw in merged.flaws:
         log.warning("%s", printable(flaw))
@@ -117,11 +117,18 @@ def _upload(
         is_news = any(part.is_offline and not part.is_uploaded for part in parts)
         if is_news or merged.steps or merged.files:
             said = _send(wandb_id, merged, timeout)
-            _check(run, merged, server.known(parts[0].run), said)
+            if merged.steps:
+                described = parts[0].run
+                server.has_step(described.project, described.entity, wandb_id, merged.steps[-1])
+            _check(run, merged, _ask(server, parts[0]), said)
         for part in parts:
             part.mark_uploaded()
         note_own_wandb(run, wandb_id)
     return Uploaded(wandb_id, len(parts), merged.steps, len(merged.files), server is not None)
+
+
+def _ask(server: Server, part: Part) -> OnServer:
+    return server.known(part.run.project, part.run.entity, part.run.run_id)
 
 
 def _assumed(parts: Sequence[Part]) -> OnServer:

@@ -1,13 +1,15 @@
-"""What `ganscale sync` asks W&B's server: whether it answers, and what it has of a run."""
+"""What is asked of W&B's server directly: whether it answers, and what it has of a run."""
 
 import json
+import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from ganscale.errors import GanscaleError
-from ganscale.runs.sync.merge import OnServer
 
 LATER = (408, 429, 500, 502, 503, 504)  # the same request may succeed later
 REFUSED = (401, 403)
+POLL_S = 0.5
 HISTORY = """
 query GanscaleHistory($project: String, $entity: String, $run: String!) {
   model(name: $project, entityName: $entity) {
@@ -31,6 +33,37 @@ query GanscaleFiles($project: String!, $entity: String, $run: String!, $after: S
 """
 
 
+@dataclass(frozen=True)
+class OnServer:
+    """What W&B already has of a run.
+
+    Attributes:
+        exists: whether the run has begun there
+        last_step: the newest step in its history; -1 without one
+        history_lines, stats_lines, console_lines: how many lines each has
+        files: the size of each file by its name, in bytes
+    """
+
+    exists: bool = False
+    last_step: int = -1
+    history_lines: int = 0
+    stats_lines: int = 0
+    console_lines: int = 0
+    files: dict[str, int] = field(default_factory=dict)
+
+
+def is_logged_in() -> bool:
+    """Return whether W&B has a key of the user's, without asking its server or the user."""
+    import wandb
+
+    # Else `login` would ask the server for the user's name, however long that takes.
+    wandb.setup(wandb.Settings(silent=True))
+    try:
+        return wandb.login(prompt=False, verify=False)
+    except wandb.errors.Error:  # what is set cannot be a key
+        return False
+
+
 class Server:
     """W&B's server, as the user is logged in to it.
 
@@ -43,13 +76,7 @@ class Server:
     def __init__(self, timeout: float):
         import wandb
 
-        # Else `login` would ask the server for the user's name, however long that takes.
-        wandb.setup(wandb.Settings(silent=True))
-        try:
-            is_logged_in = wandb.login(prompt=False, verify=False)
-        except wandb.errors.Error:  # something that cannot be a key
-            is_logged_in = False
-        if not is_logged_in:
+        if not is_logged_in():
             raise GanscaleError(
                 "you are not logged in to W&B: type `wandb login`, or set WANDB_API_KEY"
             )
@@ -58,9 +85,9 @@ class Server:
         self._key: str = settings.api_key or ""
         self._timeout = timeout
 
-    def known(self, run: Any) -> OnServer:
-        """Return what the server has of the run that a `RunRecord` describes."""
-        about = {"project": run.project, "entity": run.entity or None, "run": run.run_id}
+    def known(self, project: str, entity: str | None, wandb_id: str) -> OnServer:
+        """Return what the server has of a run; no entity means the user's own."""
+        about = {"project": project, "entity": entity or None, "run": wandb_id}
         try:
             bucket = ((self._ask(HISTORY, about).get("model") or {}).get("bucket")) or {}
             # W&B's own program asks the same: a sweep's run is there before it has begun.
@@ -77,6 +104,15 @@ class Server:
             )
         except (ValueError, TypeError, KeyError, AttributeError):
             raise self._nonsense() from None
+
+    def has_step(self, project: str, entity: str | None, wandb_id: str, step: int) -> bool:
+        """Return whether the server's history of a run reaches a step, or soon does."""
+        deadline = time.monotonic() + self._timeout
+        while self.known(project, entity, wandb_id).last_step < step:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_S)
+        return True
 
     def _files(self, about: dict[str, Any]) -> dict[str, int]:
         found: dict[str, int] = {}
