@@ -21,6 +21,7 @@ from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.sampler import Sampler
 from ganscale.runs.scoring import Scoring, evaluate, evaluate_several
 from ganscale.runs.sweep import Sweep
+from ganscale.runs.trust import note_own_wandb
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 
@@ -196,11 +197,23 @@ def test_several_checkpoints_are_a_curve_and_each_is_scored_once(
     from ganscale.cli import main
 
     capsys.readouterr()
+    earlier = set(run.glob("wandb/offline-run-*/*.wandb"))
+    monkeypatch.delenv("WANDB_MODE")
+    note_own_wandb(run, checkpoint.read_state(run / "checkpoints" / "step-00000006").wandb_id)
     assert main(["evaluate", str(run), "--checkpoint", "all", "--num", "80"]) == 0
     table = capsys.readouterr().out
     best = min(lines, key=lambda line: line["values"]["kid"])["step"]
     (marked,) = (line for line in table.splitlines() if line.rstrip(" │").endswith("best"))
     assert marked.split()[1] == str(best)
+    (file,) = set(run.glob("wandb/offline-run-*/*.wandb")) - earlier
+    read = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+    said = subprocess.run(read, capture_output=True, check=True, text=True).stdout
+    records = [json.loads(record) for record in said.splitlines()]
+    points = [record["history"]["item"] for record in records if record["type"] == "history"]
+    assert [point["evaluation_step"] for point in points] == [2, 4, 6]
+    steps = [point["_step"] for point in points]  # after those of training
+    assert steps == sorted(steps)
+    assert steps[0] > 6
     with pytest.raises(GanscaleError, match="no checkpoint is 'every:5'; it holds step-00000002"):
         evaluate_several(run, "every:5", {})
 

@@ -12,19 +12,41 @@ from tests.system.forked import forked
 
 pytestmark = pytest.mark.system
 
+FEATURES = """
+import torch
+from ganscale.evaluation.features.network import FeatureNetwork, Features
+from ganscale.gan.sampling import from_pixels
+
+class Coarse(FeatureNetwork):
+    measures_unrounded, classifies = True, False
+
+    def measure(self, images):
+        coarse = torch.nn.functional.adaptive_avg_pool2d(from_pixels(images), 4).flatten(1)
+        return Features(coarse, coarse[:, :0])
+"""
+METRICS = "memorisation,intra_class_fid,feature_path_length"
+
 
 def test_two_processes_score_like_one_and_only_the_first_speaks(
     digits: Path, tmp_path: Path
 ) -> None:
+    own = tmp_path / "own.py"  # which need no training
+    own.write_text(FEATURES)
     experiment = tiny(
-        digits, tmp_path, "train.steps=4", "checkpoint.every=2", "evaluation.batch_size=50"
+        digits,
+        tmp_path,
+        "data.classes=10",
+        "train.steps=4",
+        "checkpoint.every=2",
+        "evaluation.batch_size=50",
+        f"evaluation.features={own}:Coarse",
     )
     train(experiment)
     found = []
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         run = shutil.copytree(experiment.folder, folder / "run")
-        words = ("--checkpoint", "all", "--num", "330", "--metrics", "memorisation")
+        words = ("--checkpoint", "all", "--num", "330", "--trust-code", "--metrics", METRICS)
         done = forked(processes, "evaluate", "run", *words, folder=folder)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("best") == 2  # the column's heading, and the row
@@ -36,3 +58,6 @@ def test_two_processes_score_like_one_and_only_the_first_speaks(
         assert one.keys() == two.keys()
         assert two["values"] == pytest.approx(one["values"], rel=1e-9, abs=1e-12)
         assert two["class_shares"] == one["class_shares"]
+        for name in METRICS.split(","):
+            assert two["values"][name] == one["values"][name]  # the same bits
+        assert two["details"] == one["details"]

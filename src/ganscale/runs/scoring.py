@@ -24,6 +24,7 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluator import Evaluator
 from ganscale.evaluation.scores import Evaluated, Scores, describe_scores, read_evaluations
 from ganscale.monitoring.environment import environment
+from ganscale.monitoring.metrics_log import last_metrics
 from ganscale.monitoring.progress import tracked
 from ganscale.monitoring.time_left import describe_time_left
 from ganscale.monitoring.trackers.chosen import uses_wandb
@@ -225,10 +226,16 @@ def _update_wandb(
             wandb_id,
         )
     else:
-        points = [_point(line) for line in lines]
-        about = {"evaluation_features": lines[-1]["features"]}
-        curve = points if len(points) > 1 else []
-        summarize_in_wandb(experiment, folder.path, wandb_id, {**points[-1], **about}, curve)
+        points = {_wandb_step(folder, line): _point(line) for line in lines}
+        summary = {**_point(lines[-1]), "evaluation_features": lines[-1]["features"]}
+        curve = points if len(points) > 1 else None
+        summarize_in_wandb(experiment, folder.path, wandb_id, summary, curve)
+
+
+def _wandb_step(folder: RunFolder, line: Evaluated) -> int:
+    """Return W&B's step for an evaluation: after training's, and the same each time."""
+    logged = last_metrics(folder.metrics) or {"step": 0}
+    return int(logged["step"]) + 1 + read_evaluations(folder.evaluations).index(dict(line))
 
 
 def _point(line: Evaluated) -> dict[str, Any]:

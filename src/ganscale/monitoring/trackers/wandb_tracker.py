@@ -3,7 +3,7 @@
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,12 +79,13 @@ def summarize_in_wandb(
     run: Path,
     wandb_id: str,
     summary: dict[str, Any],
-    curve: Sequence[dict[str, Any]] = (),
+    curve: Mapping[int, dict[str, Any]] | None = None,
 ) -> None:
     """Add numbers about a finished run to its summary in W&B, online or offline.
 
-    The points of `curve` go into its history, with `evaluation_step` as the axis: W&B's own steps
-    have passed by and only go up, so that each point takes one after the last.
+    The points of `curve` go into its history, with `evaluation_step` as their axis. Its keys are
+    W&B's own steps, which only go up: they come after those of training, and W&B drops a point
+    whose step it has already.
     """
     from accelerate import PartialState
 
@@ -92,8 +93,8 @@ def summarize_in_wandb(
     tracker = _start_wandb(experiment, run, wandb_id)
     if curve:
         tracker.run.define_metric("evaluation_*", step_metric="evaluation_step")
-    for point in curve:
-        tracker.run.log(point)
+    for step, point in sorted((curve or {}).items()):
+        tracker.run.log(point, step=step)
     tracker.run.summary.update(summary)
     tracker.finish()
 
