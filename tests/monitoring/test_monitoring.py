@@ -13,8 +13,9 @@ import pytest
 from accelerate import PartialState
 from PIL import Image
 
+from ganscale.monitoring.grids import grid, show
 from ganscale.monitoring.metrics_log import read_metrics
-from ganscale.monitoring.pictures import columns_of_classes, grid, save_grid, show
+from ganscale.monitoring.pictures import columns_of_classes, save_grid
 from ganscale.monitoring.trackers.json_lines import JsonLinesTracker
 from ganscale.monitoring.trackers.run_trackers import Trackers
 from ganscale.runs.report import write_report

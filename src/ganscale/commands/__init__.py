@@ -29,6 +29,7 @@ IN_ORDER = (
     "plan",
     "profile",
     "sample",
+    "explore",
     "project",
     "evaluate",
     "export",

@@ -10,7 +10,7 @@ from ganscale.commands.arguments import (
     path,
 )
 
-FORMATS = ("safetensors", "torch.export", "onnx", "pretrained")
+FORMATS = ("safetensors", "torch.export", "onnx", "pretrained", "space")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +26,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Export the generator and print the file."""
     from ganscale.monitoring.progress import set_up_logging
-    from ganscale.runs.export import export
 
     set_up_logging(rank=0)
     format, out, license = options.format, options.out, options.license
+    if format == "space":
+        from ganscale.pages.explore.space import export_space
+
+        print(export_space(options.run, options.checkpoint, out, options.trust_code, license))
+        return
+    from ganscale.runs.export import export
+
     print(export(options.run, options.checkpoint, format, out, options.trust_code, license))

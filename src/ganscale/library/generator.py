@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -175,7 +176,7 @@ class Generator:
             labels = sample_labels(range(len(latents)), classes, label)
         else:
             labels = seed_labels(seeds, classes, label)
-        network = self._network_for(truncation)
+        network = self.network_for(truncation)
         return self._images(network, latents, labels, batch_size)
 
     def mix(
@@ -243,14 +244,41 @@ class Generator:
         return found.latents, found.labels[0] if found.labels else None
 
     def images(
-        self, latents: Tensor, labels: Tensor | None = None, *, batch_size: int = 250
+        self,
+        latents: Tensor,
+        labels: Tensor | None = None,
+        *,
+        truncation: float | None = None,
+        batch_size: int = 250,
     ) -> Tensor:
         """Return the images of latents (N, dim), and of labels (N,) int64 if it is conditional.
 
-        uint8 (N, C, H, W), 0 … 255, in host memory. Raises `GanscaleError` if a pixel is NaN or
-        infinite.
+        Where `mixes_classes`, labels may also be mixtures: a share of each class, (N, classes)
+        float32. `truncation` says at which threshold the latents were truncated: see `sample`.
+        Returns uint8 (N, C, H, W), 0 … 255, in host memory. Raises `GanscaleError` if a pixel is
+        NaN or infinite.
         """
-        return self._images(self.network, latents, () if labels is None else (labels,), batch_size)
+        network = self.network_for(truncation)
+        return self._images(network, latents, () if labels is None else (labels,), batch_size)
+
+    @cached_property
+    def mixes_classes(self) -> bool:
+        """True if the network takes mixtures of classes: see `ganscale.networks.conditioning`.
+
+        It is tried: the share 1 of a class must give the image of that class.
+        """
+        classes = self.about.classes
+        if not classes or classes < 2:
+            return False
+        latents, labels = self.latents(2), torch.tensor([0, classes - 1])
+        shares = torch.nn.functional.one_hot(labels, classes).float()
+        try:
+            with torch.no_grad():
+                pure = run_generator(self.network, latents, (labels,))
+                mixed = run_generator(self.network, latents, (shares,))
+        except Exception:  # whatever a user's network raises for labels that are no integers
+            return False
+        return pure.shape == mixed.shape and torch.allclose(pure, mixed, atol=1e-4)
 
     def _images(
         self, network: nn.Module, latents: Tensor, labels: tuple[Tensor, ...], batch_size: int
@@ -259,8 +287,11 @@ class Generator:
         batches = generate_from(network, latents, labels, batch_size, self.about.bits)
         return torch.cat(list(batches))
 
-    def _network_for(self, truncation: float | None) -> nn.Module:
-        """Return the network, with the statistics of truncated latents where it has BatchNorm."""
+    def network_for(self, truncation: float | None) -> nn.Module:
+        """Return the network, with the statistics of truncated latents where it has BatchNorm.
+
+        They are computed at the first use of a threshold.
+        """
         if truncation is None:
             return self.network
         if isinstance(self.network, Graph) and self.network.has_batch_norm:

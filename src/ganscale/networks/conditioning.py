@@ -12,6 +12,18 @@ from torch import Tensor, nn
 EMBEDDING = 64  # numbers that a class adds to the latent
 
 
+def look_up(table: nn.Embedding, labels: Tensor) -> Tensor:
+    """Return the rows of classes (N,) int64, or their mixtures: (N, numbers of a row).
+
+    A mixture of classes has a share of each, (N, classes) in floating point. Its row is the sum of
+    the classes' rows, each times its share, so the share 1 of a class gives that class's row.
+    """
+    if labels.is_floating_point():
+        return labels.to(table.weight.dtype) @ table.weight
+    rows: Tensor = table(labels)
+    return rows
+
+
 class ClassEmbedding(nn.Module):
     """Maps latents (N, dim) and labels (N,) to (N, `width`); without classes, changes nothing."""
 
@@ -21,10 +33,11 @@ class ClassEmbedding(nn.Module):
         self.table = nn.Embedding(classes, EMBEDDING) if classes else None
 
     def forward(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Append the embedding of its class to each latent."""
+        """Append the embedding of its class, or of its mixture (see `look_up`), to each latent."""
         if self.table is None:
             return latents
-        return torch.cat([latents, self.table(labels).to(latents.dtype)], 1)
+        assert labels is not None  # a conditional network is called with them
+        return torch.cat([latents, look_up(self.table, labels).to(latents.dtype)], 1)
 
 
 class TakesLabels(nn.Module):
@@ -44,7 +57,7 @@ class ClassBatchNorm(TakesLabels):
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
         """Normalise over all classes together, then scale and shift by class."""
-        gain, bias = self.gain(labels), self.bias(labels)
+        gain, bias = look_up(self.gain, labels), look_up(self.bias, labels)
         normalised: Tensor = self.norm(features) * gain[:, :, None, None] + bias[:, :, None, None]
         return normalised
 

@@ -4,7 +4,8 @@ import io
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -55,22 +56,33 @@ def export(
     folder is not empty.
     """
     sampler = Sampler(run, name, trust_code=trust_code)
-    folder = out or sampler.folder.exports / kind
-    _refuse_links_on_the_way(run.absolute(), folder.absolute())
-    if folder.exists() and any(folder.iterdir()):
-        raise GanscaleError(f"{folder} is not empty; name another folder with --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        log.info("writing the generator of %s as %s", sampler.checkpoint.name, kind)
+    with new_export(sampler, kind, out) as folder:
         path = WRITERS[kind](sampler, folder)
         (folder / "experiment.yaml").write_text(to_yaml(sampler.experiment), encoding="utf-8")
         sampler.save_grid(SAMPLES, folder / "samples.png")
         card = model_card(sampler, about(sampler.experiment), path, license, published_as)
         (folder / CARD).write_text(card, encoding="utf-8")
+    return path
+
+
+@contextmanager
+def new_export(sampler: Sampler, kind: str, out: Path | None) -> Iterator[Path]:
+    """Make the folder of an export, and remove it again if writing it fails.
+
+    Without `out`, it is in the run's own folder for exports of this kind. Raises `GanscaleError` if
+    it is not empty.
+    """
+    folder = out or sampler.folder.exports / kind
+    _refuse_links_on_the_way(sampler.folder.path.absolute(), folder.absolute())
+    if folder.exists() and any(folder.iterdir()):
+        raise GanscaleError(f"{folder} is not empty; name another folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        log.info("writing the generator of %s as %s", sampler.checkpoint.name, kind)
+        yield folder
     except Exception:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return path
 
 
 def _refuse_links_on_the_way(run: Path, folder: Path) -> None:
@@ -118,18 +130,23 @@ def _write_torch_export(sampler: Sampler, folder: Path) -> Path:
 
 
 def _write_onnx(sampler: Sampler, folder: Path) -> Path:
+    return write_onnx(sampler.generator.cpu(), _inputs(sampler), folder / "generator.onnx")
+
+
+def write_onnx(generator: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> Path:
+    """Write a generator on the CPU as ONNX, for any number of rows; return the path.
+
+    inputs: examples of latents (N, dim), and of labels if it is conditional.
+    """
     try:
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError:
         raise GanscaleError("ONNX export needs onnxscript: pip install 'ganscale[onnx]'") from None
-    path = folder / "generator.onnx"
-    inputs = _inputs(sampler)
-    names = ["latents", "labels"][: len(inputs)]
     torch.onnx.export(
-        _module(sampler),
+        ExportedGenerator(generator).eval().requires_grad_(False),
         inputs,
         path,
-        input_names=names,
+        input_names=["latents", "labels"][: len(inputs)],
         output_names=["images"],
         dynamic_shapes=_any_number(inputs),
         dynamo=True,

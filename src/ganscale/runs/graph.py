@@ -22,6 +22,7 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
 """Operations on sizes, which are numbers and not tensors."""
 CHECKS = "aten._assert"
 """Operations that compute nothing."""
+LOOK_UP = "aten.embedding.default"
 KINDS: dict[str, tuple[type, str]] = {
     "dtype": (torch.dtype, "torch."),
     "memory_format": (torch.memory_format, "torch."),
@@ -122,6 +123,8 @@ def _operation(name: str) -> Callable[..., Any]:
         return ARITHMETIC[name]
     if name == "getitem":
         return operator.getitem
+    if name == LOOK_UP:
+        return _look_up
     space, _, rest = name.partition(".")
     packet, _, overload = rest.partition(".")
     found = getattr(getattr(torch.ops.aten, packet, None), overload, None)
@@ -130,6 +133,14 @@ def _operation(name: str) -> Callable[..., Any]:
     raise GanscaleError(
         f"a saved generator uses {name}, which is none of PyTorch's core operations"
     )
+
+
+def _look_up(table: Tensor, labels: Tensor, *options: Any) -> Tensor:
+    """Return the rows of classes, or mixtures of rows, as `networks.conditioning.look_up` does."""
+    if labels.is_floating_point():
+        return labels.to(table.dtype) @ table
+    rows: Tensor = torch.ops.aten.embedding.default(table, labels, *options)
+    return rows
 
 
 def _only_computes(operation: torch._ops.OpOverload) -> bool:

@@ -17,7 +17,7 @@ from ganscale.evaluation.samples import pixels
 from ganscale.files import read_regular_file, refuse_special, write_output
 from ganscale.gan.projection import CANDIDATES, project
 from ganscale.gan.sampling import from_pixels, images_of, run_generator
-from ganscale.monitoring.pictures import grid
+from ganscale.monitoring.grids import grid
 from ganscale.runs.sampler import Sampler
 
 MAX_BYTES = 1 << 28

@@ -25,7 +25,8 @@ from ganscale.gan.sampling import (
     seed_labels,
 )
 from ganscale.gan.truncation import has_batch_norm, truncate, with_truncated_statistics
-from ganscale.monitoring.pictures import columns_of_classes, grid, save_grid
+from ganscale.monitoring.grids import grid
+from ganscale.monitoring.pictures import columns_of_classes, save_grid
 from ganscale.monitoring.progress import tracked
 from ganscale.networks import first_generator
 from ganscale.runs import checkpoint

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from pydantic import ValidationError
 
 from ganscale.config import Data, Experiment
@@ -136,7 +137,9 @@ class Scoring:
         self._trust_code = trust_code
         self.checkpoints = self._on_rank_0(lambda: self._find(names))
         self._generator = first_generator(scored).to(self._device).eval()
-        self._evaluator = self._open_evaluator(scored)
+        self._evaluator = open_evaluator(
+            scored, self.folder, self.checkpoints[0], self._ranks, self._device
+        )
 
     def find_scored(self) -> dict[int, Evaluated]:
         """Return the newest evaluation of each checkpoint that is scored in the same way."""
@@ -173,19 +176,6 @@ class Scoring:
             refuse_foreign_code(self.folder.path, self.experiment)
         return find_checkpoints(self.folder, names, self.experiment)
 
-    def _open_evaluator(self, experiment: Experiment) -> Evaluator:
-        # A stranger's run must not choose which folder of this machine is filled, or how far.
-        defaults = Data()
-        data = experiment.data.model_copy(
-            update={"cache": defaults.cache, "cache_gib": defaults.cache_gib}
-        )
-        place = _packed_path(experiment.data, self.folder, self.checkpoints[0])
-        data = data.model_copy(update={"path": place})
-        images = ImageSet(data)
-        reader, _ = open_reader(data, images, self._ranks, self._device)
-        experiment = experiment.model_copy(update={"data": data})
-        return Evaluator(experiment, images, reader, self._device, self._ranks, self.folder.path)
-
     def _record(self, path: Path, scores: Scores) -> Evaluated:
         state = checkpoint.read_state(path)
         return scores.record(self.folder.evaluations, state.step, state.images)
@@ -203,6 +193,25 @@ class Scoring:
         write_report(self.folder, self.experiment, environment())
         wandb_id = checkpoint.read_state(self.checkpoints[-1]).wandb_id
         _update_wandb(self.folder, self.experiment, wandb_id, lines)
+
+
+def open_evaluator(
+    experiment: Experiment, folder: RunFolder, path: Path, ranks: Ranks, device: torch.device
+) -> Evaluator:
+    """Return the evaluator of the dataset that a run's checkpoint at `path` was trained on.
+
+    Raises `GanscaleError` if the dataset is not there.
+    """
+    # A stranger's run must not choose which folder of this machine is filled, or how far.
+    defaults = Data()
+    data = experiment.data.model_copy(
+        update={"cache": defaults.cache, "cache_gib": defaults.cache_gib}
+    )
+    data = data.model_copy(update={"path": _packed_path(experiment.data, folder, path)})
+    images = ImageSet(data)
+    reader, _ = open_reader(data, images, ranks, device)
+    experiment = experiment.model_copy(update={"data": data})
+    return Evaluator(experiment, images, reader, device, ranks, folder.path)
 
 
 def _update_wandb(

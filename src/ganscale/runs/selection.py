@@ -17,7 +17,8 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.samples import pixels
 from ganscale.files import refuse_special, write_output
 from ganscale.gan.sampling import generate_from, mix, seed_labels
-from ganscale.monitoring.pictures import BORDER_GREY, columns_of_classes, save_grid, show
+from ganscale.monitoring.grids import BORDER_GREY, show
+from ganscale.monitoring.pictures import columns_of_classes, save_grid
 from ganscale.monitoring.progress import tracked
 from ganscale.runs.sampler import Sampler
 
