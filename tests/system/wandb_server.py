@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,12 +19,16 @@ KEY = "0123456789abcdef0123456789abcdef01234567"  # any forty characters are one
 class SweepServer(ThreadingHTTPServer):
     """Hands out one trial after another of a sweep, `command` and the values of its parameters."""
 
-    def __init__(self, command: list[str], values: list[dict[str, Any]]):
+    def __init__(
+        self, command: list[str], values: list[dict[str, Any]], is_stop_due: Callable[[int], bool]
+    ):
         super().__init__(("127.0.0.1", 0), Handler)
         self.command = command
         self.values = values
         self.lock = threading.Lock()
         self.given = 0
+        self.is_stop_due = is_stop_due
+        self.stopped: set[str] = set()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -40,8 +45,10 @@ class SweepServer(ThreadingHTTPServer):
             return {"createAgent": {"agent": {"id": "agent"}}}
         if "agentHeartbeat" in query:
             running = any(json.loads(variables["runState"]).values())
-            commands = json.dumps([] if running else self.commands())
+            commands = json.dumps(self.stop_commands() if running else self.commands())
             return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": commands}}
+        if "GanscaleStopped" in query:
+            return {"project": {"run": {"stopped": variables["run"] in self.stopped}}}
         if "sweep(" in query:
             config = yaml.safe_dump({"method": "grid", "command": self.command})
             sweep = {"id": "1", "name": "sweep", "method": "grid", "state": "RUNNING"}
@@ -49,6 +56,14 @@ class SweepServer(ThreadingHTTPServer):
             return {"project": {"sweep": {**sweep, "config": config, "runs": runs}}}
         viewer = {"id": "1", "username": "u", "entity": "e", "flags": "{}", "teams": {"edges": []}}
         return {"viewer": viewer}
+
+    def stop_commands(self) -> list[dict[str, Any]]:
+        """To stop the trial that is running, as soon as that is due."""
+        trial = f"trial{self.given}"
+        if trial in self.stopped or not self.is_stop_due(self.given):
+            return []
+        self.stopped.add(trial)
+        return [{"type": "stop", "run_id": trial}]
 
     def commands(self) -> list[dict[str, Any]]:
         """The next trial, or that there is none."""
@@ -82,9 +97,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def serving_sweep(
-    command: list[str], values: list[dict[str, Any]]
+    command: list[str],
+    values: list[dict[str, Any]],
+    is_stop_due: Callable[[int], bool] = lambda trial: False,
 ) -> AbstractContextManager[SweepServer]:
-    return running(SweepServer(command, values))
+    return running(SweepServer(command, values, is_stop_due))
 
 
 def sweep_command(experiment: Path, *overrides: str) -> list[str]:

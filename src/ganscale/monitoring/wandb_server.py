@@ -19,6 +19,11 @@ query GanscaleHistory($project: String, $entity: String, $run: String!) {
   }
 }
 """
+STOPPED = """
+query GanscaleStopped($project: String, $entity: String, $run: String!) {
+  project(name: $project, entityName: $entity) { run(name: $run) { stopped } }
+}
+"""
 FILES = """
 query GanscaleFiles($project: String!, $entity: String, $run: String!, $after: String) {
   project(name: $project, entityName: $entity) {
@@ -104,6 +109,12 @@ class Server:
             )
         except (ValueError, TypeError, KeyError, AttributeError):
             raise self._nonsense() from None
+
+    def is_stopped(self, project: str, entity: str | None, wandb_id: str) -> bool:
+        """Return whether a run was asked to stop, by its page or by a sweep."""
+        about = {"project": project, "entity": entity or None, "run": wandb_id}
+        run = (self._ask(STOPPED, about).get("project") or {}).get("run") or {}
+        return run.get("stopped") is True
 
     def has_step(self, project: str, entity: str | None, wandb_id: str, step: int) -> bool:
         """Return whether the server's history of a run reaches a step, or soon does."""

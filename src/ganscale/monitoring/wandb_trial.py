@@ -5,6 +5,9 @@ import re
 
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
+from ganscale.monitoring.wandb_server import Server
+
+ASK_S = 10
 
 
 def trial_id() -> str | None:
@@ -15,6 +18,21 @@ def trial_id() -> str | None:
     if not os.environ.get("WANDB_SWEEP_ID"):
         return None
     return os.environ.get("WANDB_RUN_ID") or None
+
+
+def is_trial_stopped() -> bool:
+    """Return whether W&B has asked to end this trial, as a sweep's `early_terminate` does.
+
+    Returns False if its server cannot be asked.
+    """
+    trial = trial_id()
+    if trial is None:
+        return False
+    project, entity = os.environ.get("WANDB_PROJECT", ""), os.environ.get("WANDB_ENTITY")
+    try:
+        return Server(ASK_S).is_stopped(project, entity, trial)
+    except GanscaleError:
+        return False
 
 
 def name_after_trial(experiment: Experiment) -> Experiment:

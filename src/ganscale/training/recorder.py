@@ -81,8 +81,11 @@ class Recorder:
         """Close the trackers of a run that has failed."""
         self._trackers.abandon()
 
-    def finish(self, step: int, evaluator: Evaluator | None) -> None:
-        """Close the trackers and write the report; draw the best checkpoint of a completed run."""
+    def finish(self, step: int, evaluator: Evaluator | None, is_resumed: bool = False) -> None:
+        """Close the trackers and write the report; draw the best checkpoint of a completed run.
+
+        `is_resumed` says that a run before its last step will go on by itself.
+        """
         experiment, folder = self._experiment, self._folder
         if step == experiment.train.steps:
             best = folder.best_checkpoint(experiment.evaluation)
@@ -90,6 +93,9 @@ class Recorder:
             sampler = Sampler(folder.path, "best" if best else "latest", trust_code=True)
             for path in draw_gallery(sampler, evaluator):
                 self._trackers.picture(step, f"gallery_{path.stem}", path)
-        self._trackers.finish()
+        if step == experiment.train.steps or is_resumed:
+            self._trackers.finish()
+        else:
+            self._trackers.stop()
         write_report(folder, experiment, environment())
         log.info("samples %s · report %s", folder.samples, folder.report)

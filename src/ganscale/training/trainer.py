@@ -1,6 +1,7 @@
 """A run, from its experiment to its last checkpoint: everything around the loop."""
 
 import logging
+import signal
 from contextlib import suppress
 
 from ganscale.config import Experiment
@@ -15,6 +16,7 @@ from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluator import Evaluator
 from ganscale.monitoring.progress import counted, set_up_logging
 from ganscale.monitoring.trackers.chosen import refuse_missing_trackers
+from ganscale.monitoring.wandb_trial import is_trial_stopped, trial_id
 from ganscale.randomness import STREAM_VERSION
 from ganscale.runs import checkpoint
 from ganscale.runs.numbering import last_taken, take_next
@@ -62,6 +64,8 @@ def train(
         with StopRequest(trainer.ranks, trainer.model.device, trainer.folder.path) as stop:
             trainer.loop.run(stop)
         trainer.finish(stop)
+        if trainer.is_stopped_by_sweep(stop):
+            stop.signal = 0  # as after `ganscale stop`: nothing is to start it again
         trainer.end(in_program)
     except BaseException as error:
         if trainer is not None:
@@ -225,9 +229,19 @@ class Trainer:
     def finish(self, stop: StopRequest) -> None:
         """Write the report, close the trackers, and note how the run ends; rank 0 does."""
         if self.loop.recorder is not None:
-            self.loop.recorder.finish(self.loop.step, self.evaluator)
+            is_resumed = stop.is_resumed_by_slurm
+            self.loop.recorder.finish(self.loop.step, self.evaluator, is_resumed)
             if self.loop.step < self.experiment.train.steps:
-                self.folder.note_end("waiting" if stop.is_resumed_by_slurm else "stopped")
+                self.folder.note_end("waiting" if is_resumed else "stopped")
+
+    def is_stopped_by_sweep(self, stop: StopRequest) -> bool:
+        """Return whether W&B has ended this trial of a sweep, by its agent or by its client.
+
+        Else the signal is a preemption's, and the trial will go on.
+        """
+        if trial_id() is None or stop.signal not in (signal.SIGTERM, signal.SIGINT):
+            return False
+        return self.ranks.agree(lambda: self.ranks.is_main and is_trial_stopped())[0]
 
     def abandon(self) -> None:
         """Close the trackers after an error, which is worth more than what closing them says."""

@@ -62,6 +62,11 @@ class Trackers:
         for tracker in self._all:
             tracker.finish()
 
+    def stop(self) -> None:
+        """Close all trackers of a run that was stopped before its last step."""
+        for tracker in self._all:
+            tracker.stop()
+
     def abandon(self) -> None:
         """Close all trackers of a run that has failed."""
         for tracker in self._all:

@@ -49,6 +49,11 @@ class Shielded(Tracker):
         if (tracker := self._inner) is not None:
             self._guard(tracker.finish, "cannot be closed")
 
+    def stop(self) -> None:
+        """Close the tracker of a run that was stopped before its last step."""
+        if (tracker := self._inner) is not None:
+            self._guard(tracker.stop, "cannot be closed")
+
     def abandon(self) -> None:
         """Close the tracker of a run that has failed."""
         if (tracker := self._inner) is not None:

@@ -68,6 +68,10 @@ class Tracker:
         """Close the tracker of a run that has completed or will be resumed."""
         raise NotImplementedError
 
+    def stop(self) -> None:
+        """Close the tracker of a run that was stopped for good before its last step."""
+        self.finish()
+
     def abandon(self) -> None:
         """Close the tracker of a run that has failed."""
         self.finish()

@@ -23,6 +23,9 @@ from ganscale.monitoring.wandb_trial import trial_id
 if TYPE_CHECKING:  # it takes a second to import, and reading an experiment imports this file
     from accelerate.tracking import WandBTracker as AccelerateWandb
 
+KILLED = 255
+"""The exit code that W&B's client gives to a run that was interrupted."""
+
 log = logging.getLogger("ganscale")
 
 
@@ -65,6 +68,10 @@ class WandbTracker(Tracker):
     def finish(self) -> None:
         """Let W&B upload what is left."""
         self._finish(0)
+
+    def stop(self) -> None:
+        """Let W&B upload what is left, and show the run as killed: neither finished nor failed."""
+        self._finish(KILLED)
 
     def abandon(self) -> None:
         """Let W&B upload what is left, and show the run as failed."""

@@ -18,8 +18,6 @@ from ganscale.runs.sync.transaction_log import find_record_type
 
 AGAIN = ("telemetry", "metric", "config", "summary", "use_artifact")
 FAILED = 1
-EVALUATION = "evaluation_step"
-"""The axis of the points that `ganscale evaluate` logs of several checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,6 @@ def merge(
     until = max(steps, default=0) if is_running else None
     lost, lost_files = restore_lost(folder, steps.keys(), until)
     rows = {step: row for step, row in sorted((steps | lost).items()) if step > known.last_step}
-    rows |= _evaluations(new, max(rows, default=known.last_step))
     files, flaws = _files(new, known)
     files |= {name: path for name, path in lost_files.items() if name not in known.files}
     others, artifact_flaws = _others(parts, new, known, folder.path)
@@ -121,40 +118,12 @@ def last_of_each_step(parts: Sequence[Part]) -> dict[int, Any]:
         logged = {
             step: _at_runtime(record, before)
             for record in part.records
-            if _is_measured(record) and (step := step_of(record.history)) is not None
+            if record.HasField("history") and (step := step_of(record.history)) is not None
         }
         first = min(logged, default=None)
         if first is not None:
             kept = {step: record for step, record in kept.items() if step < first} | logged
     return kept
-
-
-def _is_measured(record: Any) -> bool:
-    """Return whether a record is a row of training, and not one that `ganscale evaluate` adds."""
-    return record.HasField("history") and not _is_evaluation(record)
-
-
-def _is_evaluation(record: Any) -> bool:
-    return any(item.nested_key[:1] == [EVALUATION] for item in record.history.item)
-
-
-def _evaluations(parts: Sequence[Part], after: int) -> dict[int, Any]:
-    """Return the points of curves that `ganscale evaluate` has logged, behind all steps.
-
-    Their axis is a value of their own; offline, W&B has counted them from 0.
-    """
-    found = [record for part in parts for record in part.records if _is_evaluation(record)]
-    return {step: _at_step(record, step) for step, record in enumerate(found, after + 1)}
-
-
-def _at_step(record: Any, step: int) -> Any:
-    moved = type(record).FromString(record.SerializeToString())
-    kept = [item for item in moved.history.item if item.nested_key[:1] != ["_step"]]
-    del moved.history.item[:]
-    moved.history.item.extend(kept)
-    moved.history.item.add(nested_key=["_step"], value_json=str(step))
-    moved.history.step.num = step
-    return moved
 
 
 def _files(parts: Sequence[Part], known: OnServer) -> tuple[dict[str, Path], list[str]]:
