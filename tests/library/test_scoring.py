@@ -27,15 +27,19 @@ def test_it_scores_as_the_command_does(
     file.write_text(PIXELS)
     run = ganscale.train(tiny(digits, tmp_path), steps=2)
     capsys.readouterr()
-    scores = ganscale.evaluate(run, samples=60, features=f"{file}:Pixels")
+    more = {"features": f"{file}:Pixels", "metrics": ["memorisation"]}
+    scores = ganscale.evaluate(run, samples=60, **more)
     assert capsys.readouterr() == ("", "")
     assert scores.samples == 60
     assert scores["fid"] == scores.values["fid"] > 0
-    assert main(["evaluate", str(run.folder), "--num=60", f"--features={file}:Pixels"]) == 0
+    line = ["evaluate", str(run.folder), "--num=60", f"--features={file}:Pixels"]
+    assert main([*line, "--metrics=memorisation"]) == 0
     assert str(scores) in capsys.readouterr().out
     mine, commands = (line["values"] for line in run.evaluations)
     assert mine == commands == scores.values
     with pytest.raises(GanscaleError, match=r"evaluation\.samples=0"):
         ganscale.evaluate(run, samples=0)
+    with pytest.raises(GanscaleError, match="'all' names several checkpoints"):
+        ganscale.evaluate(run, "all")
     with pytest.raises(GanscaleError, match="not a run folder"):
         ganscale.evaluate(tmp_path)

@@ -179,6 +179,7 @@ def test_several_checkpoints_are_a_curve_and_each_is_scored_once(
 
     in_training = read_evaluations(run / "evaluations.jsonl")
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setattr("ganscale.runs.scoring.draw_gallery", lambda *_: None)
     monkeypatch.setattr(Scoring, "score", killed_at_the_second)
     of_steps = {line["step"]: line for line in in_training}
     assert evaluate_several(run, "all", {}) == list(of_steps.values())  # with as many samples

@@ -7,6 +7,8 @@ from typing import Any
 from ganscale.commands.arguments import add_run, add_trust_code, positive
 from ganscale.terminal import printable
 
+MAX_WIDTH = 1000  # of a table, in characters
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the checkpoints and what the experiment's evaluation is replaced by."""
@@ -71,6 +73,7 @@ def _print_curve(options: argparse.Namespace, lines: list[Any]) -> None:
     from ganscale.runs.curve import curve_table
     from ganscale.runs.run_folder import RunFolder
 
-    wanted = RunFolder(options.run).experiment().evaluation
-    width = max(120, shutil.get_terminal_size().columns)
-    Console(width=width).print(curve_table(lines, wanted))
+    table = curve_table(lines, RunFolder(options.run).experiment().evaluation)
+    # Wider than the terminal rather than with numbers that are cut off.
+    needed = Console(width=MAX_WIDTH).measure(table).minimum
+    Console(width=max(needed, shutil.get_terminal_size().columns)).print(table)

@@ -171,8 +171,9 @@ class RealSet:
         return sums.on_host()
 
     def _my_part(self, numbers: Indices) -> list[Indices]:
-        """Return this rank's share of some sample numbers, in batches."""
-        share = -(-len(numbers) // self._ranks.world_size)
+        """Return this rank's share of some sample numbers, in the batches of a single rank."""
+        batches = -(-len(numbers) // BATCH_SIZE)
+        share = -(-batches // self._ranks.world_size) * BATCH_SIZE
         mine = numbers[self._ranks.rank * share :][:share]
         return [mine[start : start + BATCH_SIZE] for start in range(0, len(mine), BATCH_SIZE)]
 

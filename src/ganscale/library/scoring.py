@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ganscale.evaluation.scores import Scores
@@ -17,6 +18,7 @@ def evaluate(
     samples: int | None = None,
     features: str | None = None,
     inception_weights: str | os.PathLike[str] | None = None,
+    metrics: Sequence[str] = (),
     trust_code: bool = False,
 ) -> Scores:
     """Score a checkpoint of a run as `ganscale evaluate` does, and return its scores.
@@ -25,13 +27,16 @@ def evaluate(
     that says what they rest on. They are recorded in the run folder and shown in its report.
 
     `checkpoint` is `latest`, `best` or a checkpoint's name. `samples` (generated images),
-    `features` and `inception_weights` replace what the experiment's `evaluation` says. `trust_code`
-    allows code that the run names to be executed, even if you have not trained the run on this
-    machine. Raises `GanscaleError` with the message that the command prints.
+    `features` and `inception_weights` replace what the experiment's `evaluation` says, and
+    `metrics` are computed in addition to it. `trust_code` allows code that the run names to be
+    executed, even if you have not trained the run on this machine. Where a launcher has started
+    several processes, all of them must call this. Raises `GanscaleError` with the message that the
+    command prints.
     """
     changes: dict[str, object] = {
         "samples": samples,
         "features": features,
+        "metrics": tuple(metrics),
         "inception_weights": None if inception_weights is None else os.fspath(inception_weights),
     }
     with explained():

@@ -17,11 +17,19 @@ def curve_table(lines: Sequence[Evaluated], wanted: Evaluation) -> Table:
     """
     names = list(dict.fromkeys(name for line in lines for name in shown_values(line)))
     found = best(lines, wanted)
-    titles = [escape(printable(title_of(name))) for name in names]
-    table = Table("step", "images", *titles, f"best by {title_of(wanted.best)}")
+    table = Table("step", "images")
+    for name in names:
+        cells = [_cell(line, name) for line in lines]
+        title = escape(printable(title_of(name)))
+        words = [*title.split(), *cells]
+        table.add_column(title, overflow="fold", min_width=max(map(len, words)))
+    table.add_column(f"best by {escape(title_of(wanted.best))}")
     for line in lines:
-        values = line["values"]
-        cells = [f"{values[name]:.4g}" if name in values else "-" for name in names]
+        cells = [_cell(line, name) for name in names]
         mark = "best" if found is not None and found["step"] == line["step"] else ""
         table.add_row(f"{line['step']:,}", f"{line.get('images', 0):,}", *cells, mark)
     return table
+
+
+def _cell(line: Evaluated, name: str) -> str:
+    return f"{line['values'][name]:.4g}" if name in line["values"] else "-"

@@ -56,6 +56,12 @@ def evaluate(
     `changes` are values that replace some of the experiment's `evaluation`; None leaves one as it
     is, and metrics are added to it. All ranks of a launcher must call this.
     """
+    if names_several(name):
+        raise GanscaleError(
+            f"'{name}' names several checkpoints, and only one can be scored here; "
+            "`ganscale evaluate` scores several",
+            every_rank=True,
+        )
     scoring = Scoring(run, name, changes, trust_code)
     (path,) = scoring.checkpoints
     scores, line = scoring.score(path)

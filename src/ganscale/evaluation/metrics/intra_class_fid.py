@@ -47,7 +47,7 @@ def _of_classes(compared: Comparison) -> dict[str, float]:
     """Return the FID of each class by its name; every rank computes some classes as a whole."""
     sources = compared.sources
     names, ranks = sources.images.classes, sources.ranks
-    number = sources.experiment.evaluation.samples // len(names)
+    number = _images_of_a_class(compared)
     if number < 2:
         raise GanscaleError(
             f"evaluation.samples={sources.experiment.evaluation.samples} gives {number} generated "
@@ -55,7 +55,7 @@ def _of_classes(compared: Comparison) -> dict[str, float]:
             every_rank=True,
         )
     members = compared.once_for_real(_members)
-    _warn_of_few(number, [len(part) for part in members], names, compared.real_features.shape[1])
+    compared.once_for_real(_warn_of_few)
     mine = range(len(names))[ranks.rank :: ranks.world_size]
 
     @torch.no_grad()
@@ -78,8 +78,15 @@ def _members(compared: Comparison) -> list[np.ndarray]:
     return [np.flatnonzero(labels == label) for label in range(len(images.classes))]
 
 
-def _warn_of_few(generated: int, real: list[int], names: tuple[str, ...], width: int) -> None:
+def _images_of_a_class(compared: Comparison) -> int:
+    """Return how many images of each class are generated."""
+    sources = compared.sources
+    return sources.experiment.evaluation.samples // len(sources.images.classes)
+
+
+def _warn_of_few(compared: Comparison) -> None:
     """Warn of classes whose covariance cannot be known from so few images."""
+    generated, width = _images_of_a_class(compared), compared.real_features.shape[1]
     if generated < width:
         log.warning(
             "intra_class_fid: %s generated images of a class for %s features: their covariance is "
@@ -88,16 +95,16 @@ def _warn_of_few(generated: int, real: list[int], names: tuple[str, ...], width:
             f"{generated:,}",
             f"{width:,}",
         )
-    few = [name for name, number in zip(names, real, strict=True) if number < width]
-    missing = [name for name, number in zip(names, real, strict=True) if number < 2]
+    real = list(map(len, compared.once_for_real(_members)))
+    few, missing = sum(n < width for n in real), sum(n < 2 for n in real)
     if few:
         log.warning(
             "intra_class_fid: %d of %d classes have fewer real images than there are features (%s)"
             "%s",
-            len(few),
-            len(names),
+            few,
+            len(real),
             f"{width:,}",
-            f"; {len(missing)} of them have fewer than two, and are left out" if missing else "",
+            f"; {missing} of them have fewer than two, and are left out" if missing else "",
         )
 
 
