@@ -125,13 +125,16 @@ def test_label_smoothing_needs_a_target_and_r3gan_a_stage_for_each_doubling() ->
         ),
         (
             "evaluation.best=fidd",
-            "evaluation.best='fidd': did you mean fid? use fid, kid, ince",
+            "evaluation.best='fidd': did you mean fid? use fid, kid, ",
         ),
         ("evaluation.best=diversity", "evaluation.best='diversity': did you mean density?"),
         ("evaluation.best='m.py:Mine'", "evaluation.best=m.py:Mine is not among evaluation.metri"),
         ("evaluation.metrics=['m.py:kid']", "evaluation.metrics lists kid twice"),
         ("evaluation.metrics=['m.py:A','n.py:A']", "evaluation.metrics lists A twice"),
-        ("evaluation.features=incepton", "did you mean inception? use auto, classifier, inception"),
+        (
+            "evaluation.features=incepton",
+            "did you mean inception? use auto, classifier, rotations, inception",
+        ),
         ("steps", "write key=value"),
         ("seed=${nothing}", "nothing"),
         ("objective.penalties={0: {'a': {}}}", "objective.penalties="),
@@ -326,3 +329,14 @@ def test_trackers_are_named_and_tensorboards_old_switch_works(tmp_path: Path) ->
         trackers("monitoring.trackers=[mflow]")
     with pytest.raises(GanscaleError, match="lists mlflow twice"):
         trackers("monitoring.trackers=[mlflow, mlflow]")
+
+
+def test_weights_were_once_called_inception_weights() -> None:
+    assert load(None, ["evaluation.inception_weights=a.pth"]).evaluation.weights == "a.pth"
+    assert load(None, ["evaluation.inception_weights=null"]).evaluation.weights is None
+    new = ["evaluation.weights=a.pth"]
+    for old in ("null", "a.pth"):
+        changed = load(None, [*new, f"evaluation.inception_weights={old}"])
+        assert changed.evaluation.weights == "a.pth"
+    with pytest.raises(GanscaleError, match=r"inception_weights is now called evaluation\.weights"):
+        load(None, [*new, "evaluation.inception_weights=b.pth"])

@@ -25,7 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="as evaluation.features (see: ganscale config --explain evaluation.features)",
     )
-    parser.add_argument("--inception-weights", help="file (default: fetched at need)")
+    parser.add_argument(
+        "--weights",
+        "--inception-weights",  # its name when Inception was the only such network
+        metavar="FILE",
+        help="as evaluation.weights (default: fetched at need)",
+    )
     parser.add_argument(
         "--metrics",
         metavar="NAME,…",
@@ -51,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     changes: dict[str, Any] = {
         "samples": options.num,
         "features": options.features,
-        "inception_weights": options.inception_weights,
+        "weights": options.weights,
         "metrics": options.metrics.split(",") if options.metrics else None,
     }
     if names_several(options.checkpoint):

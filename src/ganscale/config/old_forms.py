@@ -1,7 +1,8 @@
 """Old forms in experiment files: those that still work, and errors that say what to write instead.
 
 Learning rates used to have `schedules` with PyTorch's schedulers, and instance noise used to fade
-over `steps` of its own. TensorBoard used to have a switch of its own, which still works.
+over `steps` of its own. TensorBoard used to have a switch of its own, and the only weights that
+could be given were Inception's; these two still work.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from ganscale.config.players import Adam
 from ganscale.config.running import Monitoring, Train
 from ganscale.config.schedules import first_value
 
+OLD_WEIGHTS = "inception_weights"
 PLAYERS = ("generator", "discriminator")
 RATE = first_value(Adam().lr)
 EXAMPLE = {"from": 2e-4, "to": 5e-5, "by": "cosine", "until": "2000 steps"}
@@ -20,13 +22,14 @@ EXAMPLE = {"from": 2e-4, "to": 5e-5, "by": "cosine", "until": "2000 steps"}
 def refuse_old_forms(values: Any) -> Any:
     """Return the values of an experiment file without the old keys.
 
-    `monitoring.tensorboard` becomes an entry of `monitoring.trackers`. Those of schedules must be
-    empty: raises `ValueError` if one is not. The message has the lines to write instead, with the
-    file's own numbers if the new form can express them.
+    `monitoring.tensorboard` becomes an entry of `monitoring.trackers`, and
+    `evaluation.inception_weights` is now `evaluation.weights`. Those of schedules must be empty:
+    raises `ValueError` if one is not. The message has the lines to write instead, with the file's
+    own numbers if the new form can express them.
     """
     if not isinstance(values, dict):
         return values
-    kept = _with_trackers(values)
+    kept = _with_weights(_with_trackers(values))
     problems: list[str] = []
     for name in PLAYERS:
         player = kept.get(name)
@@ -46,6 +49,26 @@ def refuse_old_forms(values: Any) -> Any:
     return kept
 
 
+def _with_weights(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values with the file of weights under its new name.
+
+    Raises `ValueError` if both names have one.
+    """
+    evaluation = values.get("evaluation")
+    if not isinstance(evaluation, dict) or OLD_WEIGHTS not in evaluation:
+        return values
+    kept = dict(evaluation)
+    weights = kept.pop(OLD_WEIGHTS)
+    if weights is not None:
+        if kept.get("weights") not in (None, weights):
+            raise ValueError(
+                f"evaluation.{OLD_WEIGHTS} is now called evaluation.weights, which names another "
+                "file: leave the old one out"
+            )
+        kept["weights"] = weights
+    return {**values, "evaluation": kept}
+
+
 def _with_trackers(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values with TensorBoard among the trackers as its old switch says."""
     monitoring = values.get("monitoring")
@@ -57,6 +80,23 @@ def _with_trackers(values: dict[str, Any]) -> dict[str, Any]:
         others = [name for name in trackers if name != "tensorboard"]
         kept["trackers"] = [*others, "tensorboard"] if monitoring["tensorboard"] else others
     return {**values, "monitoring": kept}
+
+
+def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values under the keys' new names; raise `ValueError` if both names have one."""
+    evaluation = values.get("evaluation")
+    if not isinstance(evaluation, dict) or OLD_WEIGHTS not in evaluation:
+        return dict(values)
+    renamed = dict(evaluation)
+    weights = renamed.pop(OLD_WEIGHTS)
+    if weights is not None:
+        if renamed.get("weights") not in (None, weights):
+            raise ValueError(
+                f"evaluation.{OLD_WEIGHTS} is now called evaluation.weights, which names another "
+                "file: leave the old one out"
+            )
+        renamed["weights"] = weights
+    return {**values, "evaluation": renamed}
 
 
 def _about_schedules(name: str, player: dict[str, Any], values: dict[str, Any]) -> Iterator[str]:

@@ -83,10 +83,10 @@ class Evaluation(Section):
         str, NameOf("ganscale.evaluation.features.network:FEATURES", besides=("auto",))
     ] = "auto"
     """Network whose features are compared: a small one that is trained once on the dataset, to tell
-    its labels (`classifier`) or how an image is rotated (`rotations`), or Inception v3, as in
-    published scores. `auto` chooses the classifier if there are labels, otherwise the rotations."""
-    inception_weights: str | None = None
-    """File with torch-fidelity's Inception weights; empty to download it when needed."""
+    its labels (`classifier`) or how an image is rotated (`rotations`), or one with published
+    weights, as in papers. `auto` is the classifier if there are labels, otherwise the rotations."""
+    weights: str | None = None
+    """File with the published weights of `features`; empty to download it when needed."""
     metrics: tuple[Annotated[str, NameOf("ganscale.evaluation.metrics.metric:METRICS")], ...] = ()
     """Metrics to compute in addition to those that are always computed."""
     best: Annotated[

@@ -51,6 +51,13 @@ class Evaluator:
         self.real = real_set.statistics
         self.perfect_fid = real_set.perfect_fid(experiment.evaluation.samples)
         self._real_samples = real_set.samples
+        if real_set.samples < (width := self.real.compared.shape[1]):
+            log.warning(
+                "%d real images are fewer than the %d features: FID is biased, and perfect samples "
+                "would get more than it says; judge by KID, or by features of fewer numbers",
+                real_set.samples,
+                width,
+            )
         self._known_of_real: dict[Any, Any] = {}
 
     def has_scored(self, evaluation: Evaluated) -> bool:

@@ -17,7 +17,7 @@ def evaluate(
     *,
     samples: int | None = None,
     features: str | None = None,
-    inception_weights: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
     metrics: Sequence[str] = (),
     trust_code: bool = False,
 ) -> Scores:
@@ -27,7 +27,7 @@ def evaluate(
     that says what they rest on. They are recorded in the run folder and shown in its report.
 
     `checkpoint` is `latest`, `best` or a checkpoint's name. `samples` (generated images),
-    `features` and `inception_weights` replace what the experiment's `evaluation` says, and
+    `features` and `weights` replace what the experiment's `evaluation` says, and
     `metrics` are computed in addition to it. `trust_code` allows code that the run names to be
     executed, even if you have not trained the run on this machine. Where a launcher has started
     several processes, all of them must call this. Raises `GanscaleError` with the message that the
@@ -37,7 +37,7 @@ def evaluate(
         "samples": samples,
         "features": features,
         "metrics": tuple(metrics),
-        "inception_weights": None if inception_weights is None else os.fspath(inception_weights),
+        "weights": None if weights is None else os.fspath(weights),
     }
     with explained():
         _, scores = scoring.evaluate(Path(run), checkpoint, changes, trust_code)

@@ -259,9 +259,14 @@ def _point(line: Evaluated) -> dict[str, Any]:
 
 
 def _with_evaluation(experiment: Experiment, changes: dict[str, Any]) -> Experiment:
-    """Return the experiment with some values of its `evaluation` replaced, and metrics added."""
+    """Return the experiment with some values of its `evaluation` replaced, and metrics added.
+
+    A file of weights belongs to its features, and is left out with them.
+    """
     values = experiment.model_dump(mode="json")
     given = {key: value for key, value in changes.items() if value is not None}
+    if given.get("features", experiment.evaluation.features) != experiment.evaluation.features:
+        given = {"weights": None, **given}
     asked = [*values["evaluation"]["metrics"], *given.pop("metrics", ())]
     values["evaluation"] |= {**given, "metrics": list(dict.fromkeys(asked))}
     try:

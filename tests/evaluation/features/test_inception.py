@@ -1,21 +1,23 @@
 """Inception with weights drawn at random: what is measured here is not what it knows."""
 
-import os
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from PIL import Image
+from torch_fidelity.feature_extractor_inceptionv3 import (
+    URL_INCEPTION_V3,
+    FeatureExtractorInceptionV3,
+)
 
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.features.inception import Inception, open_inception
+from ganscale.evaluation.features.inception import CleanInception, Inception
 from ganscale.evaluation.features.network import Opening
 from ganscale.files import sha256_of_file
 from ganscale.gan.sampling import from_pixels
-
-HOST = torch.device("cpu")
+from tests.evaluation.replay import HOST
 
 
 @pytest.fixture(scope="module")
@@ -29,35 +31,80 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_features_are_torch_fidelitys(weights: Path) -> None:
+@pytest.fixture(scope="module")
+def network(weights: Path) -> Inception:
+    return Inception.from_file(str(weights), HOST)
+
+
+@pytest.fixture(scope="module")
+def clean(weights: Path) -> CleanInception:
+    return CleanInception.from_file(str(weights), HOST)
+
+
+@pytest.fixture(scope="module")
+def theirs(weights: Path) -> FeatureExtractorInceptionV3:
+    return FeatureExtractorInceptionV3("theirs", ["2048", "logits_unbiased"], str(weights))
+
+
+def test_features_are_torch_fidelitys(
+    weights: Path, network: Inception, theirs: FeatureExtractorInceptionV3
+) -> None:
     images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
-    network = open_inception(weights, HOST)
     measured = network.measure(images)
     assert measured.features.shape == (2, 2048)
     assert measured.logits.shape == (2, 1008)
-    theirs = FeatureExtractorInceptionV3("theirs", ["2048"], str(weights))
     assert torch.equal(measured.features, theirs(images)[0])
     assert network.checksum == sha256_of_file(weights)
+    assert Inception.source.address == URL_INCEPTION_V3
 
 
-def test_grey_images_become_three_equal_channels(weights: Path) -> None:
+def test_clean_features_are_those_of_images_that_pillow_has_resized(
+    clean: CleanInception, theirs: FeatureExtractorInceptionV3
+) -> None:
+    images = torch.randint(0, 256, (1, 3, 40, 32), dtype=torch.uint8)
+    resized = np.stack(
+        [
+            np.asarray(Image.fromarray(channel).resize((299, 299), Image.Resampling.BICUBIC)).clip(
+                0, 255
+            )
+            for channel in images[0].float().numpy()
+        ]
+    )
+    ready = torch.from_numpy((resized - 128) / 128)[None]
+    with theirs.Conv2d_1a_3x3.register_forward_pre_hook(lambda *_: (ready,)):
+        features, logits = theirs(images)
+    measured = clean.measure(images)
+    torch.testing.assert_close(measured.features, features, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(measured.logits, logits, rtol=1e-4, atol=1e-5)
+
+
+def test_both_are_the_same_for_images_that_need_no_resizing(
+    network: Inception, clean: CleanInception
+) -> None:
+    images = torch.randint(0, 256, (1, 3, 299, 299), dtype=torch.uint8)
+    for ours, others in zip(clean.measure(images), network.measure(images), strict=True):
+        assert torch.equal(ours, others)
+
+
+def test_grey_images_become_three_equal_channels(network: Inception) -> None:
     grey = torch.randint(0, 256, (2, 1, 28, 28), dtype=torch.uint8)
-    network = open_inception(weights, HOST)
     assert torch.equal(network.measure(grey)[0], network.measure(grey.repeat(1, 3, 1, 1))[0])
 
 
-def test_images_that_are_not_rounded_are_measured_like_their_pixels(weights: Path) -> None:
+def test_images_that_are_not_rounded_are_measured_like_their_pixels(
+    network: Inception, clean: CleanInception
+) -> None:
     grey = torch.randint(0, 256, (1, 1, 28, 28), dtype=torch.uint8)
-    network = open_inception(weights, HOST)
-    of_pixels, found = network.measure(grey), network.measure(from_pixels(grey))
-    assert torch.allclose(found.features, of_pixels.features, rtol=1e-3, atol=1e-12)
-    half_a_level = network.measure(from_pixels(grey) + 1 / 255)
-    assert not torch.allclose(half_a_level.features, of_pixels.features, rtol=1e-3, atol=1e-12)
+    for either in (network, clean):
+        of_pixels, found = either.measure(grey), either.measure(from_pixels(grey))
+        assert torch.allclose(found.features, of_pixels.features, rtol=1e-3, atol=1e-12)
+        half_a_level = either.measure(from_pixels(grey) + 1 / 255)
+        assert not torch.allclose(half_a_level.features, of_pixels.features, rtol=1e-3, atol=1e-12)
 
 
-def test_16_bits_are_rounded_and_other_channels_are_refused(weights: Path) -> None:
-    deep = torch.randint(0, 2**16, (2, 1, 28, 28), dtype=torch.int32)
-    network, rounded = open_inception(weights, HOST), (deep / 257).round().to(torch.uint8)
+def test_16_bits_are_rounded_and_other_channels_are_refused(network: Inception) -> None:
+    deep = torch.randint(0, 2**16, (1, 1, 28, 28), dtype=torch.int32)
+    rounded = (deep / 257).round().to(torch.uint8)
     found = network.measure(deep.to(torch.uint16))
     assert torch.equal(found.features, network.measure(rounded).features)
     images = SimpleNamespace(image_shape=(5, 28, 28))
@@ -65,46 +112,12 @@ def test_16_bits_are_rounded_and_other_channels_are_refused(weights: Path) -> No
         Inception.open(Opening(None, images, None, HOST, None))  # type: ignore[arg-type]
 
 
-def test_without_a_network_one_sentence_says_what_to_do(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_weights_of_ones_own_are_named_in_the_scores_and_others_are_refused(
+    network: Inception, clean: CleanInception, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-
-    def offline(*_: object, **__: object) -> None:
-        raise URLError("no network")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(GanscaleError, match=r"cannot be downloaded.*evaluation\.inception_weights"):
-        open_inception(None, HOST)
-
-
-def test_a_file_of_something_else_is_refused_and_not_run(tmp_path: Path) -> None:
-    class Harmful:
-        def __reduce__(self) -> tuple[object, ...]:
-            return os.mkdir, (str(tmp_path / "harm"),)
-
-    torch.save(Harmful(), tmp_path / "harmful.pth")
-    with pytest.raises(GanscaleError, match="cannot be used"):
-        open_inception(tmp_path / "harmful.pth", HOST)
-    assert not (tmp_path / "harm").exists()
-    (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(GanscaleError, match=r"text\.pth.*cannot be used"):
-        open_inception(tmp_path / "text.pth", HOST)
-
-
-@pytest.mark.parametrize("kind", ["device", "FIFO"])
-def test_a_file_without_an_end_is_refused_at_once(tmp_path: Path, kind: str) -> None:
-    """A stranger's experiment names the file."""
-    weights = Path("/dev/zero")
-    if kind == "FIFO":
-        weights = tmp_path / "fifo"
-        os.mkfifo(weights)
-    with pytest.raises(GanscaleError, match=r"cannot be used .*not a regular file"):
-        open_inception(weights, HOST)
-
-
-def test_a_file_too_large_to_be_weights_is_not_read(tmp_path: Path) -> None:
-    with (tmp_path / "large.pth").open("wb") as file:
-        file.truncate(1 << 40)
-    with pytest.raises(GanscaleError, match=r"cannot be used .*larger than"):
-        open_inception(tmp_path / "large.pth", HOST)
+    mine = f"(unpublished weights {network.checksum[:8]})"
+    assert network.description == f"Inception v3 features {mine}"
+    assert clean.description == f"Inception v3 features after clean-fid's resizing {mine}"
+    torch.save({"fc.bias": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(GanscaleError, match=r"other\.pth' cannot be used .*evaluation\.weights"):
+        Inception.from_file(str(tmp_path / "other.pth"), HOST)

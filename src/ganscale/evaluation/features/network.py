@@ -94,7 +94,14 @@ FEATURES = Registry[type[FeatureNetwork]](
     "ganscale.features",
     wanted="a class derived from ganscale.evaluation.features.network.FeatureNetwork",
     accepts=is_subclass_of(FeatureNetwork),
-    modules=("ganscale.evaluation.features",),
+    modules=(  # to show what is trained on the dataset first, and then what papers use
+        "ganscale.evaluation.features.classifier",
+        "ganscale.evaluation.features.rotations",
+        "ganscale.evaluation.features.inception",
+        "ganscale.evaluation.features.dinov2",
+        "ganscale.evaluation.features.clip",
+        "ganscale.evaluation.features",
+    ),
 )
 
 

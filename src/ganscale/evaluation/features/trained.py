@@ -89,6 +89,8 @@ class TrainedNetwork(nn.Module, FeatureNetwork):
         """Return the dataset's network on every rank; rank 0 trains it if it is not cached."""
         images, device = opening.images, opening.device
         network = cls.untrained(images)
+        if given := opening.experiment.evaluation.weights:
+            log.warning("evaluation.weights=%s is not used: the %s is trained", given, cls.title)
 
         def find() -> Tensors:
             found = opening.cache.read(cls.key)
