@@ -211,8 +211,9 @@ def test_no_file_from_elsewhere_is_uploaded(folder: RunFolder, tmp_path: Path) -
     secret.write_text("secret")
     file = part(folder.path, 1, range(1, 4), picture=2)
     (file.parent / "files" / "link.png").symlink_to(secret)
+    (file.parent / "files" / "experiment.yaml").symlink_to(folder.path / "experiment.yaml")
     records = read_log(file.read_bytes()).records
-    for name in ("link.png", str(secret), "../../../../secret", "missing.png"):
+    for name in ("experiment.yaml", "link.png", str(secret), "../../../../secret", "missing.png"):
         records.append(record_type())
         records[-1].files.files.add(path=name)
     records.append(record_type())
@@ -221,7 +222,7 @@ def test_no_file_from_elsewhere_is_uploaded(folder: RunFolder, tmp_path: Path) -
     write_log(file, records)
     parts, _ = find_parts(folder.path)
     found = merge(parts[ID], OnServer(), folder)
-    assert list(found.files) == ["media/images/samples_2.png"]
+    assert list(found.files) == ["media/images/samples_2.png", "experiment.yaml"]
     assert len(found.flaws) == 5
     assert not any(record.HasField("artifact") for record in found.records)
 

@@ -53,7 +53,7 @@ def merge(
     until = max(steps, default=0) if is_running else None
     lost, lost_files = restore_lost(folder, steps.keys(), until)
     rows = {step: row for step, row in sorted((steps | lost).items()) if step > known.last_step}
-    files, flaws = _files(new, known)
+    files, flaws = _files(new, known, folder.path)
     files |= {name: path for name, path in lost_files.items() if name not in known.files}
     others, artifact_flaws = _others(parts, new, known, folder.path)
     records = [find_record_type()(run=_described(parts, known)), *rows.values(), *others]
@@ -126,15 +126,15 @@ def last_of_each_step(parts: Sequence[Part]) -> dict[int, Any]:
     return kept
 
 
-def _files(parts: Sequence[Part], known: OnServer) -> tuple[dict[str, Path], list[str]]:
+def _files(parts: Sequence[Part], known: OnServer, run: Path) -> tuple[dict[str, Path], list[str]]:
     """Return where each file is that W&B lacks, by its name, and a sentence about each lost one."""
     found: dict[str, Path] = {}
     flaws: list[str] = []
     for part in parts:
         for name in _names_of_files(part):
             path = part.files / name
-            if not _is_inside(part.files, name):
-                flaws.append(f"{path} is missing or not a file of its own, and is left out")
+            if not _is_of_the_run(run, part.files, name):
+                flaws.append(f"{path} is missing or not a file of the run, and is left out")
             elif known.files.get(name) != path.stat().st_size:
                 found[name] = path
     return found, flaws
@@ -146,17 +146,16 @@ def _names_of_files(part: Part) -> Iterator[str]:
             yield item.path
 
 
-def _is_inside(folder: Path, name: str) -> bool:
-    """Return whether this is a regular file in the folder, to which no link leads."""
+def _is_of_the_run(run: Path, folder: Path, name: str) -> bool:
+    """Return whether a name in W&B's folder leads to a regular file in the run folder.
+
+    For a file that is saved by its path, such as the experiment, W&B's folder holds a link to it.
+    """
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts or not pure.parts:
         return False
-    way = folder
-    for part in pure.parts:
-        way = way / part
-        if way.is_symlink():
-            return False
-    return way.is_file()
+    path = (folder / name).resolve()
+    return path.is_relative_to(run.resolve()) and path.is_file()
 
 
 def _artifact_flaw(artifact: Any, run: Path) -> str:
