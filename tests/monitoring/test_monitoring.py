@@ -1,7 +1,6 @@
 import json
 import math
 import os
-import re
 import resource
 import signal
 import subprocess
@@ -137,14 +136,6 @@ def test_the_report_of_a_run_with_nothing_in_it(digits: Path, tmp_path: Path) ->
     assert "not evaluated" in page
     assert "The last checkpoint" in page
     assert "The best checkpoint" not in page
-    # On a phone of 390 pixels nothing may ask for more: each length is a limit, or yields to 100 %.
-    style = page[page.index("<style>") : page.index("</style>")]
-    for before, _ in re.findall(r"(\S+ ?)\b(\d{3,})px", style):
-        assert "max-width: " in before or "min(" in before
-    # What has no space to break at: long names, numbers and lines of the experiment.
-    for rule in (r"h1 {[^}]*", r"th, td {[^}]*"):
-        assert re.search(rule + "overflow-wrap: anywhere", style)
-    assert re.search(r"pre {[^}]*overflow: auto", style)
 
 
 def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(
@@ -159,9 +150,9 @@ def test_the_report_shows_learning_rates_and_the_best_of_what_was_scored(
     against = {"samples": 10, "real_samples": 10, "real_set": "digits"}
     RunFolder(tmp_path).evaluations.write_text(json.dumps(scored | against) + "\n")
     page = write_report(RunFolder(tmp_path), tiny(digits, tmp_path), {"python": "3"}).read_text()
-    assert "<!-- Learning rates -->" in page
-    assert "<!-- KID: lower is better -->" in page
-    assert "<!-- learning_rate_discriminator -->" in page
+    assert "<h3>Learning rates</h3>" in page
+    assert "<h3>KID: lower is better</h3>" in page
+    assert "</span>learning_rate_discriminator <b>0.002</b>" in page
     assert "The best checkpoint" in page
     # An older evaluation may lack the score that says which is best.
     RunFolder(tmp_path).evaluations.write_text(json.dumps(scored | against) + "\n")

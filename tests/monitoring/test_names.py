@@ -114,4 +114,4 @@ def test_a_run_of_an_earlier_version_is_read_by_todays_names(digits: Path, tmp_p
     losses = [line["loss_generator"] for line in read_metrics(folder.metrics)]
     assert losses[0] == 0.7
     assert len(losses) == 2
-    assert "<!-- loss_generator -->" in folder.report.read_text()
+    assert "</span>loss_generator <b>" in folder.report.read_text()

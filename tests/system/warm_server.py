@@ -33,8 +33,6 @@ PRELOADED = {
         "torch._dynamo",
         "torch.distributed.fsdp",
         "torch.utils.tensorboard",
-        "matplotlib.backends.backend_agg",
-        "matplotlib.figure",
         "ganscale.evaluation.evaluator",
         "ganscale.runs.report",
         "ganscale.training.trainer",

@@ -1,13 +1,13 @@
 """`report.html`: a run in one self-contained file, which needs neither W&B nor a network."""
 
 import base64
+import hashlib
 import html
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, TypeGuard
 
 from ganscale.config import Experiment
 from ganscale.config.load import to_yaml
@@ -24,11 +24,14 @@ from ganscale.evaluation.scores import (
 from ganscale.files import write_atomically
 from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.registry import log_name
+from ganscale.runs.line_chart import line_chart
+from ganscale.runs.looks import STYLESHEET
 from ganscale.runs.run_folder import RunFolder
 from ganscale.terminal import printable
 
 MAX_PICTURES = 60  # of a longer run, the report shows every n-th picture
-MAX_DRAWN = 1e300  # matplotlib's axes overflow for larger values
+MAX_DRAWN = 1e300  # the difference of larger ones is no float
+PAGE = Path(__file__).parent / "report_page"
 GAME: dict[str, tuple[str, ...]] = {
     "Losses": ("loss_discriminator", "loss_generator"),
     "Mean output of the discriminator: 1 means real": ("d_real", "d_fake"),
@@ -65,13 +68,19 @@ def write_report(run: RunFolder, experiment: Experiment, environment: dict[str, 
         "images seen": f"{last.get('images', 0):,}",
         **_scores(evaluations, scored, experiment),
     }
-    page = Template(_PAGE).substitute(
+    style = STYLESHEET.read_text("utf-8") + (PAGE / "report.css").read_text("utf-8")
+    script = (PAGE / "report.js").read_text("utf-8")
+    page = _fill(
+        "report.html",
         title=html.escape(experiment.name),
+        policy=html.escape(_policy(style, script)),
+        style=style,
+        script=script,
         facts=_table(facts),
-        frames=json.dumps(frames),
+        samples=_samples(frames),
+        frames=_json_in_html(frames),
         charts="\n".join(filter(None, charts)),
-        pictured="The last checkpoint" if scored is None else "The best checkpoint",
-        gallery=_gallery(run),
+        gallery=_gallery(run, "The last checkpoint" if scored is None else "The best checkpoint"),
         experiment=html.escape(to_yaml(experiment)),
         environment=_table(environment),
     )
@@ -128,7 +137,19 @@ def _scores(
     return lines
 
 
-def _gallery(run: RunFolder) -> str:
+def _fill(name: str, **values: str) -> str:
+    """Return a template of the report with its values, which are HTML already."""
+    return Template((PAGE / name).read_text("utf-8")).substitute(values)
+
+
+def _samples(frames: list[dict[str, Any]]) -> str:
+    """Return the HTML of the newest grid of samples, which the script lets move through time."""
+    if not frames:
+        return ""
+    return _fill("samples.html", step=f"step {frames[-1]['step']:,}", png=frames[-1]["png"])
+
+
+def _gallery(run: RunFolder, title: str) -> str:
     """Return the HTML of the gallery's pictures, embedded."""
     captions = {
         run.gallery_samples: (
@@ -147,107 +168,54 @@ def _gallery(run: RunFolder) -> str:
             continue
         kind = path.suffix.removeprefix(".")
         figures.append(
-            f'<figure><img alt="{caption}" src="data:image/{kind};base64,{data}">'
+            f'<figure class="card"><img alt="{caption}" src="data:image/{kind};base64,{data}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
-    return "\n".join(figures)
+    inner = "\n".join(figures) or '<p class="muted">There are no pictures of it yet.</p>'
+    return (
+        '<section aria-labelledby="gallery-title">'
+        f'<h2 id="gallery-title">{title}</h2><div class="columns pictures">{inner}</div></section>'
+    )
 
 
 def _table(facts: dict[str, str]) -> str:
     rows = (
-        f"<tr><th>{html.escape(k)}</th><td>{html.escape(printable(v))}</td></tr>"
+        f'<tr><th scope="row">{html.escape(k)}</th><td>{html.escape(printable(v))}</td></tr>'
         for k, v in facts.items()
     )
-    return f"<table>{''.join(rows)}</table>"
+    return f"<table><tbody>{''.join(rows)}</tbody></table>"
 
 
-def _is_drawn(value: Any) -> bool:
+def _is_drawn(value: Any) -> TypeGuard[float]:
     """Return whether a value can be a point of a curve: a finite number."""
     return type(value) in (int, float) and abs(value) < MAX_DRAWN
 
 
 def _chart(title: str, keys: tuple[str, ...], metrics: list[dict[str, Any]]) -> str:
-    """Return an inline SVG of some numbers over images seen; empty if none was logged."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3), layout="constrained")
-    axes = figure.add_subplot()
-    drawn = False
+    """Return a chart of some numbers over images seen; empty if none was logged."""
+    curves: dict[str, list[tuple[float, float]]] = {}
     for key in keys:
-        pairs = [(line.get("images"), line.get(key)) for line in metrics]
-        points = [pair for pair in pairs if all(map(_is_drawn, pair))]
-        if points:
-            axes.plot(
-                *zip(*points, strict=True),
-                label=key,
-                linewidth=1.2,
-                marker="." if len(points) < 20 else "",
-            )
-            drawn = True
-    if not drawn:
-        return ""
-    axes.set_title(title, fontsize=11)
-    axes.set_xlabel("images seen")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, frameon=False)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    svg = buffer.getvalue()
-    return svg[svg.index("<svg") :]
+        for line in metrics:
+            x, y = line.get("images"), line.get(key)
+            if _is_drawn(x) and _is_drawn(y):
+                curves.setdefault(key, []).append((x, y))
+    for points in curves.values():
+        points.sort()
+    return line_chart(title, "images", curves) if curves else ""
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>$title</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1280px; margin: 2rem auto; padding: 0 1rem;
-       color: #222; background: #fff }
-h1 { font-size: 1.5rem; overflow-wrap: anywhere } h2 { font-size: 1.1rem; margin-top: 2rem }
-.charts { display: grid; gap: 1rem;
-          grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)) }
-figure { margin: 0 } figcaption { color: #666; font-size: 13px }
-.charts svg { width: 100%; height: auto }
-img { image-rendering: pixelated; width: min(100%, 640px) }
-table { border-collapse: collapse } th { text-align: left; font-weight: 500; color: #666 }
-th, td { overflow-wrap: anywhere; padding: .1rem 1rem .1rem 0; vertical-align: top }
-pre { background: #f5f5f5; padding: 1rem; overflow: auto; font-size: 13px }
-input[type=range] { width: min(100%, 640px); display: block }
-</style></head><body>
-<h1>$title</h1>
-$facts
-<section id="pictures"><h2>Samples from the same noise, over training</h2>
-<img id="grid" alt="grid of samples"><input id="time" type="range" min="0" aria-label="step">
-<button id="play">play</button> <span id="step"></span></section>
-<h2>$pictured</h2><div class="charts gallery">
-$gallery
-</div>
-<h2>Curves</h2><div class="charts">
-$charts
-</div>
-<h2>Experiment</h2><pre>$experiment</pre>
-<h2>Environment</h2>
-$environment
-<script>
-const frames = $frames;
-const at = (id) => document.getElementById(id);
-if (!frames.length) at("pictures").remove();
-else {
-  const slider = at("time");
-  const show = () => {
-    const frame = frames[slider.value];
-    at("grid").src = "data:image/png;base64," + frame.png;
-    at("step").textContent = "step " + frame.step.toLocaleString("en");
-  };
-  slider.max = frames.length - 1;
-  slider.value = frames.length - 1;
-  slider.oninput = show;
-  let timer = null;
-  at("play").onclick = () => {
-    if (timer) { clearInterval(timer); timer = null; at("play").textContent = "play"; return; }
-    at("play").textContent = "stop";
-    timer = setInterval(() => { slider.value = (+slider.value + 1) % frames.length; show(); }, 400);
-  };
-  show();
-}
-</script></body></html>
-"""
+def _policy(style: str, script: str) -> str:
+    """Return the Content-Security-Policy by which only this style and this script count."""
+    hashes = [
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (style, script)
+    ]
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; "
+        f"script-src 'sha256-{hashes[1]}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _json_in_html(value: Any) -> str:
+    """Return JSON that no string in it can end: HTML looks for `</script>` and `<!--` alone."""
+    return json.dumps(value).replace("<", "\\u003c")
