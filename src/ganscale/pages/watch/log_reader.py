@@ -70,7 +70,9 @@ class LogReader:
             except (ValueError, RecursionError):
                 continue
             if isinstance(line, dict) and is_measurement(line):
-                self._take_line(renamed(line), now)
+                # Lines with an earlier name have one with a slash, and renaming all takes as long
+                # as reading them.
+                self._take_line(renamed(line) if b"/" in text else line, now)
 
     def _take_line(self, line: dict[str, Any], now: int) -> None:
         before, step = self._place, line["step"]
