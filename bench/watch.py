@@ -1,12 +1,13 @@
 """How long `ganscale watch` takes: to its first answer, with a hundred runs, with a long log.
 
-python bench/watch.py [runs] [lines]
+    python bench/watch.py
 
 It writes the run folders itself, and asks a server of its own as the page does. Beside its figures
 stand those of something known, measured just before: importing PyTorch, and reading the same log
 with `json.loads` alone.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -111,8 +112,11 @@ def measure(folder: Path, shown: int, grown: Path) -> None:
 
 
 def main() -> None:
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    lines = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=100, help="folders of runs (100)")
+    parser.add_argument("--lines", type=int, default=100_000, help="lines of a log (100,000)")
+    options = parser.parse_args()
+    runs, lines = options.runs, options.lines
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for number in range(runs):
