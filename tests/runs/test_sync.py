@@ -17,7 +17,7 @@ from ganscale.runs.sync.merge import merge
 from ganscale.runs.sync.parts import find_parts, step_of
 from ganscale.runs.sync.transaction_log import BLOCK, find_record_type, read_log, write_log
 from ganscale.runs.trust import note_own_wandb
-from tests.wandb_cloud import Answer, logged_in
+from tests.wandb_cloud import EVENTS, Answer, logged_in
 
 ID = "abcd1234"
 record_type = find_record_type()
@@ -40,7 +40,10 @@ def part(
     record.run.project = "ganscale"
     record.run.start_time.seconds = 1_800_000_000 + number
     record.run.config.update.add(key="start", value_json=str(number))
-    records = [record]
+    load = record_type()
+    load.stats.timestamp.seconds = 1_800_000_000 + number
+    load.stats.item.add(key="cpu", value_json=str(number))
+    records = [record, load]
     for step in steps:
         records.append(row(step, loss=100 * number + step))
         if step == picture:
@@ -254,6 +257,7 @@ def test_only_what_is_new_is_sent_and_a_running_run_does_not_end(
         cloud.asked.clear()
         assert main(["sync", "--all", str(folder.path.parent)]) == 0
         assert run.steps == list(range(1, 9))
+        assert [json.loads(line)["system.cpu"] for line in run.text(EVENTS)] == [1, 2]
         assert run.files["media/images/samples_2.png"] == b"picture of 1"
         assert run.files["media/images/samples_8.png"] == b"picture of 2"
         assert not any("samples_2" in request for request in cloud.asked)
