@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from ganscale.config import Experiment
 from ganscale.data.fingerprint import fingerprint
@@ -52,6 +53,22 @@ def test_another_set_is_left_to_training_to_refuse(
     for path in (digits, other):
         data = tiny(path, folder).data
         assert fingerprint(data) == ImageSet(data).fingerprint
+
+
+def test_who_may_only_read_a_run_sees_whether_it_is_being_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path)
+    held = FileLock(tmp_path / ".lock")
+    held.acquire()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    assert run.is_being_trained()
+    held.release()
+    assert not RunFolder(tmp_path).is_being_trained()
 
 
 def test_a_damaged_checkpoint_or_a_missing_report_is_no_end(digits: Path, folder: Path) -> None:

@@ -92,5 +92,19 @@ class RunFiles:
             self._lock.acquire()
         except Timeout:
             return True
+        except PermissionError:  # another user's run, which we may only read
+            return _is_locked(Path(self._lock.lock_file))
         self._lock.release()
         return False
+
+
+def _is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of a file that need only be readable."""
+    import fcntl
+
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
