@@ -3,20 +3,16 @@ import math
 import os
 import resource
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from accelerate import PartialState
 from PIL import Image
 
 from ganscale.monitoring.grids import grid, show
 from ganscale.monitoring.metrics_log import read_metrics
 from ganscale.monitoring.pictures import columns_of_classes, save_grid
 from ganscale.monitoring.trackers.json_lines import JsonLinesTracker
-from ganscale.monitoring.trackers.run_trackers import Trackers
 from ganscale.runs.report import write_report
 from ganscale.runs.run_folder import RunFolder
 from tests.conftest import tiny
@@ -57,31 +53,6 @@ def test_a_history_survives_a_resume_that_cannot_write_it(tmp_path: Path) -> Non
     again.log(101, {"loss": -1})
     again.finish()
     assert [m["step"] for m in read_metrics(tmp_path / METRICS)] == list(range(1, 102))
-
-
-def test_wandb_offline_is_read_back_by_its_own_reader(digits: Path, tmp_path: Path) -> None:
-    PartialState(cpu=True)  # Accelerate's trackers ask it for the rank
-    experiment = tiny(digits, tmp_path, "monitoring.wandb=offline", "seed=11")
-    trackers = Trackers(experiment, tmp_path, tmp_path / METRICS)
-    trackers.log(1, 8, {"loss_generator": 0.5})
-    picture = save_grid(np.zeros((4, 8, 8, 1), np.uint8), tmp_path / "grid.png")
-    trackers.picture(1, "samples", picture)
-    frames = [Image.new("L", (8, 8), grey) for grey in (0, 200)]
-    frames[0].save(tmp_path / "walk.gif", save_all=True, append_images=frames[1:])
-    trackers.picture(1, "gallery_interpolation", tmp_path / "walk.gif")
-    trackers.alert("The generator leaves classes out", "What usually helps: a larger batch")
-    trackers.finish()
-    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")  # as `ganscale doctor` says
-    read = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(file)]
-    run = json.loads(subprocess.run(read, capture_output=True, check=True).stdout)
-    assert run["summary"]["loss_generator"] == 0.5
-    assert run["summary"]["images"] == 8
-    assert run["summary"]["samples"]["count"] == 1
-    assert run["summary"]["gallery_interpolation"]["_type"] == "video-file"
-    assert b"The generator leaves classes out" in file.read_bytes()  # its reader shows no alerts
-    assert run["config"]["seed"] == 11
-    assert run["run_id"] == trackers.ids["wandb"]
-    assert run["state"] == "finished"
 
 
 def test_a_grid_holds_each_image_in_its_place(tmp_path: Path) -> None:

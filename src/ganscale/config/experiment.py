@@ -22,6 +22,7 @@ from ganscale.config.schedulable import refuse_backward_pieces, schedules_in
 from ganscale.config.schedules import Pace
 from ganscale.config.section import NonNegativeInt, Section
 from ganscale.config.start import InitFrom
+from ganscale.config.weights_and_biases import write_out_short_form
 from ganscale.errors import GanscaleError
 from ganscale.registry import is_custom
 
@@ -93,7 +94,7 @@ class Experiment(Section):
     @model_validator(mode="before")
     @classmethod
     def _refuse_old_forms(cls, values: Any) -> Any:
-        return refuse_old_forms(values)
+        return refuse_old_forms(write_out_short_form(values))
 
     @model_validator(mode="after")
     def _check_schedules(self) -> "Experiment":

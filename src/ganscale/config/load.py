@@ -17,6 +17,7 @@ from ganscale.config.experiment import EACH_MISTAKE
 from ganscale.config.mistakes import explain, flatten, key_of, shown
 from ganscale.config.schedulable import schedules_in
 from ganscale.config.schedules import Schedule
+from ganscale.config.weights_and_biases import write_out_override, write_out_short_form
 from ganscale.errors import GanscaleError
 from ganscale.shipped import find_experiment
 
@@ -43,7 +44,7 @@ def load(origin: str | Path | Experiment | None, overrides: Sequence[str] = ()) 
     else:
         tree, source = OmegaConf.create({}), "the defaults"
     for override in overrides:
-        _put_over(tree, override)
+        _put_over(tree, write_out_override(override))
     values = _resolved(tree, " with ".join([source, *map(_shortened, overrides)]))
     try:
         return Experiment.model_validate(values, context=EACH_MISTAKE)
@@ -188,7 +189,7 @@ def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
     if path.is_dir():
         raise GanscaleError(_about_folder(path))
     with one_message(str(path)):
-        values = OmegaConf.load(path)
+        values = _written_out(OmegaConf.load(path))
     if not isinstance(values, DictConfig):
         raise GanscaleError(f"{path}: an experiment file holds `key: value` pairs")
     with one_message(f"{path}: {BASE}"):
@@ -200,6 +201,13 @@ def _read(path: Path, readers: tuple[Path, ...] = ()) -> DictConfig:
         merged = OmegaConf.merge(_with_room_for(values, below), values)
     assert isinstance(merged, DictConfig)
     return merged
+
+
+def _written_out(values: Any) -> Any:
+    """Return the values of a file in the form in which they can be merged with other values."""
+    if not isinstance(values, DictConfig):
+        return values
+    return OmegaConf.create(write_out_short_form(OmegaConf.to_container(values, resolve=False)))
 
 
 def _about_folder(path: Path) -> str:

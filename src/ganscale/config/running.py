@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from ganscale.config.registered import NameOf, registry_at
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
+from ganscale.config.weights_and_biases import OrMode, WeightsAndBiases
 from ganscale.registry import log_name
 
 
@@ -122,12 +123,7 @@ class Monitoring(Section):
     """Steps between image grids of samples."""
     pictures: PositiveInt = 64
     """Number of images in a grid."""
-    wandb: Literal["auto", "online", "offline", "disabled"] = "auto"
-    """Mode of Weights & Biases; `auto` is online if the user is logged in, else offline."""
-    wandb_project: str = "ganscale"
-    """Weights & Biases project of the run."""
-    wandb_timeout: PositiveInt = 30
-    """Seconds to wait for Weights & Biases before the run continues offline."""
+    wandb: Annotated[WeightsAndBiases, OrMode()] = WeightsAndBiases()
     trackers: tuple[
         Annotated[str, NameOf("ganscale.monitoring.trackers.tracker:TRACKERS")], ...
     ] = ("wandb", "tensorboard")

@@ -2,7 +2,9 @@
 
 import os
 import platform
+import subprocess
 from importlib import metadata
+from pathlib import Path
 
 PACKAGES = ("torch", "torchvision", "accelerate", "deepspeed", "wandb", "webdataset", "numpy")
 
@@ -14,7 +16,7 @@ def environment() -> dict[str, str]:
     from ganscale import devices
 
     facts = {
-        "ganscale": _version("ganscale"),
+        "ganscale": ganscale_version(),
         "python": platform.python_version(),
         "system": platform.platform(),
         "host": platform.node(),
@@ -23,6 +25,28 @@ def environment() -> dict[str, str]:
         "CUDA": str(torch.version.cuda),
     }
     return facts | {name: _version(name) for name in PACKAGES}
+
+
+def ganscale_version() -> str:
+    """Return the installed version of ganscale."""
+    return _version("ganscale")
+
+
+def ganscale_commit() -> str | None:
+    """Return the commit of the clone that ganscale runs from; None where it is installed."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
 
 
 def _version(package: str) -> str:

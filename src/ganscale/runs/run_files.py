@@ -32,6 +32,7 @@ class RunFiles:
         self.gallery_samples = gallery / "samples.png"
         self.gallery_walk = gallery / "interpolation.gif"
         self.gallery_neighbours = gallery / "neighbours.png"
+        self.gallery_training = gallery / "training.gif"
         self.exports = self.path / "exports"
         self.projections = self.path / "projections"
         self.report = self.path / "report.html"

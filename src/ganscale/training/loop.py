@@ -20,6 +20,7 @@ from ganscale.runs import checkpoint
 from ganscale.runs.run_folder import RunFolder
 from ganscale.training.balance import HeldOut
 from ganscale.training.divergence import Divergence, refuse_differing_ranks
+from ganscale.training.judged import judge_samples
 from ganscale.training.model import GANModel
 from ganscale.training.observer import Observer
 from ganscale.training.preemption import StopRequest
@@ -172,10 +173,13 @@ class Loop:
         if self._held_out is not None and self.step % self._held_out.every == 0:
             self._rebalance(self._held_out)
         if self._evaluator is not None and self._is_due(experiment.evaluation.every, self.step):
-            scores = self._evaluator.scores(self._model.sampled_network())
+            network = self._model.sampled_network()
+            scores = self._evaluator.scores(network)
             metrics = scores.values
+            judged = judge_samples(experiment, self._model, network, self._batch_source.class_names)
             if self.recorder is not None:
                 self.recorder.scores(self.step, scores)
+                self.recorder.judged_samples(self.step, judged)
             self.observer.evaluation(self.step, scores)
         if self._is_due(experiment.monitoring.pictures_every, self.step):
             self._draw_picture()

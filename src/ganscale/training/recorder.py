@@ -9,6 +9,7 @@ from torch import nn
 from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.evaluation.evaluator import Evaluator
+from ganscale.evaluation.metrics.metric import METRICS
 from ganscale.evaluation.samples import pixels
 from ganscale.evaluation.scores import Scores, forget_after
 from ganscale.gan.sampling import run_generator, sample_labels, to_pixels
@@ -16,7 +17,9 @@ from ganscale.monitoring.environment import environment
 from ganscale.monitoring.health import Health
 from ganscale.monitoring.pictures import columns_of_classes, save_grid
 from ganscale.monitoring.trackers.run_trackers import Trackers
-from ganscale.runs.gallery import draw_gallery
+from ganscale.monitoring.trackers.tracker import JudgedSamples
+from ganscale.registry import log_name
+from ganscale.runs.gallery import draw_gallery, draw_video
 from ganscale.runs.report import write_report
 from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.sampler import Sampler
@@ -34,7 +37,9 @@ class Recorder:
         known = folder.tracker_ids() if step else {}
         if wandb_id is not None:
             known["wandb"] = wandb_id
-        self._trackers = Trackers(experiment, folder.path, folder.metrics, step, known)
+        self._trackers = Trackers(
+            experiment, folder.path, folder.metrics, step, known, _directions(experiment)
+        )
         folder.note_tracker_ids(self._trackers.ids)
         if self.wandb_id is not None:
             note_own_wandb(folder.path, self.wandb_id)
@@ -58,6 +63,10 @@ class Recorder:
         log.info("step %s · %s", f"{step:,}", scores)
         scores.record(self._folder.evaluations, step, step * self._experiment.train.batch_size)
         self.numbers(step, scores.values)
+
+    def judged_samples(self, step: int, samples: JudgedSamples) -> None:
+        """Track samples with what the discriminator says of them."""
+        self._trackers.judged_samples(step, samples)
 
     def picture(self, step: int, network: nn.Module, device: torch.device) -> Path:
         """Draw a grid of samples, always from the same latents; return its file."""
@@ -91,7 +100,7 @@ class Recorder:
             best = folder.best_checkpoint(experiment.evaluation)
             # This very process trains with that code.
             sampler = Sampler(folder.path, "best" if best else "latest", trust_code=True)
-            for path in draw_gallery(sampler, evaluator):
+            for path in [*draw_gallery(sampler, evaluator), *draw_video(folder)]:
                 self._trackers.picture(step, f"gallery_{path.stem}", path)
         if step == experiment.train.steps or is_resumed:
             self._trackers.finish()
@@ -99,3 +108,12 @@ class Recorder:
             self._trackers.stop()
         write_report(folder, experiment, environment())
         log.info("samples %s · report %s", folder.samples, folder.report)
+
+
+def _directions(experiment: Experiment) -> dict[str, bool]:
+    """Return whether the lower value is better, for each score of the run of which one is."""
+    if experiment.evaluation.every is None:
+        return {}
+    names = [*METRICS.built_in(), *experiment.evaluation.metrics]
+    lower = {log_name(name): METRICS.get(name).lower_is_better for name in names}
+    return {name: better for name, better in lower.items() if better is not None}

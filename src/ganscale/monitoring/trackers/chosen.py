@@ -1,17 +1,16 @@
 """Which trackers an experiment asks for, and whether their packages are installed."""
 
 import importlib.util
-import os
 
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
 from ganscale.monitoring.trackers.tracker import TRACKERS
+from ganscale.monitoring.trackers.wandb_settings import requested_mode
 
 
 def chosen_trackers(experiment: Experiment) -> tuple[str, ...]:
     """Return the names of the experiment's trackers, without W&B where that is disabled."""
-    disabled = "disabled"
-    without = disabled in (experiment.monitoring.wandb, os.environ.get("WANDB_MODE"))
+    without = requested_mode(experiment) == "disabled"
     return tuple(name for name in experiment.monitoring.trackers if name != "wandb" or not without)
 
 

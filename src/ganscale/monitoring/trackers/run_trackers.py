@@ -8,7 +8,7 @@ from ganscale.config import Experiment
 from ganscale.monitoring.trackers.chosen import chosen_trackers
 from ganscale.monitoring.trackers.json_lines import JsonLinesTracker
 from ganscale.monitoring.trackers.shielded import Shielded
-from ganscale.monitoring.trackers.tracker import TRACKERS, TrackedRun, Tracker
+from ganscale.monitoring.trackers.tracker import TRACKERS, JudgedSamples, TrackedRun, Tracker
 
 
 class Trackers:
@@ -20,6 +20,7 @@ class Trackers:
         metrics: the file of JSON lines
         step: the step after which the run goes on, 0 for a new one
         ids: the id by which each tracker knows the run; none of a new run
+        lower_is_better: whether the lower value is better, for each score of which one is
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Trackers:
         metrics: Path,
         step: int = 0,
         ids: Mapping[str, str] | None = None,
+        lower_is_better: Mapping[str, bool] | None = None,
     ):
         known = ids or {}
         lines = JsonLinesTracker(metrics, step)
@@ -36,7 +38,9 @@ class Trackers:
         self.ids = dict(known)
         for name in chosen_trackers(experiment):
             logged_step = lines.logged_step if name in known else 0
-            tracked = TrackedRun(experiment, run, step, logged_step, known.get(name))
+            tracked = TrackedRun(
+                experiment, run, step, logged_step, known.get(name), lower_is_better or {}
+            )
             tracker = Shielded(name, partial(TRACKERS.get(name), tracked))
             self._all.append(tracker)
             if tracker.id is not None:
@@ -51,6 +55,11 @@ class Trackers:
         """Log a picture or an animation; the file itself is in the run folder."""
         for tracker in self._all:
             tracker.picture(step, name, path)
+
+    def judged_samples(self, step: int, samples: JudgedSamples) -> None:
+        """Log samples with the discriminator's logits."""
+        for tracker in self._all:
+            tracker.judged_samples(step, samples)
 
     def alert(self, title: str, text: str) -> None:
         """Tell the user of an unhealthy run."""

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from ganscale.monitoring.trackers.tracker import Tracker
+from ganscale.monitoring.trackers.tracker import JudgedSamples, Tracker
 
 log = logging.getLogger("ganscale")
 
@@ -38,6 +38,11 @@ class Shielded(Tracker):
         """Log a picture or an animation."""
         if (tracker := self._inner) is not None:
             self._guard(lambda: tracker.picture(step, name, path), f"fails at step {step:,}")
+
+    def judged_samples(self, step: int, samples: JudgedSamples) -> None:
+        """Log samples with the discriminator's logits."""
+        if (tracker := self._inner) is not None:
+            self._guard(lambda: tracker.judged_samples(step, samples), f"fails at step {step:,}")
 
     def alert(self, title: str, text: str) -> None:
         """Tell the user of an unhealthy run."""

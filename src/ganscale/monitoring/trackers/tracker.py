@@ -4,12 +4,17 @@ To add a tracker, write a file in this folder, or name a class in a file of your
 experiment: `monitoring.trackers: [wandb, my_tracker.py:MyTracker]`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ganscale.config import Experiment
 from ganscale.registry import Registry, is_subclass_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,19 @@ class TrackedRun:
     """The last step that an earlier part of the run has logged to this tracker; 0 if none has."""
     id: str | None = None
     """The id by which the tracker knows the run; None if it does not know it yet."""
+    lower_is_better: Mapping[str, bool] = field(default_factory=dict)
+    """Whether the lower value is better, for each score of the run of which one is."""
+
+
+class JudgedSamples(NamedTuple):
+    """Some samples, and what the discriminator says of each."""
+
+    images: "NDArray[np.uint8]"
+    """(N, H, W, 1 or 3)."""
+    classes: tuple[str, ...]
+    """The name of each sample's class; empty where the generator knows none."""
+    logits: tuple[float, ...]
+    """A positive one means "real"."""
 
 
 class Tracker:
@@ -60,6 +78,9 @@ class Tracker:
             name: what the tracker shows it as
             path: a PNG or a GIF
         """
+
+    def judged_samples(self, step: int, samples: JudgedSamples) -> None:
+        """Log samples with the discriminator's logits, if the tracker has tables."""
 
     def alert(self, title: str, text: str) -> None:
         """Tell the user of an unhealthy run, if the tracker has a way to."""
