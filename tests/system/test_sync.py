@@ -43,12 +43,12 @@ def test_a_run_that_was_killed_and_resumed_twice_offline_is_one_run(
         assert main(["sync", str(folder.path)]) == 75
         error = capsys.readouterr().err
         assert "W&B has not got 0 steps of" in error
-        assert "2 files of" in error
+        assert "4 files of" in error
         cloud.trouble = lambda request: None
         cloud.asked.clear()
         assert main(["sync", str(folder.path)]) == 0
         said = capsys.readouterr().out
-        assert "uploaded 0 steps and 2 files to" in said
+        assert "uploaded 0 steps and 4 files to" in said
         assert "from 3 parts" in said
         assert not [name for name in cloud.asked if "/media/images/" in name]
         (run,) = cloud.runs.values()
@@ -61,7 +61,7 @@ def test_a_run_that_was_killed_and_resumed_twice_offline_is_one_run(
 
 def _compare(run: CloudRun, folder: RunFolder, last: int) -> None:
     """The server has each step once in rising order, all files, and how the run ended."""
-    logged: dict[int, dict[str, Any]] = {0: {}}  # at step 0 there is only a picture
+    logged: dict[int, dict[str, Any]] = {0: {"images": 0}}  # at step 0 there is only a picture
     for line in read_metrics(folder.metrics):
         logged.setdefault(line.pop("step"), {}).update(line)
     assert run.steps == list(logged) == list(range(last + 1))
@@ -79,4 +79,4 @@ def _compare(run: CloudRun, folder: RunFolder, last: int) -> None:
     lost = [grid.read_bytes() for _, grid in folder.sample_grids()]
     for name in media:
         assert run.files[name] in (on_disk.get(Path(name).name), *lost)
-    assert len(media) == len(folder.sample_grids()) + 4
+    assert len(media) == len(folder.sample_grids()) + 6
