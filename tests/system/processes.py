@@ -15,9 +15,12 @@ LONGEST_S = 600
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment, one thread, no GPU: the same arithmetic everywhere."""
+    """This process's environment, one thread, no GPU: the same arithmetic everywhere.
+
+    W&B's service is each process's own: this one's would think a killed run still busy.
+    """
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"},
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT))),
