@@ -127,7 +127,10 @@ def last_of_each_step(parts: Sequence[Part]) -> dict[int, Any]:
 
 
 def _files(parts: Sequence[Part], known: OnServer, run: Path) -> tuple[dict[str, Path], list[str]]:
-    """Return where each file is that W&B lacks, by its name, and a sentence about each lost one."""
+    """Return where each file is that W&B lacks, by its name, and a sentence about each lost one.
+
+    Of several files of one name, such as the experiment of each start, the last one counts.
+    """
     found: dict[str, Path] = {}
     flaws: list[str] = []
     for part in parts:
@@ -135,9 +138,10 @@ def _files(parts: Sequence[Part], known: OnServer, run: Path) -> tuple[dict[str,
             path = part.files / name
             if not _is_of_the_run(run, part.files, name):
                 flaws.append(f"{path} is missing or not a file of the run, and is left out")
-            elif known.files.get(name) != path.stat().st_size:
+            else:
                 found[name] = path
-    return found, flaws
+    lacking = {n: path for n, path in found.items() if known.files.get(n) != path.stat().st_size}
+    return lacking, flaws
 
 
 def _names_of_files(part: Part) -> Iterator[str]:
