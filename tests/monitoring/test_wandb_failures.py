@@ -27,7 +27,7 @@ TIMEOUT = 1  # s
 LONGEST = (
     25  # s; W&B's program alone may take seconds to start, and a stalled server takes for ever
 )
-ONLINE = ("monitoring.wandb=online", f"monitoring.wandb_timeout={TIMEOUT}")
+ONLINE = ("monitoring.wandb=online", f"monitoring.wandb.timeout={TIMEOUT}")
 
 
 @pytest.fixture(autouse=True)
