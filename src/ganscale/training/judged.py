@@ -6,7 +6,7 @@ from ganscale import randomness
 from ganscale.config import Experiment
 from ganscale.evaluation.samples import pixels
 from ganscale.gan.sampling import run_generator, sample_labels, to_pixels
-from ganscale.monitoring.pictures import show
+from ganscale.monitoring.grids import show
 from ganscale.monitoring.trackers.tracker import JudgedSamples
 from ganscale.training.model import GANModel
 
