@@ -37,7 +37,9 @@ class Shown(nn.Module):
 @pytest.fixture(scope="module")
 def evaluator(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
     folder = tmp_path_factory.mktemp("accuracy")
-    return make(tiny(digits, folder, "data.classes=10"), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trained, "MIN_STEPS", 100)
+        return make(tiny(digits, folder, "data.classes=10"), folder)
 
 
 def training_images(evaluator: Evaluator) -> tuple[Tensor, Tensor]:

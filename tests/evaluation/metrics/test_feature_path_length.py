@@ -13,6 +13,7 @@ from ganscale import randomness
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluator import Evaluator
+from ganscale.evaluation.features import trained
 from ganscale.evaluation.metrics.feature_path_length import (
     EPSILON,
     FeaturePathLength,
@@ -34,7 +35,9 @@ def scored(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Eval
     folder = tmp_path_factory.mktemp("paths")
     sizes = (f"evaluation.samples={SAMPLES}", "evaluation.batch_size=30")
     experiment = tiny(digits, folder, *sizes)
-    return make(experiment, folder), first_generator(experiment).eval()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trained, "MIN_STEPS", 100)
+        return make(experiment, folder), first_generator(experiment).eval()
 
 
 def ends(evaluator: Evaluator) -> tuple[list[Tensor], Tensor]:
