@@ -92,7 +92,7 @@ def test_a_run_starts_without_a_server_that_fails(
     (warning,) = warnings(caplog)
     assert f"logging offline: `ganscale sync {folder.path}` uploads it later" in warning
     wandb.teardown()  # what is finished is in the file once W&B's program has ended
-    (part,) = find_parts(folder.path)[0][trackers.ids["wandb"]]
+    (part,) = find_parts(folder)[0][trackers.ids["wandb"]]
     assert part.is_offline
     assert any(record.HasField("history") for record in part.records)
     assert json.loads(folder.metrics.read_text())["loss"] == 0.5

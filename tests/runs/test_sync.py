@@ -80,7 +80,7 @@ def rows(records: list[Any]) -> list[tuple[int | None, float]]:
 
 
 def merged(folder: RunFolder, known: OnServer | None = None, is_running: bool = False) -> list[Any]:
-    parts, flaws = find_parts(folder.path)
+    parts, flaws = find_parts(folder)
     assert not flaws
     return merge(parts[ID], known or OnServer(), folder, is_running).records
 
@@ -164,6 +164,18 @@ def test_what_evaluate_logs_offline_follows_the_steps(folder: RunFolder) -> None
     assert [step for step, _ in rows(merged(folder))] == [1, 2, 3, 4, 5]
 
 
+def test_parts_of_the_run_are_found_where_wandb_dir_puts_them(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
+    part(tmp_path / "elsewhere", 1, range(1, 4), picture=2)
+    assert find_parts(folder) == ({}, [])  # it may be another run's
+    folder.note_tracker_ids({"wandb": ID})
+    assert rows(merged(folder)) == [(1, 101), (2, 102), (3, 103)]
+    found = merge(find_parts(folder)[0][ID], OnServer(), folder)
+    assert list(found.files) == ["media/images/samples_2.png"]
+
+
 def test_each_cut_keeps_what_was_written_before_it(folder: RunFolder) -> None:
     file = part(folder.path, 1, range(1, 300))
     content = file.read_bytes()
@@ -200,7 +212,7 @@ def test_a_damaged_part_is_named_and_the_rest_is_uploaded(
     empty = folder.path / "wandb" / "offline-run-20260101_000009-x" / "run-x.wandb"
     empty.parent.mkdir()
     empty.touch()
-    parts, flaws = find_parts(folder.path)
+    parts, flaws = find_parts(folder)
     assert len(parts[ID]) == 2
     assert flaws == [
         f"{empty} does not say of which run it is a part, and is left out",
@@ -223,7 +235,7 @@ def test_no_file_from_elsewhere_is_uploaded(folder: RunFolder, tmp_path: Path) -
     records[-1].artifact.name = "weights"
     records[-1].artifact.manifest.contents.add(path="a", local_path=str(secret))
     write_log(file, records)
-    parts, _ = find_parts(folder.path)
+    parts, _ = find_parts(folder)
     found = merge(parts[ID], OnServer(), folder)
     assert list(found.files) == ["media/images/samples_2.png", "experiment.yaml"]
     assert len(found.flaws) == 5

@@ -52,7 +52,7 @@ def test_each_trial_has_a_run_of_its_own_and_may_be_stopped(digits: Path, tmp_pa
 
 
 def _exit_code(folder: RunFolder) -> int:
-    ((part,),) = find_parts(folder.path)[0].values()
+    ((part,),) = find_parts(folder)[0].values()
     (code,) = (record.exit.exit_code for record in part.records if record.HasField("exit"))
     assert isinstance(code, int)
     return code

@@ -4,6 +4,7 @@ What the server has not got is in the run folder, from where `ganscale sync` upl
 """
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,7 +37,9 @@ def waits_for_sync(run: Path, wandb_id: str) -> bool:
 
     W&B's steps only go up: what a later part uploads could not be preceded by the earlier ones.
     """
-    parts = run.glob(f"wandb/offline-run-*-{wandb_id}/run-{wandb_id}.wandb")
+    name = f"wandb/offline-run-*-{wandb_id}/run-{wandb_id}.wandb"
+    folders = {run, Path(os.environ.get("WANDB_DIR") or run)}
+    parts = [part for folder in folders for part in folder.glob(name)]
     return any(not part.with_name(f"{part.name}.synced").exists() for part in parts)
 
 

@@ -136,12 +136,17 @@ def _files(parts: Sequence[Part], known: OnServer, run: Path) -> tuple[dict[str,
     for part in parts:
         for name in _names_of_files(part):
             path = part.files / name
-            if not _is_of_the_run(run, part.files, name):
+            if not any(_is_in(folder, part.files, name) for folder in (run, part.root)):
                 flaws.append(f"{path} is missing or not a file of the run, and is left out")
             else:
                 found[name] = path
-    lacking = {n: path for n, path in found.items() if known.files.get(n) != path.stat().st_size}
-    return lacking, flaws
+    return {n: path for n, path in found.items() if not _has(known, n, path)}, flaws
+
+
+def _has(known: OnServer, name: str, path: Path) -> bool:
+    """Return whether W&B has a file: only the names of pictures and the like say their content."""
+    is_named_by_content = name.startswith("media/")
+    return is_named_by_content and known.files.get(name) == path.stat().st_size
 
 
 def _names_of_files(part: Part) -> Iterator[str]:
@@ -150,8 +155,8 @@ def _names_of_files(part: Part) -> Iterator[str]:
             yield item.path
 
 
-def _is_of_the_run(run: Path, folder: Path, name: str) -> bool:
-    """Return whether a name in W&B's folder leads to a regular file in the run folder.
+def _is_in(root: Path, folder: Path, name: str) -> bool:
+    """Return whether a name in a folder of W&B's leads to a regular file below `root`.
 
     For a file that is saved by its path, such as the experiment, W&B's folder holds a link to it.
     """
@@ -159,7 +164,7 @@ def _is_of_the_run(run: Path, folder: Path, name: str) -> bool:
     if pure.is_absolute() or ".." in pure.parts or not pure.parts:
         return False
     path = (folder / name).resolve()
-    return path.is_relative_to(run.resolve()) and path.is_file()
+    return path.is_relative_to(root.resolve()) and path.is_file()
 
 
 def _artifact_flaw(artifact: Any, run: Path) -> str:

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ganscale.files import open_inside
+from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.sync.transaction_log import read_log
 
 FOLDER = re.compile(r"(offline-)?run-\d{8}_\d{6}-.+")
@@ -19,6 +21,7 @@ class Part:
     """What one start of a run has logged.
 
     Attributes:
+        root: the run folder, or the folder that WANDB_DIR names
         file: W&B's file of the records
         records: those that can be read; the one that describes the run is among them
         run: W&B's `RunRecord`
@@ -26,6 +29,7 @@ class Part:
         read_at_ns: when the file was last written before it was read, in ns since 1970
     """
 
+    root: Path
     file: Path
     records: list[Any]
     run: Any
@@ -63,19 +67,20 @@ class Part:
         os.utime(self._marker, ns=(self.read_at_ns, self.read_at_ns))
 
 
-def find_parts(run: Path) -> tuple[dict[str, list[Part]], list[str]]:
+def find_parts(folder: RunFolder) -> tuple[dict[str, list[Part]], list[str]]:
     """Return a run's parts by W&B's id, in the order of the starts, and what cannot be read.
 
-    A run folder holds several ids if the run was killed before its first checkpoint, which is where
-    the id is kept.
+    A run folder holds several ids if the run was killed before it could note its id. Where
+    WANDB_DIR is set, W&B has put the parts there, among those of other runs.
     """
     found: list[Part] = []
     flaws: list[str] = []
-    for folder in sorted((run / "wandb").glob("*run-*")):
-        if not FOLDER.fullmatch(folder.name) or folder.is_symlink():
-            continue  # such as W&B's link to the latest one
-        for file in sorted(folder.glob("run-*.wandb")):
-            part = _read(run, file)
+    places = [(folder.path, "*")]
+    if elsewhere := os.environ.get("WANDB_DIR"):
+        places.append((Path(elsewhere), folder.tracker_ids().get("wandb", "")))
+    for root, wandb_id in places:
+        for file in _files_in(root, wandb_id):
+            part = _read(root, file)
             if part is None:
                 flaws.append(f"{file} does not say of which run it is a part, and is left out")
             elif part.has_begun:
@@ -87,8 +92,15 @@ def find_parts(run: Path) -> tuple[dict[str, list[Part]], list[str]]:
     return parts, [*flaws, *(part.flaw for part in found if part.flaw)]
 
 
-def _read(run: Path, file: Path) -> Part | None:
-    with open_inside(run, *file.relative_to(run).parts) as opened:
+def _files_in(root: Path, wandb_id: str) -> Iterator[Path]:
+    for part in sorted((root / "wandb").glob(f"*run-*-{wandb_id}")):
+        # W&B's link to the latest one is none of its own.
+        if FOLDER.fullmatch(part.name) and not part.is_symlink():
+            yield from sorted(part.glob("run-*.wandb"))
+
+
+def _read(root: Path, file: Path) -> Part | None:
+    with open_inside(root, *file.relative_to(root).parts) as opened:
         written = os.fstat(opened.fileno()).st_mtime_ns
         log = read_log(opened.read(MAX_BYTES))
     described = next((record.run for record in log.records if record.HasField("run")), None)
@@ -98,7 +110,7 @@ def _read(run: Path, file: Path) -> Part | None:
     if log.damaged:
         places = "a place" if log.damaged == 1 else f"{log.damaged} places"
         flaw = f"{file} is damaged at {places}: what was logged there is lost, and the rest is not"
-    return Part(file, log.records, described, flaw, written)
+    return Part(root, file, log.records, described, flaw, written)
 
 
 def step_of(history: Any) -> int | None:

@@ -73,7 +73,7 @@ def sync(
     folder = RunFolder(run)
     folder.experiment()  # raises an error if this is not a run folder
     is_running = folder.is_being_trained()
-    parts_of, flaws = find_parts(run)
+    parts_of, flaws = find_parts(folder)
     if not trust_id:
         for wandb_id in parts_of:
             _refuse_foreign(run, wandb_id)
