@@ -60,7 +60,7 @@ def test_it_is_readable_on_a_phone_and_a_desktop_by_day_and_by_night(
     for view in (DESKTOP, DARK, PHONE):
         page = visit(open_page(view), server)
         for name in ("All runs", "Scores of the runs", "Values of each run by their key"):
-            assert page.get_by_role("table", name=name).count() == 1
+            page.get_by_role("table", name=name).wait_for()
         chart(page, "loss_generator").hover()
         assert_readable(page)
         assert_fits(page)

@@ -3,7 +3,9 @@
 import { Chart } from "./chart.js";
 import { choices, readAddress, show, showFound, writeAddress } from "./choices.js";
 import { drawDifferences } from "./differences.js";
-import { byId, element, swatch } from "./elements.js";
+import { byId } from "./elements.js";
+import { drawLegend } from "./legend.js";
+import { MetricMenu } from "./metric_menu.js";
 import { runColumns, scoreColumns } from "./run_columns.js";
 import { Samples } from "./samples.js";
 import { SortableTable } from "./sortable.js";
@@ -19,6 +21,7 @@ const areChosen = { metrics: false, runs: false };
 const allRuns = new SortableTable(byId("runs"), "All runs");
 const scores = new SortableTable(byId("scores"), "Scores of the runs");
 const samples = new Samples();
+const menu = new MetricMenu(chooseMetric);
 
 const compared = () => [...runs.values()].filter((run) => choices.shown.has(run.number));
 const metricNames = () => [...new Set(compared().flatMap((run) => run.metrics))].sort();
@@ -151,8 +154,8 @@ function drawTables() {
   const training = all.filter((run) => run.state === "running").length;
   document.title = `${training ? `${count(training)} running · ` : ""}ganscale watch`;
   allRuns.update(runColumns(chooseRun), all);
-  drawLegend();
-  drawMetricList();
+  drawLegend(compared(), drawChoice);
+  menu.draw(metricNames());
   const scored = all.filter((run) => run.scores && Object.keys(run.scores.values).length);
   byId("scores-section").hidden = !scored.length;
   if (scored.length) scores.update(scoreColumns(scored), scored);
@@ -163,69 +166,6 @@ function chooseRun(number, isShown) {
   areChosen.runs = true;
   show(number, isShown);
   followNow();
-}
-
-/** Draw a button for each run that is compared, unless these are the same as before. */
-function drawLegend() {
-  const legend = byId("legend");
-  const now = JSON.stringify(compared().map((run) => [run.number, run.name, choices.slots.get(run.number)]));
-  if (legend.dataset.runs === now) return;
-  legend.dataset.runs = now;
-  legend.replaceChildren(
-    ...compared().map((run) => {
-      const isDrawn = String(!choices.hidden.has(run.number));
-      const button = element("button", { type: "button", "aria-pressed": isDrawn }, swatch(choices.slots.get(run.number)), run.name);
-      button.addEventListener("click", () => {
-        const isHidden = !choices.hidden.delete(run.number);
-        if (isHidden) choices.hidden.add(run.number);
-        button.setAttribute("aria-pressed", String(!isHidden));
-        drawCharts();
-        samples.update(compared(), seen.session);
-      });
-      const highlight = (number) => {
-        choices.highlighted = number;
-        drawCharts();
-      };
-      button.addEventListener("pointerenter", () => highlight(run.number));
-      button.addEventListener("pointerleave", () => highlight(null));
-      return button;
-    }),
-  );
-}
-
-function drawMetricList() {
-  const names = [...new Set([...metricNames(), ...(choices.metrics ?? [])])].sort();
-  const list = byId("metric-list");
-  const now = JSON.stringify(names);
-  if (list.dataset.names !== now) {
-    list.dataset.names = now;
-    const legend = list.firstElementChild;
-    list.replaceChildren(legend, ...names.map(metricChoice));
-    filterMetrics();
-  }
-  for (const label of list.querySelectorAll("label")) {
-    label.firstElementChild.checked = Boolean(choices.metrics?.has(label.dataset.metric));
-  }
-}
-
-function metricChoice(name) {
-  const box = element("input", { type: "checkbox" });
-  const label = element("label", {}, box, name);
-  label.dataset.metric = name;
-  box.addEventListener("change", () => {
-    areChosen.metrics = true;
-    if (box.checked) choices.metrics.add(name);
-    else choices.metrics.delete(name);
-    followNow();
-  });
-  return label;
-}
-
-function filterMetrics() {
-  const wanted = byId("find").value.toLowerCase();
-  for (const label of byId("metric-list").querySelectorAll("label")) {
-    label.hidden = !label.dataset.metric.toLowerCase().includes(wanted);
-  }
 }
 
 function drawCharts() {
@@ -259,6 +199,17 @@ function furthest() {
 
 const hasCurve = (metric) => compared().some((run) => curves.get(keyOf(run.number, metric))?.x.length);
 
+/** Draw again what depends on which runs are hidden or highlighted. */
+function drawChoice() {
+  drawCharts();
+  samples.update(compared(), seen.session);
+}
+
+function chooseMetric() {
+  areChosen.metrics = true;
+  followNow();
+}
+
 function zoom(part) {
   choices.zoom = part;
   drawCharts();
@@ -283,17 +234,6 @@ function listen() {
     drawCharts();
   });
   byId("whole").addEventListener("click", () => zoom(null));
-  byId("find").addEventListener("input", filterMetrics);
-  const menu = byId("metrics");
-  document.addEventListener("click", (event) => {
-    if (!menu.contains(event.target)) menu.open = false;
-  });
-  menu.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") {
-      menu.open = false;
-      menu.querySelector("summary").focus();
-    }
-  });
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) followNow();
   });
