@@ -70,6 +70,7 @@ class Cloud(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.runs: dict[str, CloudRun] = {}
+        self.views: list[dict[str, Any]] = []
         self.asked: list[str] = []
         self.trouble: Trouble = lambda request: None
         self.stalled = threading.Event()
@@ -114,6 +115,9 @@ class Cloud(ThreadingHTTPServer):
         if "stopped" in query:
             run = {"stopped": self.stop_asked}
             return {"project": {"run": run}}
+        if "upsertView" in query:
+            self.views.append(given)
+            return {"upsertView": {"view": {"id": "1", "name": "view"}, "inserted": True}}
         if "serverInfo" in query:
             return {"serverInfo": {"features": []}}
         return {

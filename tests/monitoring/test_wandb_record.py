@@ -3,8 +3,10 @@
 import json
 import math
 import os
+import re
 from collections import Counter
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 import wandb
@@ -19,6 +21,7 @@ from ganscale.training.trainer import train
 from tests.conftest import tiny
 from tests.monitoring.test_names import everything, refuse_unsortable
 from tests.monitoring.wandb_file import Record, of_kind, records
+from tests.wandb_cloud import logged_in
 
 STEPS = 2
 SECTION = """monitoring.wandb={mode: offline, project: faces, entity: team, group: first,
@@ -156,3 +159,34 @@ def test_the_page_names_every_kind_of_record(found: list[Record]) -> None:
     told = {kind.strip(" `"): count.strip() for kind, count in rows}
     assert set(counts) <= set(told)
     assert {kind: told[kind] for kind in COUNTED} == {kind: str(counts[kind]) for kind in COUNTED}
+
+
+def test_the_workspace_has_a_panel_for_every_number_of_the_run(found: list[Record]) -> None:
+    pytest.importorskip("wandb_workspaces")
+    template = run_path(str(PAGE.parents[1] / "configs" / "wandb" / "workspace.py"))
+    spec = json.dumps(template["make_workspace"]("e", "p")._to_model().model_dump(by_alias=True))
+    assert all(f'"{title}"' in spec for title in template["SECTIONS"])
+    named = {n for of in template["SECTIONS"].values() for names in of.values() for n in names}
+    assert all(f'"{name}"' in spec for name in (*named, *template["PICTURES"]))
+    logged = {name.partition(".")[0] for item in of_kind(found, "history") for name in item["item"]}
+    numbers = {name for name in logged if not name.startswith("_")}
+    for pattern in template["PATTERNS"].values():
+        matched = {name for name in numbers if re.search(pattern, name)}
+        assert len(matched) == 5  # four kinds of penalties and one's own
+        numbers -= matched
+    assert numbers - {"images", "step", "Mitte"} - set(template["PICTURES"]) <= named
+    elsewhere = {"mfu", "memory_gib", "loss_scale_generator", "loss_scale_discriminator"}
+    elsewhere |= {"beta1_discriminator", "beta2_discriminator"}  # no schedule of this run
+    assert named - elsewhere <= numbers
+
+
+def test_the_workspace_is_sent_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb_workspaces")
+    template = run_path(str(PAGE.parents[1] / "configs" / "wandb" / "workspace.py"))
+    with logged_in(monkeypatch) as cloud:
+        url = template["make_workspace"]("e", "p").save().url
+    (view,) = cloud.views
+    assert (view["entityName"], view["projectName"], view["displayName"]) == ("e", "p", "GAN")
+    sections = json.loads(view["spec"])["section"]["panelBankConfig"]["sections"]
+    assert [section["name"] for section in sections] == list(template["SECTIONS"])
+    assert "/e/p" in url

@@ -1,7 +1,7 @@
 """Weights & Biases: numbers, pictures, tables and alerts of a run.
 
-W&B's own client is used, and not Accelerate's tracker of it: that one starts on rank 0 alone, and
-the metrics of other nodes need a writer there (`wandb_nodes`).
+W&B's own client is used, and not Accelerate's tracker of it, which has no files, tables or metrics
+of one's own definition.
 """
 
 import logging
