@@ -23,7 +23,8 @@ FILES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
 ]
-DEPENDENCIES = [re.split(r"[\s<>=!~\[;]", line)[0] for line in PROJECT["dependencies"]]
+TESTED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+DEPENDENCIES = [re.split(r"[\s<>=!~\[;]", line)[0] for line in TESTED]
 WITH_A_VALUE = ("--python", "--constraint")
 WITHOUT = (
     "--quiet",
