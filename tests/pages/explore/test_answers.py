@@ -121,11 +121,6 @@ def test_the_logit_is_the_discriminator_s(run: Path, answers: Answers) -> None:
     assert f"{logit:+.2f}" in answers.details(Seen(2, CHOSEN))
 
 
-def test_real_neighbours_are_real_images(answers: Answers) -> None:
-    html = answers.neighbours(Seen(0, CHOSEN))
-    assert html.count("alt='Real image") == 8
-
-
 def test_the_timeline_has_a_row_for_each_checkpoint_and_kind_of_weights(answers: Answers) -> None:
     assert answers.timeline(CHOSEN, 0, raw_too=False).count("<h3>") == 1
     html = answers.timeline(CHOSEN, 0, raw_too=True)

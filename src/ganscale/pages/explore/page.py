@@ -16,7 +16,7 @@ from ganscale.pages.explore.answers import NONE, Answers, Chosen, Seen, explaine
 from ganscale.pages.explore.subject import CannotShowError, Subject
 
 HERE = Path(__file__).parent
-THRESHOLDS = (2.0, 1.5, 1.0, 0.75, 0.5, 0.25)
+THRESHOLDS = (2.0, 1.5, 1.0, 0.5, 0.25)
 FIRST_WALK = "0, 1, 2, 3"
 FONT = ("ui-sans-serif", "system-ui", "sans-serif")
 CODE_FONT = ("ui-monospace", "Consolas", "monospace")

@@ -127,8 +127,8 @@ def _free_port(host: str, wanted: int | None) -> int:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 tried.bind((host, port))
-            except OSError as error:
-                reason = error.strerror
+            except (OSError, OverflowError) as error:
+                reason = getattr(error, "strerror", None) or str(error)
                 continue
             return int(tried.getsockname()[1])
     taken = f"port {wanted}" if wanted is not None else f"ports {ports[0]} to {ports[-1]}"
