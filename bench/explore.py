@@ -101,9 +101,9 @@ def main(run: Path) -> None:
         if generator.about.classes:
             label = page.get_by_label("Class", exact=True)
 
-            def choose(i: int) -> None:
+            def choose(i: int) -> None:  # not 0 first, the class that seed 0 has anyway
                 label.click()
-                page.get_by_role("option", name=str(i % 10), exact=True).click()
+                page.get_by_role("option", name=str(1 + i % 9), exact=True).click()
 
             say("64 pictures, another class", measure(page, GRID, "mousedown", choose), many)
         thresholds = ("1", "0.5")

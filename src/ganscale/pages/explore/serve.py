@@ -3,8 +3,9 @@
 import logging
 import os
 import socket
+import sys
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ganscale.errors import GanscaleError
 from ganscale.pages.explore.run_subject import RunSubject, open_subject
 
 FIRST_PORT, PORTS = 7860, 100
+LEAST_PRIORITY = 19
 ANYWHERE = ("0.0.0.0", "::")
 OPEN_PATHS = ("/assets/", "/static/", "/gradio_api/run/", "/gradio_api/heartbeat/")
 OPEN_PAGES = (
@@ -114,8 +116,15 @@ def serve(
         blocks.close(verbose=False)
         raise GanscaleError("--share: Gradio's service could not be reached; see its words above")
     if isinstance(subject, RunSubject):
-        threading.Thread(target=subject.prepare, args=(THRESHOLDS,), daemon=True).start()
+        threading.Thread(target=_prepare, args=(subject, THRESHOLDS), daemon=True).start()
     return blocks
+
+
+def _prepare(subject: RunSubject, thresholds: Sequence[float]) -> None:
+    """Compute what slow choices need, while what the page asks for goes first."""
+    if sys.platform == "linux":  # only there does a thread have a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LEAST_PRIORITY)
+    subject.prepare(thresholds)
 
 
 def _free_port(host: str, wanted: int | None) -> int:
