@@ -98,6 +98,7 @@ def main(run: Path) -> None:
             say("64 pictures, a step of the share of a class", times, many)
             page.get_by_label("Mix with class").click()
             page.get_by_role("option", name="None").click()
+            page.get_by_role("option").first.wait_for(state="detached")
         if generator.about.classes:
             label = page.get_by_label("Class", exact=True)
 
