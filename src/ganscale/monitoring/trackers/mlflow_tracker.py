@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-from PIL import Image
-
 from ganscale.monitoring.trackers.accelerate_tracker import (
     PROJECT,
     AccelerateTracker,
@@ -39,6 +37,8 @@ class MlflowTracker(AccelerateTracker):
         if is_animation(path):
             mlflow.log_artifact(str(path), name)
         else:
+            from PIL import Image
+
             with Image.open(path) as image:
                 mlflow.log_image(image, key=name, step=step, synchronous=True)
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from PIL import Image
-
 from ganscale.monitoring.trackers.tracker import TRACKERS, TrackedRun, Tracker
 
 COLOR_SPACES = {"L": 1, "RGB": 3, "RGBA": 4}
@@ -28,6 +26,7 @@ class TensorBoardTracker(Tracker):
 
     def picture(self, step: int, name: str, path: Path) -> None:
         """Write the file's own bytes, which a browser shows, and plays if they are a GIF."""
+        from PIL import Image
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         with Image.open(path) as opened:

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
 from ganscale.monitoring.environment import ganscale_commit, ganscale_version
@@ -73,6 +71,8 @@ class WandbTracker(Tracker):
         if path.suffix == ".gif":
             self._log(step, {name: wandb.Video(str(path), format="gif")})
         else:
+            from PIL import Image
+
             with Image.open(path) as image:
                 self._log(step, {name: wandb.Image(image.copy())})
 
