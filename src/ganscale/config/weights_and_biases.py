@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetJsonSchemaHandler
+from pydantic import Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -31,8 +31,22 @@ class WeightsAndBiases(Section):
     """Description of the run."""
     job_type: str | None = None
     """Kind of the run within its group, such as `train`."""
+    artifacts: Literal["none", "final", "checkpoints"] = "none"
+    """What is uploaded as artifacts: the `final` generator with its card, or that and all
+    `checkpoints`."""
+    registry: Annotated[str, Field(pattern=r"^[A-Za-z0-9_. -]{1,113}$")] | None = None
+    """Registry in which the final generator is linked, under the run's name; empty for none."""
     timeout: PositiveInt = 30
     """Seconds to wait for the server before the run continues offline."""
+
+    @model_validator(mode="after")
+    def _check_registry(self) -> "WeightsAndBiases":
+        if self.registry is not None and self.artifacts == "none":
+            raise ValueError(
+                f"registry={self.registry} links the final generator, and artifacts=none uploads "
+                "none; set monitoring.wandb.artifacts=final"
+            )
+        return self
 
 
 class OrMode:

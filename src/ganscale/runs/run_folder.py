@@ -68,6 +68,11 @@ class RunFolder(RunFiles):
         """Write what the run starts from, as `first_weights` reads it."""
         write_atomically(self._first_weights, content.encode())
 
+    def files_with_checkpoint(self, path: Path) -> dict[str, Path]:
+        """Return the files of a run folder with this checkpoint alone, by their places in it."""
+        parts = [self._experiment, *path.iterdir()]
+        return {str(part.relative_to(self.path)): part for part in parts}
+
     def tracker_ids(self) -> dict[str, str]:
         """Return the id by which each tracker knows the run, as far as they are noted."""
         try:

@@ -6,7 +6,7 @@ Only safetensors and JSON are read. Nothing is unpickled, and no code that a sou
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from ganscale.runs import checkpoint
 from ganscale.runs.hub import NAME, download
 from ganscale.runs.pretrained import CONFIG, WEIGHTS, read_pretrained_weights
 from ganscale.runs.run_folder import RunFolder
+from ganscale.runs.wandb_download import SCHEME, downloaded
 
 UNNAMED = "network"
 """The part of a file that does not say which player's weights it holds."""
@@ -62,6 +63,9 @@ def read_source(init_from: InitFrom) -> Source:
 
     Raises `GanscaleError` if there are none, or if they cannot be read.
     """
+    if init_from.source.startswith(SCHEME):
+        with downloaded(init_from.source) as folder:
+            return replace(_read_artifact(folder, init_from), name=init_from.source)
     path = Path(init_from.source).expanduser()
     if path.is_file():
         return _read_file(path)
@@ -75,6 +79,18 @@ def read_source(init_from: InitFrom) -> Source:
     raise GanscaleError(
         f"init_from.source={init_from.source}: there is no such run folder, safetensors file or "
         "saved generator, and it is not a name on the Hugging Face Hub (user/name)"
+    )
+
+
+def _read_artifact(folder: Path, init_from: InitFrom) -> Source:
+    """Read the files of an artifact: of a run's checkpoint, or of its model."""
+    if (folder / CONFIG).is_file():
+        return _read_saved_generator(folder, init_from.source)
+    if (folder / "checkpoints").is_dir():
+        return _read_run(folder, init_from.checkpoint)
+    raise GanscaleError(
+        f"init_from.source={init_from.source}: the artifact is neither a checkpoint nor a model of "
+        "ganscale"
     )
 
 

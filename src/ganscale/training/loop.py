@@ -219,6 +219,8 @@ class Loop:
         path = checkpoint.write(self._folder.checkpoints, state, weights, training)
         self.prune()
         log.info("checkpoint %s", path)
+        if self.recorder is not None:
+            self.recorder.checkpoint(self.step, path, metrics)
         self.observer.checkpoint(self.step, path)
 
     def prune(self) -> None:

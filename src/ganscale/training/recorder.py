@@ -2,12 +2,15 @@
 
 import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
 
 from ganscale import randomness
 from ganscale.config import Experiment
+from ganscale.data.shards.manifest import MANIFEST
+from ganscale.errors import GanscaleError
 from ganscale.evaluation.evaluator import Evaluator
 from ganscale.evaluation.metrics.metric import METRICS
 from ganscale.evaluation.samples import pixels
@@ -16,9 +19,11 @@ from ganscale.gan.sampling import run_generator, sample_labels, to_pixels
 from ganscale.monitoring.environment import environment
 from ganscale.monitoring.health import Health
 from ganscale.monitoring.pictures import columns_of_classes, save_grid
+from ganscale.monitoring.trackers.chosen import uses_wandb
 from ganscale.monitoring.trackers.run_trackers import Trackers
-from ganscale.monitoring.trackers.tracker import JudgedSamples
+from ganscale.monitoring.trackers.tracker import JudgedSamples, Output
 from ganscale.registry import log_name
+from ganscale.runs.export import export
 from ganscale.runs.gallery import draw_gallery, draw_video
 from ganscale.runs.report import write_report
 from ganscale.runs.run_folder import RunFolder
@@ -31,7 +36,14 @@ log = logging.getLogger("ganscale")
 class Recorder:
     """Writes into a run folder and to the trackers."""
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, step: int, wandb_id: str | None):
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        step: int,
+        wandb_id: str | None,
+        data_fingerprint: str,
+    ):
         self._experiment = experiment
         self._folder = folder
         known = folder.tracker_ids() if step else {}
@@ -41,6 +53,9 @@ class Recorder:
             experiment, folder.path, folder.metrics, step, known, _directions(experiment)
         )
         folder.note_tracker_ids(self._trackers.ids)
+        manifest = Path(experiment.data.path) / MANIFEST
+        place = str(manifest) if manifest.is_file() else experiment.data.path
+        self._trackers.use_dataset(data_fingerprint, place)
         if self.wandb_id is not None:
             note_own_wandb(folder.path, self.wandb_id)
         self._health = Health()
@@ -86,6 +101,32 @@ class Recorder:
         self._trackers.picture(step, "samples", path)
         return path
 
+    def checkpoint(self, step: int, path: Path, metrics: dict[str, float]) -> None:
+        """Let trackers keep a version of a checkpoint that was just written."""
+        is_best = self._folder.best_checkpoint(self._experiment.evaluation) == path
+        self._trackers.keep(
+            Output(
+                "checkpoint",
+                step,
+                self._folder.files_with_checkpoint(path),
+                ("best",) if is_best else (),
+                {"step": step, **metrics},
+            )
+        )
+
+    def _keep_model(self, step: int, name: str) -> None:
+        """Let trackers keep a version of the final generator, in its pretrained form."""
+        with TemporaryDirectory(prefix=".model-", dir=self._folder.path) as work:
+            model = Path(work) / "model"
+            try:
+                export(self._folder.path, name, "pretrained", model, trust_code=True)
+            except (GanscaleError, OSError) as error:
+                log.warning("the final generator does not become an artifact: %s", error)
+                return
+            files = {str(p.relative_to(model)): p for p in model.rglob("*") if p.is_file()}
+            aliases = ("best",) if name == "best" else ()
+            self._trackers.keep(Output("model", step, files, aliases, {"step": step}))
+
     def abandon(self) -> None:
         """Close the trackers of a run that has failed."""
         self._trackers.abandon()
@@ -102,6 +143,8 @@ class Recorder:
             sampler = Sampler(folder.path, "best" if best else "latest", trust_code=True)
             for path in [*draw_gallery(sampler, evaluator), *draw_video(folder)]:
                 self._trackers.picture(step, f"gallery_{path.stem}", path)
+            if experiment.monitoring.wandb.artifacts != "none" and uses_wandb(experiment):
+                self._keep_model(step, "best" if best else "latest")
         if step == experiment.train.steps or is_resumed:
             self._trackers.finish()
         else:

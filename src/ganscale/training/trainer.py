@@ -214,7 +214,9 @@ class Trainer:
             start_from_elsewhere(self.experiment, self.model, self.folder, names)
         if self.ranks.is_main:
             step = self.loop.step
-            self.loop.recorder = Recorder(self.experiment, self.folder, step, wandb_id)
+            self.loop.recorder = Recorder(
+                self.experiment, self.folder, step, wandb_id, self.batch_source.fingerprint
+            )
         if newest is None and self.experiment.init_from is not None:
             # From here on the run needs its source no more, which may change or disappear.
             self.loop.save({})

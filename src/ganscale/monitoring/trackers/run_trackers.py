@@ -8,7 +8,13 @@ from ganscale.config import Experiment
 from ganscale.monitoring.trackers.chosen import chosen_trackers
 from ganscale.monitoring.trackers.json_lines import JsonLinesTracker
 from ganscale.monitoring.trackers.shielded import Shielded
-from ganscale.monitoring.trackers.tracker import TRACKERS, JudgedSamples, TrackedRun, Tracker
+from ganscale.monitoring.trackers.tracker import (
+    TRACKERS,
+    JudgedSamples,
+    Output,
+    TrackedRun,
+    Tracker,
+)
 
 
 class Trackers:
@@ -60,6 +66,16 @@ class Trackers:
         """Log samples with the discriminator's logits."""
         for tracker in self._all:
             tracker.judged_samples(step, samples)
+
+    def use_dataset(self, fingerprint: str, place: str) -> None:
+        """Name the dataset that the run reads."""
+        for tracker in self._all:
+            tracker.use_dataset(fingerprint, place)
+
+    def keep(self, output: Output) -> None:
+        """Let trackers keep a version of these files."""
+        for tracker in self._all:
+            tracker.keep(output)
 
     def alert(self, title: str, text: str) -> None:
         """Tell the user of an unhealthy run."""

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from ganscale.monitoring.trackers.tracker import JudgedSamples, Tracker
+from ganscale.monitoring.trackers.tracker import JudgedSamples, Output, Tracker
 
 log = logging.getLogger("ganscale")
 
@@ -43,6 +43,16 @@ class Shielded(Tracker):
         """Log samples with the discriminator's logits."""
         if (tracker := self._inner) is not None:
             self._guard(lambda: tracker.judged_samples(step, samples), f"fails at step {step:,}")
+
+    def use_dataset(self, fingerprint: str, place: str) -> None:
+        """Name the dataset that the run reads."""
+        if (tracker := self._inner) is not None:
+            self._guard(lambda: tracker.use_dataset(fingerprint, place), "fails")
+
+    def keep(self, output: Output) -> None:
+        """Keep a version of these files."""
+        if (tracker := self._inner) is not None:
+            self._guard(lambda: tracker.keep(output), f"fails at step {output.step:,}")
 
     def alert(self, title: str, text: str) -> None:
         """Tell the user of an unhealthy run."""

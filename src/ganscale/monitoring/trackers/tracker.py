@@ -7,7 +7,7 @@ experiment: `monitoring.trackers: [wandb, my_tracker.py:MyTracker]`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from ganscale.config import Experiment
 from ganscale.registry import Registry, is_subclass_of
@@ -46,6 +46,20 @@ class JudgedSamples(NamedTuple):
     """A positive one means "real"."""
 
 
+@dataclass(frozen=True)
+class Output:
+    """Files of a run that a tracker may keep a version of."""
+
+    kind: Literal["checkpoint", "model"]
+    """A checkpoint, in the form of a run folder, or the final generator, in its pretrained form."""
+    step: int
+    files: Mapping[str, Path]
+    """Each file by its place in the version, such as `checkpoints/step-00002000/state.json`."""
+    aliases: tuple[str, ...] = ()
+    """`best` for the run's best so far."""
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
 class Tracker:
     """Takes what a run measures and draws; only rank 0 has trackers.
 
@@ -81,6 +95,12 @@ class Tracker:
 
     def judged_samples(self, step: int, samples: JudgedSamples) -> None:
         """Log samples with the discriminator's logits, if the tracker has tables."""
+
+    def use_dataset(self, fingerprint: str, place: str) -> None:
+        """Name the dataset that the run reads, if the tracker shows what a run comes from."""
+
+    def keep(self, output: Output) -> None:
+        """Keep a version of these files, if the tracker does and the experiment asks for it."""
 
     def alert(self, title: str, text: str) -> None:
         """Tell the user of an unhealthy run, if the tracker has a way to."""

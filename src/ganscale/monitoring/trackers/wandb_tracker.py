@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from ganscale.config import Experiment
 from ganscale.errors import GanscaleError
 from ganscale.monitoring.environment import ganscale_commit, ganscale_version
-from ganscale.monitoring.trackers.tracker import TRACKERS, JudgedSamples, TrackedRun, Tracker
+from ganscale.monitoring.trackers.tracker import (
+    TRACKERS,
+    JudgedSamples,
+    Output,
+    TrackedRun,
+    Tracker,
+)
+from ganscale.monitoring.trackers.wandb_artifacts import WandbArtifacts
 from ganscale.monitoring.trackers.wandb_connection import (
     bounds,
     finish_in_time,
@@ -55,6 +62,7 @@ class WandbTracker(Tracker):
         self.id: str = self._run.id
         _define_metrics(self._run, run.lower_is_better)
         save_files(self._run, run.experiment)
+        self._artifacts = WandbArtifacts(self._run, run.experiment, run.folder)
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Log numbers, unless W&B has them: its steps can only increase."""
@@ -94,6 +102,14 @@ class WandbTracker(Tracker):
         images = step * self._batch_size
         self._run.log({**values, STEP: step, IMAGES: images}, step=step)
 
+    def use_dataset(self, fingerprint: str, place: str) -> None:
+        """Name the dataset as the run's input."""
+        self._artifacts.use_dataset(fingerprint, place)
+
+    def keep(self, output: Output) -> None:
+        """Upload a checkpoint or a model, if `monitoring.wandb.artifacts` says so."""
+        self._artifacts.keep(output)
+
     def alert(self, title: str, text: str) -> None:
         """Let W&B alert the user by mail or chat, as they have configured it."""
         self._run.alert(title=title, text=text)
@@ -108,9 +124,11 @@ class WandbTracker(Tracker):
 
     def abandon(self) -> None:
         """Let W&B upload what is left, and show the run as failed."""
+        self._artifacts.abandon()
         self._finish(1)
 
     def _finish(self, exit_code: int) -> None:
+        self._artifacts.close()
         finish_in_time(self._run, self._folder, self._last_step, self._timeout, exit_code)
 
 
