@@ -67,7 +67,8 @@ def arguments_of_init(experiment: Experiment, run: Path, wandb_id: str | None) -
         if value := os.environ.get(variable):
             arguments[argument] = value.split(",") if argument == "tags" else value
     if trial_id() is not None:
-        arguments |= dict.fromkeys(OF_A_SWEEP)
+        # The agent sets WANDB_DIR to the folder in which it was started.
+        arguments |= {**dict.fromkeys(OF_A_SWEEP), "dir": str(run)}
     return arguments
 
 
