@@ -21,9 +21,8 @@ done
 . "$(dirname "$0")/environment.sh"
 
 # Keep the libraries' caches in the clone, too, unless the user has chosen other folders.
-export MPLCONFIGDIR=${MPLCONFIGDIR:-$PWD/.venv/cache/matplotlib}
 export WANDB_CACHE_DIR=${WANDB_CACHE_DIR:-$PWD/.venv/cache} WANDB_DATA_DIR=${WANDB_DATA_DIR:-$PWD/.venv/cache}
-mkdir -p "$MPLCONFIGDIR" "$WANDB_CACHE_DIR" "$WANDB_DATA_DIR"
+mkdir -p "$WANDB_CACHE_DIR" "$WANDB_DATA_DIR"
 
 # -- data --
 set_name=mnist
