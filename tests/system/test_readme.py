@@ -78,6 +78,8 @@ def checked_only(words: list[str]) -> str | None:
         return "the wheel has a test of its own"
     if words[0] in ("source", "./launch/quickstart.sh", "./launch/test.sh"):
         return "CI itself, and the quickstart has a test of its own"
+    if words[1] in ("watch", "explore"):
+        return "it serves until Ctrl-C, and its page has a test of its own"
     if "--download" in words or any("://" in word for word in words):
         return "needs the network"
     if words[0] == "accelerate" and "launch/accelerate/cpu_ddp.yaml" not in words:
