@@ -35,7 +35,7 @@ OF_A_SWEEP = ("project", "entity", "id")
 def requested_mode(experiment: Experiment) -> str:
     """Return `auto`, `online`, `offline` or `disabled`, as the environment or the experiment says.
 
-    `WANDB_MODE=shared` is online: whether several nodes write to the run is found out by itself.
+    `WANDB_MODE=shared` is online: rank 0 alone writes to the run, and W&B would ignore its steps.
     """
     mode = os.environ.get("WANDB_MODE") or experiment.monitoring.wandb.mode
     return "online" if mode == "shared" else MODES.get(mode, mode)
