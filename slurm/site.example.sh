@@ -19,8 +19,8 @@
 # export WANDB_CACHE_DIR=$TMPDIR/wandb
 
 # Show all nodes' GPUs in W&B, where each node runs NVIDIA's DCGM exporter (docs/wandb.md).
-# export WANDB_X_STATS_OPEN_METRICS_ENDPOINTS="{$(scontrol show hostnames "$SLURM_JOB_NODELIST" |
-#     sed 's|.*|"&": "http://&:9400/metrics"|' | paste -sd, -)}"
+# nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed 's|.*|"&": "http://&:9400/metrics"|')
+# export WANDB_X_STATS_OPEN_METRICS_ENDPOINTS="{${nodes//$'\n'/,}}"
 # export WANDB_X_STATS_OPEN_METRICS_FILTERS='["DCGM_FI_DEV_(GPU_UTIL|FB_USED|POWER_USAGE|GPU_TEMP)"]'
 
 # export OMP_NUM_THREADS=4

@@ -7,9 +7,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import wandb
 from accelerate import PartialState
 
 from ganscale.monitoring.trackers.run_trackers import Trackers
+from ganscale.runs.run_folder import RunFolder
+from ganscale.runs.sync.upload import sync
+from ganscale.runs.trust import note_own_wandb
 from tests.conftest import tiny
 from tests.servers import running
 from tests.system.processes import ROOT
@@ -76,8 +80,13 @@ def test_a_job_of_slurm_asks_the_exporter_of_each_node() -> None:
     }
 
 
+@pytest.mark.parametrize("mode", ["online", "offline"])
 def test_rank_0_shows_the_gpus_of_other_nodes_and_does_without_a_node_that_is_silent(
-    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    mode: str,
 ) -> None:
     PartialState(cpu=True)
     with running(Exporter()) as node1:
@@ -86,11 +95,18 @@ def test_rank_0_shows_the_gpus_of_other_nodes_and_does_without_a_node_that_is_si
         monkeypatch.setenv(FILTERS, of_the_example("gpu-01")[FILTERS])
         monkeypatch.setenv("WANDB_X_STATS_SAMPLING_INTERVAL", "0.1")
         with logged_in(monkeypatch) as cloud:
-            experiment = tiny(digits, tmp_path, "monitoring.wandb=online")
-            trackers = Trackers(experiment, tmp_path, tmp_path / "metrics.jsonl")
+            experiment = tiny(digits, tmp_path, f"monitoring.wandb={mode}")
+            folder = RunFolder.of(experiment)
+            folder.claim(experiment)
+            folder.release()
+            trackers = Trackers(experiment, folder.path, folder.metrics)
             trackers.log(1, 8, {"loss_generator": 0.5})
             assert node1.twice.wait(LONGEST_S)
             trackers.finish()
+            if mode == "offline":
+                wandb.teardown()  # what is finished is in the file once W&B's program has ended
+                note_own_wandb(folder.path, trackers.ids["wandb"])
+                sync(folder.path)
             (run,) = cloud.runs.values()
     shown: dict[str, object] = {}
     for line in run.text(EVENTS):
@@ -101,4 +117,5 @@ def test_rank_0_shows_the_gpus_of_other_nodes_and_does_without_a_node_that_is_si
     assert sorted(map(str, of_nodes.values())) == ["87", "91"]
     assert [line["loss_generator"] for line in run.history] == [0.5]
     assert run.exit_codes == [0]
-    assert [record for record in caplog.records if record.name == "ganscale"] == []
+    warnings = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert [record.getMessage() for record in warnings if record.name == "ganscale"] == []
