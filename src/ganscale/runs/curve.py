@@ -21,9 +21,10 @@ def curve_table(lines: Sequence[Evaluated], wanted: Evaluation) -> Table:
     for name in names:
         cells = [_cell(line, name) for line in lines]
         title = escape(printable(title_of(name)))
-        words = [*title.split(), *cells]
-        table.add_column(title, overflow="fold", min_width=max(map(len, words)))
-    table.add_column(f"best by {escape(title_of(wanted.best))}")
+        # Rich would take width from one column to restore another's, and cut the last one off.
+        table.add_column(title, width=max(map(len, [*title.split(), *cells])))
+    title = escape(printable(title_of(wanted.best)))
+    table.add_column(f"best by\n{title}", no_wrap=True)
     for line in lines:
         cells = [_cell(line, name) for name in names]
         mark = "best" if found is not None and found["step"] == line["step"] else ""

@@ -81,7 +81,9 @@ def evaluate_several(
     found = {} if again else scoring.find_scored()
     missing = [path for path in scoring.checkpoints if step_of(path) not in found]
     if found:
-        log.info("%d of %d checkpoints are scored", len(found), len(scoring.checkpoints))
+        log.info(
+            "%d of %d checkpoints have been scored before", len(found), len(scoring.checkpoints)
+        )
     started = time.monotonic()
     for done, path in enumerate(tracked(missing, len(missing), "evaluating checkpoints"), 1):
         _, line = scoring.score(path)
