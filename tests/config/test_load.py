@@ -129,7 +129,9 @@ def test_label_smoothing_needs_a_target_and_r3gan_a_stage_for_each_doubling() ->
         ),
         ("evaluation.best=diversity", "evaluation.best='diversity': did you mean density?"),
         ("evaluation.best='m.py:Mine'", "evaluation.best=m.py:Mine is not among evaluation.metri"),
-        ("evaluation.metrics=['m.py:kid']", "evaluation.metrics lists kid twice"),
+        ("evaluation.metrics=['m.py:kid']", "evaluation.metrics: kid is the name of one that is "),
+        ("evaluation.metrics=[fid]", "fid is always computed: leave it out"),
+        ("evaluation.metrics=[banana]", "use classification_accuracy, feature_path_length, "),
         ("evaluation.metrics=['m.py:A','n.py:A']", "evaluation.metrics lists A twice"),
         (
             "evaluation.features=incepton",

@@ -1,8 +1,8 @@
 """How long a run lasts, and what it saves, measures and logs."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ganscale.config.registered import NameOf, registry_at
 from ganscale.config.section import PositiveFloat, PositiveInt, Section
@@ -70,6 +70,11 @@ class Checkpoint(Section):
         return self
 
 
+def _always_computed() -> list[str]:
+    registry = registry_at("ganscale.evaluation.metrics.metric:METRICS")
+    return [name for name in registry.built_in() if not registry.get(name).optional]
+
+
 class Evaluation(Section):
     """Evaluation of the generated images during training."""
 
@@ -88,7 +93,15 @@ class Evaluation(Section):
     weights, as in papers. `auto` is the classifier if there are labels, otherwise the rotations."""
     weights: str | None = None
     """File with the published weights of `features`; empty to download it when needed."""
-    metrics: tuple[Annotated[str, NameOf("ganscale.evaluation.metrics.metric:METRICS")], ...] = ()
+    metrics: tuple[
+        Annotated[
+            str,
+            NameOf(
+                "ganscale.evaluation.metrics.metric:METRICS", only=lambda metric: metric.optional
+            ),
+        ],
+        ...,
+    ] = ()
     """Metrics to compute in addition to those that are always computed."""
     best: Annotated[
         str,
@@ -99,16 +112,24 @@ class Evaluation(Section):
     ] = "fid"
     """Metric that decides which checkpoint is the best."""
 
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _refuse_what_is_always_computed(cls, given: Any) -> Any:
+        for name in given if isinstance(given, list | tuple) and given else ():
+            if name in _always_computed():
+                raise ValueError(f"{name} is always computed: leave it out")
+        return given
+
     @model_validator(mode="after")
     def _check_metrics(self) -> "Evaluation":
         if not self.metrics and self.best == "fid":
             return self
-        registry = registry_at("ganscale.evaluation.metrics.metric:METRICS")
-        always = [name for name in registry.built_in() if not registry.get(name).optional]
-        names = [*always, *map(log_name, self.metrics)]
+        always, names = _always_computed(), [log_name(name) for name in self.metrics]
         for name in names:
+            if name in always:
+                raise ValueError(f"metrics: {name} is the name of one that is always computed")
             if names.count(name) > 1:
-                raise ValueError(f"metrics lists {name} twice, or {name} is always computed")
+                raise ValueError(f"metrics lists {name} twice")
         if self.best not in (*always, *self.metrics):
             raise ValueError(f"best={self.best} is not among evaluation.metrics; add it there")
         return self
