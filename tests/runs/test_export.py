@@ -63,8 +63,11 @@ def run(
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_an_exported_generator_is_the_original(run: Path, tmp_path: Path, kind: str) -> None:
+def test_an_exported_generator_is_the_original(
+    run: Path, tmp_path: Path, kind: str, recwarn: pytest.WarningsRecorder
+) -> None:
     path = export(run, "latest", kind, tmp_path / "out")
+    assert not [warning for warning in recwarn if "axis name" in str(warning.message)]
     sampler = Sampler(run, "latest")
     inputs: Inputs = (torch.randn(7, sampler.experiment.latent.dim), *sampler.labels(range(7)))
     with torch.no_grad():

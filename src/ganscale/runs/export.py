@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,17 +143,20 @@ def write_onnx(generator: nn.Module, inputs: tuple[Tensor, ...], path: Path) -> 
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError:
         raise GanscaleError("ONNX export needs onnxscript: pip install 'ganscale[onnx]'") from None
-    torch.onnx.export(
-        ExportedGenerator(generator).eval().requires_grad_(False),
-        inputs,
-        path,
-        input_names=["latents", "labels"][: len(inputs)],
-        output_names=["images"],
-        dynamic_shapes=_any_number(inputs),
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        # Latents and labels share the axis, and torch.onnx can name it only once.
+        warnings.filterwarnings("ignore", "# The axis name: batch will not be used")
+        torch.onnx.export(
+            ExportedGenerator(generator).eval().requires_grad_(False),
+            inputs,
+            path,
+            input_names=["latents", "labels"][: len(inputs)],
+            output_names=["images"],
+            dynamic_shapes=_any_number(inputs),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
     return path
 
 
