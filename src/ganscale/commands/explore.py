@@ -1,9 +1,12 @@
 """Play with a trained generator on a local web page."""
 
 import argparse
+import logging
 import time
 
 from ganscale.commands.arguments import add_trust_code, natural, path
+
+log = logging.getLogger("ganscale")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +34,7 @@ def run(options: argparse.Namespace) -> None:
     from ganscale.pages.explore.serve import serve
 
     set_up_logging(rank=0)
+    log.info("opening %s, and starting the page: this takes some seconds", options.run)
     page = serve(
         options.run,
         host=options.host,
@@ -45,4 +49,5 @@ def run(options: argparse.Namespace) -> None:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
+        print()
         page.close(verbose=False)

@@ -18,6 +18,7 @@ from ganscale.pages.explore.subject import CannotShowError, Subject
 HERE = Path(__file__).parent
 THRESHOLDS = (2.0, 1.5, 1.0, 0.5, 0.25)
 FIRST_WALK = "0, 1, 2, 3"
+FIRST_NOTE = "The first images are being made."
 FONT = ("ui-sans-serif", "system-ui", "sans-serif")
 CODE_FONT = ("ui-monospace", "Consolas", "monospace")
 INSTANT: dict[str, Any] = {
@@ -124,9 +125,9 @@ class _Page:
             self.save_grid = gr.Button("Save PNG", min_width=120)
 
     def _add_walk(self) -> None:
-        self.walk = gr.HTML(elem_classes="gs-walk")
+        self.walk = gr.HTML(markup.note(FIRST_NOTE), elem_classes="gs-walk")
         self.position = gr.Slider(0, 3, 0, step=0.01, label="Position on the walk")
-        self.stations = self._picture()
+        self.stations = self._picture("")
         self.seeds = gr.Textbox(
             FIRST_WALK,
             label="Seeds of the walk, in order",
@@ -158,8 +159,8 @@ class _Page:
         self.find = gr.Button("Find the nearest real images", visible=False)
         self.found = gr.HTML(elem_classes="gs-details")
 
-    def _picture(self) -> gr.HTML:
-        return gr.HTML(js_on_load=_read("cells.js"), elem_classes="gs-picture")
+    def _picture(self, first: str = markup.note(FIRST_NOTE)) -> gr.HTML:
+        return gr.HTML(first, js_on_load=_read("cells.js"), elem_classes="gs-picture")
 
     # -- events --------------------------------------------------------------------------------
 
@@ -175,8 +176,11 @@ class _Page:
             if tab == "grid":
                 return explained(self.answers.grid)(chosen, *rest[:3]), keep, keep, keep
             if tab == "walk":
-                walk = explained(self.answers.walk)(chosen, *rest[3:5])
-                return keep, walk, explained(self.answers.stations)(chosen, rest[3]), keep
+                try:
+                    stations = self.answers.stations(chosen, rest[3])
+                except CannotShowError as error:
+                    return keep, markup.message(str(error)), "", keep
+                return keep, explained(self.answers.walk)(chosen, *rest[3:5]), stations, keep
             return keep, keep, keep, explained(self.answers.timeline)(chosen, *rest[5:])
 
         def draw_walk(*values: Any) -> str:
