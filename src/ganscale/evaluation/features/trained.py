@@ -111,22 +111,37 @@ class TrainedNetwork(nn.Module, FeatureNetwork):
         return features
 
 
-def train(network: TrainedNetwork, reader: Reader, order: Order, device: torch.device) -> Tensors:
-    """Train on nine tenths of the dataset, measure `accuracy` on the rest; return the weights."""
+def train(
+    network: TrainedNetwork,
+    reader: Reader,
+    order: Order,
+    device: torch.device,
+    title: str | None = None,
+) -> Tensors:
+    """Train on nine tenths of the dataset, measure `accuracy` on the rest; return the weights.
+
+    `title` is what the log calls the network, if not by its own title.
+    """
+    title = title or network.title
     lengths = (epochs * order.samples // BATCH_SIZE for epochs in EPOCHS)
     for steps in dict.fromkeys(min(max(length, MIN_STEPS), MAX_STEPS) for length in lengths):
-        log.info("training the %s, %s steps", network.title, f"{steps:,}")
-        _train(network, reader, order, steps, device)
+        log.info("training the %s, %s steps", title, f"{steps:,}")
+        _train(network, reader, order, steps, device, title)
         accuracy = _accuracy(network, reader, order.samples, device)
         network.accuracy.fill_(accuracy)
-        log.info("%s: %.1f %% right on held-out images", network.title, 100 * accuracy)
+        log.info("%s: %.1f %% right on held-out images", title, 100 * accuracy)
         if accuracy >= GOOD_ACCURACY:
             break
     return network.state_dict()
 
 
 def _train(
-    network: TrainedNetwork, reader: Reader, order: Order, steps: int, device: torch.device
+    network: TrainedNetwork,
+    reader: Reader,
+    order: Order,
+    steps: int,
+    device: torch.device,
+    title: str,
 ) -> None:
     """Train anew with AdamW and one cycle of the learning rate, on slightly shifted images."""
     network.to("cpu")  # where the first weights are the same for every device
@@ -141,7 +156,7 @@ def _train(
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     per_step = max(1, BATCH_SIZE // network.questions_per_image)
-    for k in tracked(range(steps), steps, network.title):
+    for k in tracked(range(steps), steps, title):
         indices = order.batch(k, per_step)
         images, answers = network.ask(reader.read(indices[indices % HELD_OUT != 0]))
         if len(answers) < 2:  # BatchNorm needs at least two images

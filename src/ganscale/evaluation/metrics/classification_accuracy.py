@@ -37,8 +37,9 @@ def _learnt_from_generated(compared: Comparison) -> float:
 
     sources = compared.sources
     classifier = Classifier.untrained(sources.images)
+    reader, order = SubstituteReader(sources), sources.images.order_of_all()
     with torch.enable_grad():
-        train(classifier, SubstituteReader(sources), sources.images.order_of_all(), sources.device)
+        train(classifier, reader, order, sources.device, "classifier of generated images (CAS)")
     return float(classifier.accuracy)
 
 
