@@ -24,7 +24,7 @@ def curve_table(lines: Sequence[Evaluated], wanted: Evaluation) -> Table:
         # Rich would take width from one column to restore another's, and cut the last one off.
         table.add_column(title, width=max(map(len, [*title.split(), *cells])))
     title = escape(printable(title_of(wanted.best)))
-    table.add_column(f"best by\n{title}", no_wrap=True)
+    table.add_column(f"best by {title}", width=max(map(len, ["best by", *title.split()])))
     for line in lines:
         cells = [_cell(line, name) for name in names]
         mark = "best" if found is not None and found["step"] == line["step"] else ""
