@@ -2,7 +2,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from ganscale.commands.arguments import natural, numbers, path, positive
+from ganscale.commands.arguments import natural, numbers, path, port, positive
 
 
 @pytest.mark.parametrize("text", ["-5", "²", "1" * 5000, "1_0", " 1", "x", "", "1.0", "٣"])
@@ -17,6 +17,13 @@ def test_numbers() -> None:
     assert (natural("0"), natural("007"), positive("12")) == (0, 7, 12)
     with pytest.raises(ArgumentTypeError, match="from 1, not '0'"):
         positive("0")
+
+
+def test_a_port_is_one_that_can_be() -> None:
+    assert (port("1"), port("65535")) == (1, 65_535)
+    for text in ("0", "65536"):
+        with pytest.raises(ArgumentTypeError, match=f"not '{text}'"):
+            port(text)
 
 
 def test_lists_of_numbers() -> None:

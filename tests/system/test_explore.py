@@ -187,7 +187,7 @@ def test_it_gives_out_nothing_else_and_asks_nobody(
     assert asked == set()
 
 
-def test_a_taken_port_is_said(run: Path) -> None:
+def test_a_taken_port_is_said_before_anything_is_opened(tmp_path: Path) -> None:
     from ganscale.pages.explore.serve import serve
 
     with socket.socket() as taken:
@@ -195,7 +195,7 @@ def test_a_taken_port_is_said(run: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(GanscaleError, match=rf"port {port}: .*--port"):
-            serve(run, port=port)
+            serve(tmp_path, port=port)
 
 
 def test_a_space_makes_the_library_s_images_without_it(

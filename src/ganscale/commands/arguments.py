@@ -10,6 +10,7 @@ from pathlib import Path
 
 MAX_DIGITS = 18
 MAX_NUMBERS = 1_000_000
+LAST_PORT = 65_535
 
 
 def natural(text: str) -> int:
@@ -20,6 +21,14 @@ def natural(text: str) -> int:
 def positive(text: str) -> int:
     """Read a whole number from 1, in ASCII digits."""
     return _whole(text, 1)
+
+
+def port(text: str) -> int:
+    """Read the number of a port, from 1 to 65,535."""
+    number = _whole(text, 1)
+    if number > LAST_PORT:
+        raise ArgumentTypeError(f"must be at most {LAST_PORT}, not {_shown(text)}")
+    return number
 
 
 def resolution(text: str) -> int | tuple[int, int]:

@@ -4,7 +4,7 @@ import argparse
 import logging
 import time
 
-from ganscale.commands.arguments import add_trust_code, natural, path
+from ganscale.commands.arguments import add_trust_code, path, port
 
 log = logging.getLogger("ganscale")
 
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)"
     )
     parser.add_argument(
-        "--port", type=natural, help="port to listen on (default: the first free one from 7860)"
+        "--port", type=port, help="port to listen on (default: the first free one from 7860)"
     )
     parser.add_argument(
         "--share",

@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ganscale.commands.arguments import path, positive
+from ganscale.commands.arguments import path, port
 
 OWN_MACHINE = ("127.0.0.1", "localhost", "::1")
-LAST_PORT = 65535
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,18 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to listen on (127.0.0.1: this machine alone)"
     )
     parser.add_argument(
-        "--port", type=positive, default=8700, help="port to listen on, or the next free one (8700)"
+        "--port", type=port, default=8700, help="port to listen on, or the next free one (8700)"
     )
 
 
 def run(options: argparse.Namespace) -> None:
     """Serve the page until Ctrl-C."""
-    from ganscale.errors import GanscaleError
     from ganscale.pages.watch.server import listen
     from ganscale.pages.watch.watcher import Watcher
 
-    if options.port > LAST_PORT:
-        raise GanscaleError(f"--port must be at most {LAST_PORT}, not {options.port}")
     folders = list(dict.fromkeys(folder.absolute() for folder in options.folders or [Path("runs")]))
     for folder in folders:
         if not folder.is_dir():

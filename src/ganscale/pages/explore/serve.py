@@ -79,6 +79,7 @@ def serve(
     through which others reach the page. Raises `GanscaleError` if the folder holds no generator, if
     Gradio is not installed, or if the port is taken.
     """
+    _free_port(host, port)  # what is wrong with it is said before what takes long
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     # Gradio asks its own server whether it answers, and a proxy must not be asked instead.
