@@ -25,7 +25,7 @@ from ganscale.config.keys import sections
 from ganscale.config.load import load
 from ganscale.engines.launcher import ENGINES
 from ganscale.runs.sweep import Sweep
-from tests.pages import ROOT
+from tests.written_pages import ROOT
 
 EXAMPLE = "configs/mnist_mlp.yaml"
 STANDS_FOR = {

@@ -30,7 +30,7 @@ from tests.page_checks import (
     option_exists,
 )
 from tests.page_code import check_code
-from tests.pages import PAGES, ROOT, Code, anchors, blocks, links, pieces
+from tests.written_pages import PAGES, ROOT, Code, anchors, blocks, links, pieces
 
 RUN_ELSEWHERE = "docs/extending.md"
 SHOWN = {

@@ -9,7 +9,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 
-from tests.pages import ROOT
+from tests.written_pages import ROOT
 
 FETCHED = re.compile(r'<(?:script|img|iframe|link rel="(?:stylesheet|icon)")[^>]*"(https?:[^"]*)')
 

@@ -12,7 +12,7 @@ from ganscale.config import Experiment
 from ganscale.library.generator import Generator
 from ganscale.training.trainer import train
 from tests.conftest import tiny
-from tests.pages import blocks
+from tests.written_pages import blocks
 
 PAGE = "docs/sampling.md"
 COMMANDS = [words for code in blocks(PAGE) if not code.language for words in code.commands()]

@@ -35,6 +35,12 @@ class Pixels(FeatureNetwork):
 """
 
 
+def same_scores(ours: dict[str, float], theirs: dict[str, float]) -> None:
+    """They are equal; of eigenvalues, LAPACK's last bit depends on where the matrix lies."""
+    assert ours.get("fid", 0) == pytest.approx(theirs.get("fid", 0), rel=1e-12)
+    assert {**ours, "fid": 0} == {**theirs, "fid": 0}
+
+
 @pytest.mark.skipif(
     not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
     reason="this PyTorch has no devices written in Python",
@@ -57,9 +63,12 @@ def test_a_run_is_the_same_on_a_device_without_float64(digits: Path, tmp_path: P
     last = [RunFolder.of(e).path / "checkpoints" / "step-00000002" for e in (of_host, of_chip)]
     same_checkpoint(*last)
     numbers = metrics(of_chip)
-    assert metrics(of_host) == [{k: v for k, v in n.items() if k != "mfu"} for n in numbers]
+    for ours, theirs in zip(metrics(of_host), numbers, strict=True):
+        theirs.pop("mfu", None)
+        same_scores(ours, theirs)
     assert all("memory_gib" not in line for line in numbers)  # the chip does not count it
     scores = [json.loads((e.folder / "evaluations.jsonl").read_text()) for e in (of_host, of_chip)]
+    same_scores(scores[0].pop("values"), scores[1].pop("values"))
     assert scores[0] == scores[1]
 
     what = ("--seeds", "0-3", "--truncation", "0.7", "--grid")

@@ -68,8 +68,10 @@ def write_report(run: RunFolder, experiment: Experiment, environment: dict[str, 
         "images seen": f"{last.get('images', 0):,}",
         **_scores(evaluations, scored, experiment),
     }
-    style = STYLESHEET.read_text("utf-8") + (PAGE / "report.css").read_text("utf-8")
-    script = (PAGE / "report.js").read_text("utf-8")
+    style = STYLESHEET.read_text(encoding="utf-8") + (PAGE / "report.css").read_text(
+        encoding="utf-8"
+    )
+    script = (PAGE / "report.js").read_text(encoding="utf-8")
     page = _fill(
         "report.html",
         title=html.escape(experiment.name),
@@ -139,7 +141,7 @@ def _scores(
 
 def _fill(name: str, **values: str) -> str:
     """Return a template of the report with its values, which are HTML already."""
-    return Template((PAGE / name).read_text("utf-8")).substitute(values)
+    return Template((PAGE / name).read_text(encoding="utf-8")).substitute(values)
 
 
 def _samples(frames: list[dict[str, Any]]) -> str:
