@@ -217,6 +217,9 @@ def test_several_checkpoints_are_a_curve_and_each_is_scored_once(
     assert steps[0] > 6
     with pytest.raises(GanscaleError, match="no checkpoint is 'every:5'; it holds step-00000002"):
         evaluate_several(run, "every:5", {})
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(GanscaleError, match="no checkpoints in it"):
+        evaluate_several(run, "all", {})
 
 
 def test_a_score_of_one_sample_is_refused(finished: Experiment) -> None:

@@ -114,12 +114,14 @@ def find_checkpoints(folder: RunFolder, names: str, experiment: Experiment) -> l
         return sorted(found, key=step_of)
     steps = int(every[1]) if every else 1
     known = list_finished(folder.checkpoints)
+    if not known:
+        raise GanscaleError(f"{folder.checkpoints}: no checkpoints in it")
     wanted = [path for path in known if step_of(path) % steps == 0]
     intact = [path for path in wanted if checkpoint.is_intact(path)]
     for path in set(wanted).difference(intact):
         log.warning("%s is damaged: it is left out", path)
     if not intact:
-        there = ", ".join(path.name for path in known) or "none"
+        there = ", ".join(path.name for path in known)
         raise GanscaleError(f"{folder.checkpoints}: no checkpoint is '{names}'; it holds {there}")
     return intact
 
