@@ -20,8 +20,8 @@ from ganscale.engines import distributed
 from ganscale.engines.distributed import Ranks
 from ganscale.errors import GanscaleError
 from ganscale.runs.checkpoint_names import list_finished
+from ganscale.runs.run_evaluator import packed_path
 from ganscale.runs.run_folder import RunFolder
-from ganscale.runs.scoring import _packed_path
 from ganscale.training.trainer import train
 from tests.conftest import tiny
 from tests.data.packing.packed import quiet
@@ -132,12 +132,12 @@ def test_a_run_goes_on_with_the_images_that_it_began_with(tmp_path: Path) -> Non
     with pytest.raises(GanscaleError, match=f"holds now; data.path={began_with} goes on"):
         train(experiment)
     trained = (recorded, list_finished(recorded.checkpoints)[-1])
-    assert _packed_path(experiment.data, *trained) == str(began_with)
+    assert packed_path(experiment.data, *trained) == str(began_with)
     longer = own(began_with, tmp_path, "train.steps=2")
     assert train(longer) == 0
     shutil.rmtree(began_with)
     with pytest.raises(GanscaleError, match=r"is not in .* packs it again"):
-        _packed_path(experiment.data, *trained)
+        packed_path(experiment.data, *trained)
 
 
 def test_scores_compare_with_the_copy_and_leave_the_source_alone(tmp_path: Path) -> None:

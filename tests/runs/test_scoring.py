@@ -244,8 +244,8 @@ def test_a_run_does_not_say_where_this_machine_keeps_files(
         used.append(experiment.data)
         raise GanscaleError("seen")
 
-    monkeypatch.setattr("ganscale.runs.scoring.ImageSet", note)
-    monkeypatch.setattr("ganscale.runs.scoring.Evaluator", end)
+    monkeypatch.setattr("ganscale.runs.run_evaluator.ImageSet", note)
+    monkeypatch.setattr("ganscale.runs.run_evaluator.Evaluator", end)
     with pytest.raises(GanscaleError, match="seen"):
         evaluate(run, "latest", {})
     assert Sampler(run, "latest").experiment.data == data

@@ -82,7 +82,7 @@ def write_report(run: RunFolder, experiment: Experiment, environment: dict[str, 
         samples=_samples(frames),
         frames=_json_in_html(frames),
         charts="\n".join(filter(None, charts)),
-        gallery=_gallery(run, "The last checkpoint" if scored is None else "The best checkpoint"),
+        gallery=_gallery(run, experiment, scored is not None),
         experiment=html.escape(to_yaml(experiment)),
         environment=_table(environment),
     )
@@ -151,12 +151,12 @@ def _samples(frames: list[dict[str, Any]]) -> str:
     return _fill("samples.html", step=f"step {frames[-1]['step']:,}", png=frames[-1]["png"])
 
 
-def _gallery(run: RunFolder, title: str) -> str:
-    """Return the HTML of the gallery's pictures, embedded."""
+def _gallery(run: RunFolder, experiment: Experiment, is_scored: bool) -> str:
+    """Return the HTML of the gallery's pictures, embedded; only of scored runs one is the best."""
+    title = "The best checkpoint" if is_scored else "The last checkpoint"
+    columns = "; each column is one class" if experiment.data.classes else ""
     captions = {
-        run.gallery_samples: (
-            "Uncurated samples; if the generator is conditional, a column is one class"
-        ),
+        run.gallery_samples: f"Uncurated samples{columns}",
         run.gallery_walk: "A walk between latents",
         run.gallery_neighbours: (
             "Generated images, each followed by the real images with nearest features"

@@ -8,36 +8,29 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from pydantic import ValidationError
 
-from ganscale.config import Data, Experiment
+from ganscale.config import Experiment
 from ganscale.config.experiment import EACH_MISTAKE
 from ganscale.config.mistakes import explain
-from ganscale.data.packing.copies import Copies, is_source
-from ganscale.data.reading.image_set import ImageSet
-from ganscale.data.reading.resident import open_reader
-from ganscale.data.shards.manifest import MANIFEST
 from ganscale.devices import best_device
 from ganscale.engines.distributed import Ranks, tensors_from_rank_0
 from ganscale.engines.launcher import Launcher
 from ganscale.errors import GanscaleError
-from ganscale.evaluation.evaluator import Evaluator
 from ganscale.evaluation.scores import Evaluated, Scores, describe_scores, read_evaluations
 from ganscale.monitoring.environment import environment
-from ganscale.monitoring.metrics_log import last_metrics
 from ganscale.monitoring.progress import tracked
 from ganscale.monitoring.time_left import describe_time_left
-from ganscale.monitoring.trackers.chosen import uses_wandb
-from ganscale.monitoring.trackers.wandb_tracker import summarize_in_wandb
 from ganscale.networks import first_generator
 from ganscale.runs import checkpoint
 from ganscale.runs.checkpoint_names import list_finished, step_of
 from ganscale.runs.gallery import draw_gallery
 from ganscale.runs.report import write_report
+from ganscale.runs.run_evaluator import open_evaluator
 from ganscale.runs.run_folder import RunFolder
 from ganscale.runs.sampler import Sampler
-from ganscale.runs.trust import is_own_wandb, refuse_foreign_code
+from ganscale.runs.scores_in_wandb import tell_wandb
+from ganscale.runs.trust import refuse_foreign_code
 
 EVERY = re.compile(r"every[ :]([1-9][0-9]{0,17})")
 
@@ -202,64 +195,7 @@ class Scoring:
         log.info("writing %s", self.folder.report)
         write_report(self.folder, self.experiment, environment())
         wandb_id = checkpoint.read_state(self.checkpoints[-1]).wandb_id
-        _update_wandb(self.folder, self.experiment, wandb_id, lines)
-
-
-def open_evaluator(
-    experiment: Experiment, folder: RunFolder, path: Path, ranks: Ranks, device: torch.device
-) -> Evaluator:
-    """Return the evaluator of the dataset that a run's checkpoint at `path` was trained on.
-
-    Raises `GanscaleError` if the dataset is not there.
-    """
-    # A stranger's run must not choose which folder of this machine is filled, or how far.
-    defaults = Data()
-    data = experiment.data.model_copy(
-        update={"cache": defaults.cache, "cache_gib": defaults.cache_gib}
-    )
-    data = data.model_copy(update={"path": _packed_path(experiment.data, folder, path)})
-    images = ImageSet(data)
-    reader, _ = open_reader(data, images, ranks, device)
-    experiment = experiment.model_copy(update={"data": data})
-    return Evaluator(experiment, images, reader, device, ranks, folder.path)
-
-
-def _update_wandb(
-    folder: RunFolder, experiment: Experiment, wandb_id: str | None, lines: Sequence[Evaluated]
-) -> None:
-    """Tell W&B of evaluations, unless the run is being trained or is someone else's.
-
-    The newest checkpoint's scores are in the run's summary; several are points of a curve, too.
-    """
-    if wandb_id is None:
-        return
-    if not uses_wandb(experiment):
-        return
-    if folder.is_being_trained():
-        log.info("%s is being trained: only the process that trains it logs to W&B", folder.path)
-    elif not is_own_wandb(folder.path, wandb_id):
-        log.info(
-            "%s: the scores are not sent to W&B. There is no record that your account trained this "
-            "run in this folder, so its W&B id (%s) might belong to another of your runs.",
-            folder.path,
-            wandb_id,
-        )
-    else:
-        points = {_wandb_step(folder, line): _point(line) for line in lines}
-        summary = {**_point(lines[-1]), "evaluation_features": lines[-1]["features"]}
-        curve = points if len(points) > 1 else None
-        summarize_in_wandb(experiment, folder.path, wandb_id, summary, curve)
-
-
-def _wandb_step(folder: RunFolder, line: Evaluated) -> int:
-    """Return W&B's step for an evaluation: after training's, and the same each time."""
-    logged = last_metrics(folder.metrics) or {"step": 0}
-    return int(logged["step"]) + 1 + read_evaluations(folder.evaluations).index(dict(line))
-
-
-def _point(line: Evaluated) -> dict[str, Any]:
-    about = {key: line[key] for key in ("step", "images", "samples")}
-    return {f"evaluation_{key}": value for key, value in {**line["values"], **about}.items()}
+        tell_wandb(self.folder, self.experiment, wandb_id, lines)
 
 
 def _with_evaluation(experiment: Experiment, changes: dict[str, Any]) -> Experiment:
@@ -277,23 +213,3 @@ def _with_evaluation(experiment: Experiment, changes: dict[str, Any]) -> Experim
         return Experiment.model_validate(values, context=EACH_MISTAKE)
     except ValidationError as error:
         raise GanscaleError(explain(error.errors()[0], values)) from None
-
-
-def _packed_path(data: Data, folder: RunFolder, path: Path) -> str:
-    """Return `data.path`, or the packed copy of the images that a checkpoint was trained on.
-
-    A stranger's run could name any folder of this machine, so nothing is packed here.
-    """
-    if data.mixture or (Path(data.path) / MANIFEST).is_file():
-        return data.path
-    copies = Copies(data)
-    copy = copies.find_fingerprint(checkpoint.read_state(path).data_fingerprint)
-    if copy is not None:
-        return str(copy)
-    if is_source(data.path, data):
-        raise GanscaleError(
-            f"{data.path}: the copy that {folder.path} was trained on is not in "
-            f"{copies.folder}; ganscale train {folder.path / 'experiment.yaml'} packs it "
-            "again"
-        )
-    return data.path

@@ -34,8 +34,8 @@ from ganscale.registry import short_name
 from ganscale.runs import checkpoint
 from ganscale.runs.checkpoint_names import list_finished
 from ganscale.runs.pretrained import CONFIG
+from ganscale.runs.run_evaluator import open_evaluator
 from ganscale.runs.sampler import Sampler
-from ganscale.runs.scoring import open_evaluator
 
 NEIGHBOURS = 8
 KEPT_NETWORKS = 32
