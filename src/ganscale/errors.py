@@ -18,3 +18,8 @@ class GanscaleError(Exception):
         super().__init__(message)
         self.every_rank = every_rank
         self.exit_code = self.TEMPORARY if temporary else 1
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return what an error says, in one line; the name of its class if it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -18,7 +18,7 @@ from ganscale.config.mistakes import explain, flatten, key_of, shown
 from ganscale.config.schedulable import schedules_in
 from ganscale.config.schedules import Schedule
 from ganscale.config.weights_and_biases import write_out_override, write_out_short_form
-from ganscale.errors import GanscaleError
+from ganscale.errors import GanscaleError, in_one_line
 from ganscale.shipped import find_experiment
 
 BASE = "base"
@@ -98,7 +98,7 @@ def recorded_values(content: bytes, path: Path) -> dict[str, Any]:
     except GanscaleError:
         raise
     except Exception as error:  # PyYAML has many kinds, and raises RecursionError
-        what = " ".join(str(error).split()) or type(error).__name__
+        what = in_one_line(error)
         raise GanscaleError(f"{path}: not valid YAML: {what}") from None
     if not isinstance(values, dict):
         raise GanscaleError(f"{path}: an experiment file holds `key: value` pairs")
@@ -265,7 +265,7 @@ def one_message(source: str, kind: str = "experiment file") -> Iterator[None]:
         raise GanscaleError(f"{source}: nested too deeply") from None
     except Exception as error:
         problem = "not valid YAML" if isinstance(error, YAMLError) else "cannot be used"
-        reason = shown(" ".join(str(error).split()) or type(error).__name__, str)
+        reason = shown(in_one_line(error), str)
         raise GanscaleError(f"{source}: {problem}: {reason}") from None
 
 

@@ -30,7 +30,7 @@ class SubstituteReader(Reader):
         if not np.any(indices % HELD_OUT):
             return self._sources.reader.read(indices)
         labels = self._labels[torch.from_numpy(indices)].long()
-        images = self._generate(labels.clamp(min=0))  # -1 is no class, and its image is not used
+        images = self._generate(labels.clamp(min=0))  # -1 means no class: its image is not used
         return Batch(images, labels)
 
     def _generate(self, labels: Tensor) -> Tensor:

@@ -276,7 +276,7 @@ class Generator:
             with torch.no_grad():
                 pure = run_generator(self.network, latents, (labels,))
                 mixed = run_generator(self.network, latents, (shares,))
-        except Exception:  # whatever a user's network raises for labels that are no integers
+        except Exception:  # whatever a user's network raises for labels that are not integers
             return False
         return pure.shape == mixed.shape and torch.allclose(pure, mixed, atol=1e-4)
 

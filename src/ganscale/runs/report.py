@@ -30,7 +30,7 @@ from ganscale.runs.run_folder import RunFolder
 from ganscale.terminal import printable
 
 MAX_PICTURES = 60  # of a longer run, the report shows every n-th picture
-MAX_DRAWN = 1e300  # the difference of larger ones is no float
+MAX_DRAWN = 1e300  # the difference of larger ones overflows
 PAGE = Path(__file__).parent / "report_page"
 GAME: dict[str, tuple[str, ...]] = {
     "Losses": ("loss_discriminator", "loss_generator"),

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from ganscale.errors import GanscaleError
+from ganscale.errors import GanscaleError, in_one_line
 
 SCHEME = "wandb:"
 FORM = "wandb:ENTITY/PROJECT/NAME:ALIAS"
@@ -46,5 +46,5 @@ def _download(name: str, address: str, folder: Path) -> None:
     except GanscaleError:
         raise
     except Exception as error:  # W&B and its HTTP client have many kinds
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = in_one_line(error)
         raise GanscaleError(f"{address} cannot be loaded from W&B: {reason}") from None

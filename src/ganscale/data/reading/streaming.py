@@ -27,7 +27,7 @@ from ganscale.data.shards.index import (
 )
 from ganscale.data.shards.manifest import Shard
 from ganscale.data.shards.storage import expand_braces, is_remote, open_cache, open_storage
-from ganscale.errors import GanscaleError
+from ganscale.errors import GanscaleError, in_one_line
 from ganscale.files import open_regular_file
 from ganscale.randomness import torch_seed
 
@@ -166,7 +166,7 @@ def _error_handler(data: Data) -> Callable[[Exception], bool]:
 
     def handle(error: Exception) -> bool:
         if data.on_error == "skip":
-            log.warning("streaming reader, skipped: %s", " ".join(str(error).split()))
+            log.warning("streaming reader, skipped: %s", in_one_line(error))
             return True
         raise GanscaleError(
             f"{data.path}: {' '.join(str(error).split())}; set data.on_error=skip to skip it"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ganscale.engines.distributed import Tensors
-from ganscale.errors import GanscaleError
+from ganscale.errors import GanscaleError, in_one_line
 from ganscale.evaluation.features.network import FeatureNetwork, Opening
 from ganscale.evaluation.features.weights import Source, open_weights
 
@@ -57,7 +57,7 @@ class PublishedNetwork(nn.Module, FeatureNetwork):
         try:
             network = cls(weights.tensors)
         except (RuntimeError, KeyError, ValueError) as error:
-            why = " ".join(str(error).split())[:200]
+            why = in_one_line(error)[:200]
             raise cls.source.refusal(weights.where, f"{type(error).__name__}: {why}") from None
         network.checksum = weights.sha256
         network.has_published_weights = weights.sha256 == cls.source.sha256

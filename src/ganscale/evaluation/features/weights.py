@@ -107,7 +107,7 @@ def _read(source: Source, file: BinaryIO, path: Path, is_given: bool) -> Tensors
         found = load(file)
     except Exception as error:  # torch raises many types of errors for an invalid file
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise source.refusal(path, f"it is no file of weights that torch reads: {why}") from None
+        raise source.refusal(path, f"torch reads no weights from it: {why}") from None
     start = len(source.prefix)
     tensors = {k[start:]: v for k, v in found.items() if k.startswith(source.prefix)}
     return tensors | {CHECKSUM: torch.tensor(list(bytes.fromhex(sha256)), dtype=torch.uint8)}

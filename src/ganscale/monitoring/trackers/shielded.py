@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from ganscale.errors import in_one_line
 from ganscale.monitoring.trackers.tracker import JudgedSamples, Output, Tracker
 
 log = logging.getLogger("ganscale")
@@ -79,7 +80,7 @@ class Shielded(Tracker):
             call()
         except Exception as error:  # trackers have many kinds
             self._inner = None
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = in_one_line(error)
             log.warning(
                 "the tracker %s %s (%s); the run goes on without it", self._name, what, reason
             )

@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 
 from ganscale.config import Experiment
+from ganscale.errors import in_one_line
 from ganscale.monitoring.trackers.tracker import Output
 from ganscale.monitoring.trackers.wandb_connection import FINISH_TIMES
 from ganscale.monitoring.trackers.wandb_settings import seconds_to_wait
@@ -141,7 +142,7 @@ class WandbArtifacts:
 
 
 def _warn(what: str, error: Exception) -> None:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = in_one_line(error)
     log.warning("W&B does not take the artifact %s (%s); the run goes on", what, reason)
 
 

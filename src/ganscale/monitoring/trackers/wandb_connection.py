@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ganscale.errors import GanscaleError
+from ganscale.errors import GanscaleError, in_one_line
 from ganscale.monitoring.wandb_server import Server
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def start_or_log_offline(start: Callable[[str], Started], mode: str, run: Path) 
             raise
         log.warning(
             "W&B cannot be reached (%s); logging offline: `ganscale sync %s` uploads it later",
-            " ".join(str(error).split()),
+            in_one_line(error),
             run,
         )
         # Its program still holds the run's id, and would refuse to start it again.
