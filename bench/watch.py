@@ -67,7 +67,7 @@ class Page:
         return json.loads(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content)
 
     def follow(self, shown: int) -> None:
-        """Ask until there is no more, as at first and then every two seconds."""
+        """Ask until all has come, as a page does when it opens and then every two seconds."""
         self.seconds, self.bytes = 0.0, 0
         metrics = "".join(f"&metric={name}" for name in DRAWN)
         while True:

@@ -5,14 +5,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 import wandb
 
 from tests.servers import running
-from tests.wandb_cloud import KEY
+from tests.wandb_server_base import WandbHandler, WandbServer
 
 DATE = "2026-01-01T00:00:00Z"
 
@@ -22,27 +22,14 @@ def md5_of(content: bytes) -> str:
     return base64.b64encode(hashlib.md5(content).digest()).decode()
 
 
-class ArtifactServer(ThreadingHTTPServer):
+class ArtifactServer(WandbServer):
     """Gives one artifact, `e/p/NAME:latest`, with these files by their names in it."""
 
     def __init__(self, name: str, kind: str, files: Mapping[str, bytes]):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.name = name
         self.kind = kind
         self.files = files
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a client needs to find this server."""
-        return {
-            "WANDB_BASE_URL": self.address,
-            "WANDB_API_KEY": KEY,
-            "WANDB_ERROR_REPORTING": "false",
-        }
 
     def manifest(self) -> bytes:
         contents = {
@@ -112,34 +99,24 @@ class ArtifactServer(ThreadingHTTPServer):
         return {"viewer": {**viewer, "email": "u@e"}}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(WandbHandler, BaseHTTPRequestHandler):
     server: ArtifactServer
 
     def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        content = self.content()
         if self.path != "/graphql":
-            return self.reply(404, b"")
+            return self.reply(b"", 404)
         asked = json.loads(content)
         answer = self.server.answer(asked["query"], asked.get("variables") or {})
-        return self.reply(200, json.dumps({"data": answer}).encode())
+        return self.reply(json.dumps({"data": answer}).encode())
 
     def do_GET(self) -> None:
         if self.path == "/manifest":
-            return self.reply(200, self.server.manifest())
+            return self.reply(self.server.manifest())
         for name, content in self.server.files.items():
             if self.path == f"/file/{name}":
-                return self.reply(200, content)
-        return self.reply(404, b"")
-
-    def reply(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+                return self.reply(content)
+        return self.reply(b"", 404)
 
 
 @contextmanager

@@ -9,15 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 import wandb
 
 from tests.servers import running
+from tests.wandb_server_base import WandbHandler, WandbServer
 
-KEY = "0123456789abcdef0123456789abcdef01234567"  # any forty characters are one
 HISTORY, EVENTS, OUTPUT = "wandb-history.jsonl", "wandb-events.jsonl", "output.log"
 
 
@@ -61,14 +61,14 @@ Trouble = Callable[[str], Answer | None]
 """Says for each request (its path, or the GraphQL operation) whether it goes wrong."""
 
 
-class Cloud(ThreadingHTTPServer):
+class Cloud(WandbServer):
     """Takes runs; `trouble` makes it fail, and `stalled` makes it answer nothing."""
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.runs: dict[str, CloudRun] = {}
         self.views: list[dict[str, Any]] = []
         self.asked: list[str] = []
@@ -76,19 +76,6 @@ class Cloud(ThreadingHTTPServer):
         self.stalled = threading.Event()
         self.stop_asked = False
         self.lock = threading.Lock()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What W&B's programs need to find this server."""
-        return {
-            "WANDB_BASE_URL": self.address,
-            "WANDB_API_KEY": KEY,
-            "WANDB_ERROR_REPORTING": "false",
-        }
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that has given up waiting is none of this server's troubles."""
@@ -177,12 +164,12 @@ def _status(run: CloudRun) -> dict[str, Any]:
     }
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(WandbHandler, BaseHTTPRequestHandler):
     server: Cloud
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        content = self._content()
+        content = self.content()
         query, given = "", {}
         if self.path == "/graphql":
             asked = json.loads(content)
@@ -191,24 +178,21 @@ class _Handler(BaseHTTPRequestHandler):
             return
         with self.server.lock:
             if query:
-                self._reply(json.dumps({"data": self.server.answer(query, given)}).encode())
+                self.reply(json.dumps({"data": self.server.answer(query, given)}).encode())
             elif self.path.endswith("/file_stream"):
                 self.server.stream(self.path.split("/")[-2], json.loads(content))
                 stop = {"stopped": True} if self.server.stop_asked else {}
-                self._reply(json.dumps({"limits": {}, **stop}).encode())
+                self.reply(json.dumps({"limits": {}, **stop}).encode())
             else:
-                self._reply(b"{}")
+                self.reply(b"{}")
 
     def do_PUT(self) -> None:
-        content = self._content()
+        content = self.content()
         if self._is_refused(self.path):
             return
         _, _, run, name = self.path.split("/", 3)
         self.server.runs[run].files[name] = content
-        self._reply(b"")
-
-    def _content(self) -> bytes:
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.reply(b"")
 
     def _is_refused(self, request: str) -> bool:
         self.server.asked.append(request)
@@ -216,18 +200,8 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(0.02)
         trouble = self.server.trouble(request)
         if trouble is not None:
-            self._reply(trouble.body, trouble.status)
+            self.reply(trouble.body, trouble.status)
         return trouble is not None
-
-    def _reply(self, body: bytes, status: int = 200) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
 
 
 def serving_cloud() -> AbstractContextManager[Cloud]:

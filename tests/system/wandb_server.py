@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +12,22 @@ import yaml
 
 from tests.servers import running
 from tests.system.processes import ROOT
+from tests.wandb_server_base import WandbHandler, WandbServer
 
-KEY = "0123456789abcdef0123456789abcdef01234567"  # any forty characters are one
 
-
-class SweepServer(ThreadingHTTPServer):
+class SweepServer(WandbServer):
     """Hands out one trial after another of a sweep, `command` and the values of its parameters."""
 
     def __init__(
         self, command: list[str], values: list[dict[str, Any]], is_stop_due: Callable[[int], bool]
     ):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.command = command
         self.values = values
         self.lock = threading.Lock()
         self.given = 0
         self.is_stop_due = is_stop_due
         self.stopped: set[str] = set()
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What an agent needs to find this server."""
-        return {
-            "WANDB_BASE_URL": f"http://127.0.0.1:{self.server_port}",
-            "WANDB_API_KEY": KEY,
-            "WANDB_ERROR_REPORTING": "false",
-        }
 
     def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         """To a GraphQL query of an agent."""
@@ -75,25 +65,18 @@ class SweepServer(ThreadingHTTPServer):
             return [{"type": "run", "run_id": f"trial{self.given}", "program": "", "args": values}]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(WandbHandler, BaseHTTPRequestHandler):
     server: SweepServer
 
     def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        content = self.content()
         found = self.path == "/graphql"
         answer = {}
         if found:
             asked = json.loads(content)
             answer = {"data": self.server.answer(asked["query"], asked.get("variables") or {})}
         body = json.dumps(answer).encode()
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        pass
+        self.reply(body, 200 if found else 404)
 
 
 def serving_sweep(

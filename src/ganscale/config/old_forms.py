@@ -82,23 +82,6 @@ def _with_trackers(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "monitoring": kept}
 
 
-def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values under the keys' new names; raise `ValueError` if both names have one."""
-    evaluation = values.get("evaluation")
-    if not isinstance(evaluation, dict) or OLD_WEIGHTS not in evaluation:
-        return dict(values)
-    renamed = dict(evaluation)
-    weights = renamed.pop(OLD_WEIGHTS)
-    if weights is not None:
-        if renamed.get("weights") not in (None, weights):
-            raise ValueError(
-                f"evaluation.{OLD_WEIGHTS} is now called evaluation.weights, which names another "
-                "file: leave the old one out"
-            )
-        renamed["weights"] = weights
-    return {**values, "evaluation": renamed}
-
-
 def _about_schedules(name: str, player: dict[str, Any], values: dict[str, Any]) -> Iterator[str]:
     old, key = player["schedules"], f"{name}.optimizer.lr"
     optimizer, train = player.get("optimizer"), values.get("train")

@@ -154,7 +154,7 @@ class Recorder:
 
 
 def _directions(experiment: Experiment) -> dict[str, bool]:
-    """Return whether the lower value is better, for each score of the run of which one is."""
+    """Return whether the lower value is better, for each score of which one is."""
     if experiment.evaluation.every is None:
         return {}
     names = [*METRICS.built_in(), *experiment.evaluation.metrics]

@@ -32,7 +32,7 @@ class TrackedRun:
     id: str | None = None
     """The id by which the tracker knows the run; None if it does not know it yet."""
     lower_is_better: Mapping[str, bool] = field(default_factory=dict)
-    """Whether the lower value is better, for each score of the run of which one is."""
+    """Whether the lower value is better, for each score of which one is."""
 
 
 class JudgedSamples(NamedTuple):
