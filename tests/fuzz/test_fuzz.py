@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ganscale.data.shards.index import MAX_CLASSES, parse_index, parse_label
 from ganscale.files import read_regular_file
 from tests.fuzz.campaign import FAULTS, Victim, campaign, table
 from tests.fuzz.mutations import with_checksums
-from tests.fuzz.targets import IMAGES, TRIALS, decode_every_way
+from tests.fuzz.targets import IMAGES, TRIALS, decode_every_way, run_trial
 
 CAMPAIGN_S = 60.0
 DECODERS = ["PNG", "JPEG", "WebP"]  # quick trials: in a time of their own they become thousands
@@ -139,3 +140,8 @@ def test_a_limit_is_not_allocated(tmp_path_factory: pytest.TempPathFactory) -> N
     assert read_regular_file(path, 1 << 50) == b"x"
     with pytest.raises(OSError, match="larger than 0 bytes"):
         read_regular_file(path, 0)
+
+
+def test_a_forged_archive_of_moments_is_called_damaged(tmp_path: Path) -> None:
+    """It sends torch's reader to a place before the file's start, as a campaign once found."""
+    assert not run_trial("run folder", 533, tmp_path).startswith("traceback")

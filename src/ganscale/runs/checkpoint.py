@@ -6,6 +6,7 @@ is deleted, it is renamed again. So a folder named `step-…` is complete whenev
 killed.
 """
 
+import errno
 import logging
 import re
 import shutil
@@ -293,8 +294,17 @@ def read_weights(path: Path, part: str) -> Weights:
 
 
 def read_training(path: Path) -> Any:
-    """Read the part that only training needs, into host memory."""
-    return torch.load(path / TRAINING, map_location="cpu", weights_only=True)
+    """Read the part that only training needs, into host memory.
+
+    Raises an error that is not the operating system's for a file that torch did not write.
+    """
+    try:
+        return torch.load(path / TRAINING, map_location="cpu", weights_only=True)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # The disk is sound: a forged archive has sent torch to a place before the file's start.
+        raise ValueError(f"{TRAINING} is damaged") from error
 
 
 @contextmanager
